@@ -1,0 +1,1 @@
+"""What turns stages into a build: manifests, planning, runners, commit and resume, provenance, the command line."""

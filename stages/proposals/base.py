@@ -1,0 +1,33 @@
+"""What every source of mask proposals offers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.records import ImageRecord, Proposal
+
+
+class Proposer(Protocol):
+    """Class-agnostic mask proposals for one photo at a time.
+
+    One photo a call, on purpose: the masks of a photo then depend on nothing but the photo and the
+    configuration, so that they can be cached by content.
+    """
+
+    def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
+        """Proposes masks.
+
+        Args:
+            record: the input's record; a proposer that looks at pixels alone ignores it.
+            image: [H, W, 3] RGB, uint8, upright.
+
+        Returns:
+            Proposals at the image's size, unfiltered, in a deterministic order.
+
+        Raises:
+            SampleError: this one image cannot be used (e.g. its masks have another size).
+        """
+        ...
