@@ -1,1 +1,1 @@
-"""The steps of mining as plain typed functions and small classes over plain records. No Ray, no CLI, no global state."""
+"""The steps of mining as plain typed functions over plain records. No Ray, no command line, no global state."""

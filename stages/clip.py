@@ -1,0 +1,198 @@
+"""CLIP as a judge of (region, noun) pairs: any open_clip model by name and tag, from the hub or from a folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from stages.config import Config
+from stages.errors import UserError
+from stages.records import Rle
+from stages.regions import RegionRules, masked_region, normalise
+
+LOCAL_DIR = "local-dir:"
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class ClipConfig(Config):
+    """Which CLIP.
+
+    Attributes:
+        model: an open_clip name (``ViT-B-16``), ``hf-hub:org/repo``, or ``local-dir:FOLDER`` with
+            open_clip_config.json and open_clip_model.safetensors.
+        pretrained: open_clip's tag for a name (``openai``), or a weights file; not used with a hub id or folder.
+        batch_size: regions a forward pass. It is part of a build's identity, since floats depend on it.
+    """
+
+    model: str
+    pretrained: str | None = None
+    batch_size: int = Field(64, ge=1)
+
+
+class RegionJudge(Protocol):
+    """What matching needs of a CLIP; tests inject small ones."""
+
+    def encode_regions(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Tensor:
+        """Unit vectors float32 [N, D] of (photo, mask) pairs; photos are [H, W, 3] RGB uint8."""
+        ...
+
+    def encode_noun(self, noun: str) -> Tensor:
+        """Unit vector float32 [D]."""
+        ...
+
+
+class ClipJudge:
+    """A CLIP that encodes masked regions and nouns.
+
+    Args:
+        config: which model.
+        rules: how a region becomes an input.
+        templates: prompts with one ``{}`` each; a noun's embedding is the normalised mean over them.
+        device: torch device.
+        precision: fp32, or fp16 / bf16 for autocast in the image tower.
+
+    Raises:
+        UserError: the model or its weights cannot be found or loaded.
+    """
+
+    def __init__(
+        self, config: ClipConfig, rules: RegionRules, templates: tuple[str, ...], device: str, precision: str
+    ) -> None:
+        self._model, self._tokenize = load_clip(config, device)
+        self._batch_size = config.batch_size
+        self._rules = rules
+        self._templates = templates
+        self._device = torch.device(device)
+        self._dtype = _DTYPES[precision]
+        visual = self._model.visual
+        size = visual.image_size
+        self.image_size_px = int(size[0] if isinstance(size, (tuple, list)) else size)
+        self._mean, self._std = tuple(visual.image_mean), tuple(visual.image_std)
+        self._nouns: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def encode_regions(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Tensor:
+        """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given."""
+        features = [self._encode(batch) for batch in self._batches(regions)]
+        return torch.cat(features) if features else torch.empty(0, 0)
+
+    @torch.inference_mode()
+    def encode_noun(self, noun: str) -> Tensor:
+        """Unit vector float32 [D], on the CPU.
+
+        One noun a call: its floats then do not depend on which other nouns are asked for, nor when, so that the
+        cache of this process cannot change a build's bytes.
+        """
+        if noun not in self._nouns:
+            tokens = self._tokenize([template.format(noun) for template in self._templates]).to(self._device)
+            each = torch.nn.functional.normalize(self._model.encode_text(tokens).float(), dim=-1)
+            self._nouns[noun] = torch.nn.functional.normalize(each.mean(dim=0), dim=-1).cpu()
+        return self._nouns[noun]
+
+    def _batches(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Iterator[Tensor]:
+        mean_255 = (self._mean[0] * 255, self._mean[1] * 255, self._mean[2] * 255)
+        batch: list[Tensor] = []
+        for image, rle in regions:
+            batch.append(masked_region(image, rle.decode(), self.image_size_px, mean_255, self._rules)[0])
+            if len(batch) == self._batch_size:
+                yield torch.stack(batch)
+                batch = []
+        if batch:
+            yield torch.stack(batch)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        half = self._dtype != torch.float32
+        autocast = torch.autocast(self._device.type, self._dtype) if half else contextlib.nullcontext()
+        with autocast:
+            features = self._model.encode_image(normalise(pixels.to(self._device), self._mean, self._std))
+        return torch.nn.functional.normalize(features.float(), dim=-1).cpu()
+
+
+def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
+    """Loads an open_clip model in evaluation mode, and its tokenizer.
+
+    OpenAI's weights were trained with quick-GELU: where the tag says so, it is switched on, whatever the name says.
+
+    Raises:
+        UserError: the model or its weights cannot be found or loaded.
+    """
+    import open_clip
+
+    clip_files(config)
+    try:
+        model = open_clip.create_model(
+            config.model,
+            pretrained=config.pretrained,
+            device=device,
+            force_quick_gelu=bool(_tag(config).get("quick_gelu", False)),
+            require_pretrained=True,
+        )
+        tokenizer = open_clip.get_tokenizer(config.model)
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(
+            f"matching.clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): {error}\n"
+            "Check that the weights belong to the model's config."
+        ) from error
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def clip_files(config: ClipConfig) -> list[Path]:
+    """The local files that define a CLIP (weights, and config if it is a folder), downloaded if need be; for hashing.
+
+    Raises:
+        UserError: they cannot be found or fetched.
+    """
+    import open_clip
+    from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+
+    if config.model.startswith(LOCAL_DIR):
+        return _folder_files(Path(config.model.removeprefix(LOCAL_DIR)))
+    try:
+        if config.model.startswith("hf-hub:"):
+            return [Path(download_pretrained_from_hf(config.model.removeprefix("hf-hub:")))]
+        if config.pretrained and Path(config.pretrained).is_file():
+            return [Path(config.pretrained)]
+        if tag := _tag(config):
+            return [Path(download_pretrained(tag))]
+    except Exception as error:  # the hub clients raise errors of many libraries
+        raise UserError(
+            f"matching.clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
+            "Check the network, or use 'local-dir:FOLDER' with open_clip_config.json and open_clip_model.safetensors."
+        ) from error
+    if config.model not in open_clip.list_models():
+        expected = "an open_clip name such as ViT-B-16, 'hf-hub:org/repo' or 'local-dir:FOLDER'"
+        raise UserError(f"matching.clip.model: {config.model!r} is unknown; expected {expected}")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.model)) or "none"
+    raise UserError(
+        f"matching.clip.pretrained: {config.pretrained!r} is neither a weights file nor a tag of {config.model}; "
+        f"its tags: {tags}"
+    )
+
+
+def _tag(config: ClipConfig) -> dict[str, Any]:
+    import open_clip
+
+    if not config.pretrained or ":" in config.model:
+        return {}
+    return dict(open_clip.get_pretrained_cfg(config.model, config.pretrained) or {})
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"matching.clip.model: there is no folder {folder}")
+    config = folder / "open_clip_config.json"
+    weights = folder / "open_clip_model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise UserError(
+                f"matching.clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}"
+            )
+    return [config, weights]

@@ -1,0 +1,148 @@
+"""Mask-noun pairs as a canonical WebDataset shard: the same pairs give the same bytes, everywhere."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from stages.config import Config
+from stages.jsons import canonical_json, digest
+from stages.records import ImageRecord, Match, Noun, Proposal
+from stages.regions import add_margin
+
+
+class ShardRules(Config):
+    """How shards are cut and encoded.
+
+    Attributes:
+        images_per_shard: one unit of work; a shard holds the pairs of so many images.
+        context_margin: the crop reaches so much beyond the region's box on each side, in units of the box's
+            longer side, clipped to the photo.
+        jpeg_quality: of the crop; chroma is not subsampled.
+        shuffle: images go to shards in an order drawn from the seed instead of the canonical order.
+    """
+
+    images_per_shard: int = Field(256, ge=1)
+    context_margin: float = Field(0.25, ge=0, le=10)
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    shuffle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One pair, ready to be written: members by extension, and its row of the index."""
+
+    key: str
+    members: dict[str, bytes]
+    row: dict[str, Any]
+
+
+def build_sample(
+    key: str,
+    record: ImageRecord,
+    image: NDArray[np.uint8],
+    proposal: Proposal,
+    noun: Noun,
+    pair: Match,
+    rules: ShardRules,
+) -> Sample:
+    """Encodes one mask-noun pair.
+
+    Args:
+        key: the sample's key: no dot, no slash.
+        record: the photo's record.
+        image: the photo, [H, W, 3] RGB, uint8.
+        proposal: the matched mask, not empty.
+        noun: the noun.
+        pair: score and margins.
+        rules: margin and JPEG quality.
+    """
+    box = proposal.rle.box_xyxy_px
+    height, width = image.shape[:2]
+    left, top, right, bottom = crop_box = add_margin(box, rules.context_margin, height, width)
+    mask = proposal.rle.decode()[top:bottom, left:right]
+    row: dict[str, Any] = {
+        "image_id": record.image_id,
+        "file": record.file,
+        "caption": record.captions[noun.caption_number],
+        "caption_number": noun.caption_number,
+        "noun": noun.surface,
+        "noun_canonical": noun.canonical,
+        "noun_start": noun.start,
+        "noun_end": noun.end,
+        "noun_rule": noun.rule,
+        "box_xyxy_px": list(box),
+        "crop_xyxy_px": list(crop_box),
+        "image_height_px": height,
+        "image_width_px": width,
+        "area_px": proposal.rle.area_px,
+        "score_cosine": _rounded(pair.score_cosine),
+        "margin_noun": _rounded(pair.margin_noun),
+        "margin_mask": _rounded(pair.margin_mask),
+        "proposal_source": proposal.source,
+        "proposal_score": _rounded(proposal.score),
+        "proposal_label": proposal.label,
+        "mask_id": digest(proposal.rle.to_coco())[:16],
+        "license": record.license,
+    }
+    members = {
+        "jpg": _jpeg(image[top:bottom, left:right], rules.jpeg_quality),
+        "json": canonical_json({**row, "mask_rle": proposal.rle.to_coco()}),
+        "mask.png": _png_1bit(mask),
+        "txt": noun.surface.encode("utf-8", errors="replace"),
+    }
+    return Sample(key, members, row)
+
+
+def write_shard(samples: Iterable[Sample], file: BinaryIO) -> list[dict[str, Any]]:
+    """Writes samples as a canonical tar: USTAR, fixed owner, mode and time, members in order of their names.
+
+    Args:
+        samples: in ascending order of their keys.
+        file: open for binary writing, at its start.
+
+    Returns:
+        One row of the index a sample, with `key`, `offset` (of the sample's first tar header) and `nbytes` (up to
+        the next sample), both in bytes: a sample can be read by one ranged request.
+
+    Raises:
+        ValueError: keys are not in strictly ascending order.
+    """
+    rows: list[dict[str, Any]] = []
+    last = ""
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in samples:
+            if sample.key <= last:
+                raise ValueError(f"sample {sample.key!r} comes after {last!r}: keys must ascend")
+            last, start = sample.key, tar.offset
+            for extension, data in sorted(sample.members.items()):
+                member = tarfile.TarInfo(f"{sample.key}.{extension}")
+                member.size, member.mode = len(data), 0o644
+                tar.addfile(member, io.BytesIO(data))
+            rows.append({"key": sample.key, "offset": start, "nbytes": tar.offset - start, **sample.row})
+    return rows
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six decimals: float32 has no more, and the text stays short."""
+    return None if value is None else round(value, 6)
+
+
+def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def _png_1bit(mask: NDArray[np.bool_]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(mask)).save(buffer, format="PNG", optimize=False, compress_level=6)
+    return buffer.getvalue()
