@@ -1,0 +1,71 @@
+"""Mask proposals: one configuration class a kind, and what builds a proposer from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.proposals.base import Proposer
+from stages.proposals.configs import (
+    EomtProposals,
+    GroundTruthProposals,
+    Mask2FormerProposals,
+    MaskFormerProposals,
+    ModelConfig,
+    OneFormerProposals,
+    PrecomputedProposals,
+    SamProposals,
+)
+
+__all__ = ["AnyProposals", "Precision", "ProposalsConfig", "build_proposer", "model_files"]
+
+AnyProposals = (
+    MaskFormerProposals
+    | Mask2FormerProposals
+    | OneFormerProposals
+    | EomtProposals
+    | SamProposals
+    | GroundTruthProposals
+    | PrecomputedProposals
+)
+ProposalsConfig = Annotated[AnyProposals, Field(discriminator="kind")]
+Precision = Literal["fp32", "fp16", "bf16"]
+
+
+def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precision = "fp32") -> Proposer:
+    """Builds the proposer that `config` describes; kinds without a model ignore device and precision.
+
+    Args:
+        config: which masks.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp16`` and ``bf16`` run the model under autocast.
+
+    Raises:
+        UserError: the model's folder or hub id cannot be used.
+    """
+    if isinstance(config, GroundTruthProposals | PrecomputedProposals):
+        from stages.proposals.provided import ProvidedProposer
+
+        return ProvidedProposer(config)
+    if isinstance(config, SamProposals):
+        from stages.proposals.sam import SamProposer
+
+        return SamProposer(config, device, precision)
+    from stages.proposals.queries import QueryProposer
+
+    return QueryProposer(config, device, precision)
+
+
+def model_files(config: AnyProposals) -> list[Path]:
+    """Every local file that the masks depend on, weights included; downloads a hub id; [] for kinds without a model.
+
+    Raises:
+        UserError: the folder lacks a file or holds another kind of model, or the hub cannot be reached.
+    """
+    if not isinstance(config, ModelConfig):
+        return []
+    from stages.weights import model_files as files_of
+
+    return files_of(config)

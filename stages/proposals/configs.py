@@ -1,0 +1,113 @@
+"""Configuration of the proposers that run a published model or take masks from the input.
+
+Kept apart from the proposers, so that reading a manifest loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.config import Config
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ModelConfig(Config):
+    """A model in the layout that transformers saves: config.json, preprocessor_config.json, safetensors.
+
+    Attributes:
+        model: a local folder, or a hub id such as ``facebook/mask2former-swin-large-coco-panoptic``.
+        revision: commit of a hub id; pin it, so that a later push cannot change the build. Ignored for a folder.
+    """
+
+    model: str = Field(min_length=1)
+    revision: str | None = Field(default=None, min_length=1)
+
+
+class QueryProposals(ModelConfig):
+    """Keys that all models with one mask per query share.
+
+    Attributes:
+        mask_threshold: a pixel belongs to the mask where its probability is above this.
+        weigh_by_mask_confidence: multiply the objectness by the mean probability inside the mask.
+    """
+
+    mask_threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
+    weigh_by_mask_confidence: bool = False
+
+
+class MaskFormerProposals(QueryProposals):
+    """MaskFormer (arXiv 2107.06278); the threshold is the one OVSeg (arXiv 2210.04150) cuts its regions with."""
+
+    kind: Literal["maskformer"] = "maskformer"
+    mask_threshold: float = Field(default=0.4, gt=0.0, lt=1.0)
+
+
+class Mask2FormerProposals(QueryProposals):
+    """Mask2Former (arXiv 2112.01527)."""
+
+    kind: Literal["mask2former"] = "mask2former"
+
+
+class OneFormerProposals(QueryProposals):
+    """OneFormer (arXiv 2211.06220).
+
+    Attributes:
+        task: what the task token asks of the model.
+    """
+
+    kind: Literal["oneformer"] = "oneformer"
+    task: Literal["panoptic", "semantic", "instance"] = "panoptic"
+
+
+class EomtProposals(QueryProposals):
+    """EoMT (arXiv 2503.19108), with a DINOv2 or a DINOv3 encoder."""
+
+    kind: Literal["eomt"] = "eomt"
+
+
+class SamProposals(ModelConfig):
+    """SAM and its relatives, asked with a grid of points (SAM, arXiv 2304.02643, appendix B).
+
+    Attributes:
+        points_per_side: the grid has this many points along each side of the photo and of every crop.
+        points_per_batch: points that the mask decoder takes at once; lower it when memory is short.
+        pred_iou_thresh: masks with a lower predicted IoU are dropped.
+        stability_score_thresh: masks that change more than this when the cut-off moves are dropped.
+        crops_n_layers: 0 looks at the whole photo only; layer i adds 2^i x 2^i overlapping crops.
+        crop_overlap_ratio: overlap of the first layer's crops, as a fraction of the photo's shorter side.
+        crops_nms_thresh: of two masks whose boxes overlap more (IoU), the one with the lower score is dropped.
+    """
+
+    kind: Literal["sam"] = "sam"
+    points_per_side: int = Field(default=32, ge=1, le=256)
+    points_per_batch: int = Field(default=64, ge=1)
+    pred_iou_thresh: Fraction = 0.88
+    stability_score_thresh: Fraction = 0.95
+    crops_n_layers: int = Field(default=0, ge=0, le=3)
+    crop_overlap_ratio: float = Field(default=512 / 1500, ge=0.0, lt=1.0)
+    crops_nms_thresh: Fraction = 0.7
+
+
+class GroundTruthProposals(Config):
+    """The masks that the source's own annotations have.
+
+    Attributes:
+        include_crowd: take COCO's crowd masks, too: each covers a group of things.
+    """
+
+    kind: Literal["ground_truth"] = "ground_truth"
+    include_crowd: bool = False
+
+
+class PrecomputedProposals(Config):
+    """Masks that were computed elsewhere.
+
+    Attributes:
+        path: COCO results as JSON or Parquet, local or an fsspec URL; see docs/proposals-models.md.
+    """
+
+    kind: Literal["precomputed"] = "precomputed"
+    path: str = Field(min_length=1)
