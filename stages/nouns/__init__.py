@@ -1,0 +1,20 @@
+"""Nouns of captions: the published rule (`nltk`) and a better one (`spacy`)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.nouns.base import NounExtractor
+from stages.nouns.nltk_tags import NltkExtractor, NltkNouns
+from stages.nouns.spacy_heads import SpacyExtractor, SpacyNouns
+
+__all__ = ["NltkNouns", "NounExtractor", "NounsConfig", "SpacyNouns", "build_extractor"]
+
+NounsConfig = Annotated[NltkNouns | SpacyNouns, Field(discriminator="kind")]
+
+
+def build_extractor(config: NltkNouns | SpacyNouns) -> NounExtractor:
+    """Builds the extractor that a manifest's `nouns` part asks for; models are loaded here, not on import."""
+    return NltkExtractor(config) if isinstance(config, NltkNouns) else SpacyExtractor(config)

@@ -1,0 +1,117 @@
+"""The published rule (OVSeg, arXiv 2210.04150, section 3.2): every noun of the caption, by part-of-speech tag."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stages.config import Config
+from stages.errors import UserError
+from stages.nouns.lexicon import CURATED_FILE, DATA, LEXICON_FILE, Curated, Lexicon, file_sha256
+from stages.records import CaptionNouns, Noun
+
+TAGGER_FILE = DATA / "tagger_eng.json.gz"
+TAGGER_PARTS = ("weights", "tagdict", "classes")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+class NltkNouns(Config):
+    """Every token with one of the tags is a noun, a token at a time; nothing is dropped."""
+
+    kind: Literal["nltk"] = "nltk"
+    tags: tuple[Literal["NN", "NNS", "NNP", "NNPS"], ...] = Field(
+        default=("NN", "NNS", "NNP", "NNPS"),
+        min_length=1,
+        description="Penn Treebank tags that make a noun; [NN] alone is the strict reading, which loses plurals",
+    )
+    tagger: Path | None = Field(
+        default=None,
+        description="folder with NLTK's own averaged_perceptron_tagger_eng JSON files; the shipped weights if absent",
+    )
+
+
+class NltkExtractor:
+    """NLTK's averaged perceptron tagger on NLTK's tokens; no NLTK data needs to be downloaded."""
+
+    def __init__(self, config: NltkNouns) -> None:
+        """Loads tagger and lexicon.
+
+        Raises:
+            UserError: `config.tagger` is no folder with NLTK's three JSON files.
+        """
+        from nltk.tag.perceptron import PerceptronTagger
+        from nltk.tokenize import NLTKWordTokenizer
+
+        self._tags = frozenset(config.tags)
+        parts, sha256 = _shipped_weights() if config.tagger is None else _own_weights(config.tagger)
+        self._tagger = PerceptronTagger(load=False)
+        self._tagger.decode_json_params(parts)
+        self._tokenizer = NLTKWordTokenizer()
+        self._lexicon, self._curated = Lexicon(), Curated.load()
+        self.identity = {
+            "nltk": version("nltk"),
+            "tagger_sha256": sha256,
+            "lexicon_sha256": file_sha256(LEXICON_FILE),
+            "curated_sha256": file_sha256(CURATED_FILE),
+        }
+
+    def extract(self, captions: Sequence[str]) -> list[CaptionNouns]:
+        """See `NounExtractor.extract`."""
+        return [CaptionNouns(tuple(self._nouns(number, caption))) for number, caption in enumerate(captions)]
+
+    def _nouns(self, number: int, caption: str) -> Iterator[Noun]:
+        for sentence_start, sentence in _sentences(caption):
+            spans = self._spans(sentence)
+            for (start, end), (token, tag) in zip(
+                spans, self._tagger.tag([sentence[start:end] for start, end in spans]), strict=True
+            ):
+                if tag in self._tags and any(character.isalpha() for character in token):
+                    surface = token.lower()
+                    canonical = self._lexicon.singular(surface, self._curated, is_plural=tag.endswith("S"))
+                    yield Noun(surface, canonical, number, sentence_start + start, sentence_start + end, f"tag:{tag}")
+
+    def _spans(self, sentence: str) -> list[tuple[int, int]]:
+        """Character spans of the sentence's tokens."""
+        try:
+            return list(self._tokenizer.span_tokenize(sentence))
+        except ValueError:  # NLTK cannot align some mixtures of quotation marks
+            return [match.span() for match in re.finditer(r"\w+(?:[-']\w+)*|[^\w\s]", sentence)]
+
+
+def _sentences(caption: str) -> Iterator[tuple[int, str]]:
+    """The caption's sentences with their starts: the tokenizer parts a full stop from a word at the end only."""
+    start = 0
+    for match in SENTENCE_END.finditer(caption):
+        yield start, caption[start : match.start()]
+        start = match.end()
+    yield start, caption[start:]
+
+
+def _shipped_weights() -> tuple[list[Any], str]:
+    return json.loads(gzip.decompress(TAGGER_FILE.read_bytes())), file_sha256(TAGGER_FILE)
+
+
+def _own_weights(folder: Path) -> tuple[list[Any], str]:
+    """Reads the user's copy of averaged_perceptron_tagger_eng: its three parts, and the sha256 of them all."""
+    contents = []
+    for part in TAGGER_PARTS:
+        path = folder / f"{folder.name}.{part}.json"
+        try:
+            contents.append(path.read_bytes())
+        except OSError as error:
+            raise UserError(
+                f"nouns.tagger: cannot read {path} ({error.strerror}); expected the unpacked folder "
+                "averaged_perceptron_tagger_eng of NLTK's data, or no key `tagger` for the shipped weights"
+            ) from error
+    try:
+        return [json.loads(content) for content in contents], hashlib.sha256(b"".join(contents)).hexdigest()
+    except ValueError as error:
+        raise UserError(f"nouns.tagger: {folder} holds a file that is no JSON: {error}") from error
