@@ -1,0 +1,113 @@
+"""Class-agnostic mask proposals without learnt weights, on a CPU: graph-based superpixels, grouped and ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from pydantic import Field
+
+from stages.config import Config
+from stages.proposals.classical_grouping import Grouping, MergeTree, RegionGraph, region_graph
+from stages.records import ImageRecord, Proposal, Rle
+
+GROUPINGS = (
+    Grouping(colour=1, border=1, fill=1, size=1),
+    Grouping(border=1, size=0.3, fill=0.3),
+    Grouping(size=1, fill=1),
+)
+
+
+class ClassicalProposals(Config):
+    """How photos are cut into proposals without a model."""
+
+    kind: Literal["classical"] = "classical"
+    working_side_px: int = Field(
+        default=400, ge=32, le=2048, description="photos are shrunk to this longer side; time grows with its square"
+    )
+    superpixel_scale: float = Field(default=20.0, gt=0, description="greater = larger superpixels, fewer small masks")
+    superpixel_min_px: int = Field(default=20, ge=1, description="smallest superpixel, in pixels of the shrunk photo")
+    max_proposals: int = Field(default=300, ge=1, description="most masks of a photo, best first")
+
+
+class ClassicalProposer:
+    """Proposes the nodes of several merge trees over one set of superpixels.
+
+    Attributes:
+        identity: versions of the libraries that the masks depend on.
+    """
+
+    def __init__(self, config: ClassicalProposals) -> None:
+        self.config = config
+        self.identity = {name: version(name) for name in ("scikit-image", "opencv-python-headless", "numpy", "scipy")}
+
+    def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
+        """Proposes at most `max_proposals` masks, best first.
+
+        Args:
+            record: ignored.
+            image: [H, W, 3] RGB, uint8, upright.
+
+        Returns:
+            Proposals at the image's size; scores fall strictly with the rank.
+        """
+        del record
+        height, width = image.shape[:2]
+        graph = region_graph(_shrink(image, self.config.working_side_px), *self._superpixels())
+        proposals = []
+        for members, score in _ranked(graph, self.config.max_proposals):
+            rle = _stretch(members[graph.labels], height, width)
+            proposals.append(Proposal(rle, score, self.config.kind))
+        return proposals
+
+    def _superpixels(self) -> tuple[float, int]:
+        return self.config.superpixel_scale, self.config.superpixel_min_px
+
+
+def _shrink(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """The image with a longer side of at most `side_px`: [h, w, 3], uint8."""
+    height, width = image.shape[:2]
+    factor = side_px / max(height, width)
+    if factor >= 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _ranked(graph: RegionGraph, limit: int) -> Iterator[tuple[NDArray[np.bool_], float]]:
+    """Yields (members [n] bool, score) of the best regions; nodes made late in their trees come first."""
+    seen: set[bytes] = set()
+    nodes = [tree.members()[::-1] for tree in (MergeTree(graph, grouping) for grouping in GROUPINGS)]
+    for rank in range(len(nodes[0])):
+        for members in (tree[rank] for tree in nodes if rank < len(tree)):
+            key = np.packbits(members).tobytes()
+            if key not in seen:
+                seen.add(key)
+                yield members, 1 / len(seen)
+            if len(seen) == limit:
+                return
+
+
+def _stretch(mask: NDArray[np.bool_], height: int, width: int) -> Rle:
+    """Enlarges a mask [h, w] to [height, width] by nearest neighbours, run by run: never a full-size array.
+
+    COCO's runs go down the columns; a column of the small mask becomes several equal columns.
+    """
+    rows, columns = mask.shape
+    row_edge = np.arange(rows + 1) * height // rows
+    column_edge = np.arange(columns + 1) * width // columns
+    # Where a column's value differs from that of the pixel above; above the top is background.
+    change = np.diff(np.pad(mask, ((1, 1), (0, 0))).astype(np.int8), axis=0) != 0
+    edges = [row_edge[np.flatnonzero(change[:, column])] for column in range(columns)]
+    starts = zip(np.repeat(np.arange(columns), np.diff(column_edge)), range(0, height * width, height), strict=True)
+    position, times = np.unique(np.concatenate([edges[column] + start for column, start in starts]), return_counts=True)
+    # Foreground that goes on from the bottom of a column to the top of the next changes nothing there.
+    position = position[(times == 1) & (position < height * width)]
+    runs = np.diff(position, prepend=0, append=height * width).tolist()
+    coded = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return Rle(height, width, coded["counts"].decode("ascii"))
