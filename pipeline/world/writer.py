@@ -1,0 +1,162 @@
+"""Writes a world to disk: pictures, COCO annotations, label maps, and the truth about every caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from pipeline.world.config import WorldConfig
+from pipeline.world.painter import ScenePainter
+from pipeline.world.vocabulary import Vocabulary, load_vocabulary
+from stages.errors import UserError
+from stages.jsons import canonical_json
+
+LICENSE_NAME = "CC BY-SA 4.0"
+LICENSE_URL = "https://creativecommons.org/licenses/by-sa/4.0/"
+LICENSE_TEXT = f"""Scenes of this folder are made from OpenMoji art.
+
+All emojis designed by OpenMoji - the open-source emoji and icon project (https://openmoji.org).
+License: {LICENSE_NAME}, {LICENSE_URL}
+
+The art was scaled, turned, lit and put on procedural backgrounds. Pictures and annotations of this folder are
+shared under the same license.
+"""
+_CHUNK = 32
+
+
+def write_world(
+    out: Path,
+    images: int,
+    seed: int,
+    config: WorldConfig | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Renders a world of captioned scenes in COCO format; see docs/world.md for the files.
+
+    Scene i depends on `seed`, `config` and i alone: not on `images`, not on `workers`.
+
+    Args:
+        out: folder; made if absent, and must be empty.
+        images: how many scenes, at least 1.
+        seed: at least 0.
+        config: options; defaults if not given.
+        workers: processes; 1 renders in this one.
+        progress: called with the number of scenes done so far.
+
+    Raises:
+        UserError: `out` holds files already, or an argument or a name is wrong.
+    """
+    config = config or WorldConfig()
+    vocabulary = load_vocabulary()
+    _check(out, images, seed, workers, config, vocabulary)
+    for folder in ("images", "labels"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    starts = range(0, images, _CHUNK)
+    jobs = [(str(out), seed, config, start, min(start + _CHUNK, images)) for start in starts]
+    entries: list[dict[str, Any]] = []
+    for chunk in _run(jobs, workers):
+        entries += chunk
+        if progress is not None:
+            progress(len(entries))
+    _write_annotations(out, entries, config, seed, vocabulary)
+
+
+def _check(out: Path, images: int, seed: int, workers: int, config: WorldConfig, vocabulary: Vocabulary) -> None:
+    for key, value, least in (("images", images, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        if value < least:
+            raise UserError(f"{key}: expected a number from {least} on, got {value}")
+    things, stuff = vocabulary.thing_by_name.keys(), vocabulary.stuff_by_name.keys()
+    for key, names, known in (("names", config.names, things), ("mention", config.mention, things | stuff)):
+        unknown = sorted(set(names or ()) - known)
+        if unknown:
+            raise UserError(
+                f"{key}: the world has no {unknown[0]!r} ({len(unknown)} unknown); "
+                "pipeline/world/data/ lists the names that it has"
+            )
+    if config.names is not None and not config.names:
+        raise UserError("names: expected at least one object name, or leave it out for all of them")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: expected an empty folder or none; remove it or choose another one")
+
+
+_Job = tuple[str, int, WorldConfig, int, int]
+
+
+def _run(jobs: list[_Job], workers: int) -> Iterator[list[dict[str, Any]]]:
+    """Results of all jobs, in their order."""
+    if workers == 1:
+        painter = ScenePainter(jobs[0][2])
+        for job in jobs:
+            yield painter.paint(job)
+        return
+    context = get_context("spawn")  # a fork of a process with threads may hang
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(_paint_in_worker, jobs)
+
+
+@lru_cache(maxsize=1)
+def _worker_painter(config: WorldConfig) -> ScenePainter:
+    """One painter for each worker process, so that art is rasterised once in each."""
+    return ScenePainter(config)
+
+
+def _paint_in_worker(job: _Job) -> list[dict[str, Any]]:
+    return _worker_painter(job[2]).paint(job)
+
+
+def _write_annotations(
+    out: Path, entries: list[dict[str, Any]], config: WorldConfig, seed: int, vocabulary: Vocabulary
+) -> None:
+    def gathered(key: str) -> list[dict[str, Any]]:
+        return [item for entry in entries for item in entry[key]]
+
+    common = {
+        "info": {"description": "maskmine world", "seed": seed, "config": config.model_dump(mode="json")},
+        "licenses": [{"id": 1, "name": LICENSE_NAME, "url": LICENSE_URL}],
+        "images": gathered("image"),
+    }
+    classes = _classes(vocabulary)
+    listed = [{key: entry[key] for key in ("id", "name", "supercategory")} for entry in classes]
+    things = listed[: len(vocabulary.things)]
+    stuff = listed[len(vocabulary.things) :]
+    documents = {
+        "captions.json": {**common, "annotations": gathered("captions")},
+        "instances.json": {**common, "annotations": gathered("instances"), "categories": things},
+        "stuff.json": {**common, "annotations": gathered("stuff"), "categories": stuff},
+        "truth.json": {"info": common["info"], "captions": gathered("truth")},
+        "classes.json": classes,
+    }
+    for name, document in documents.items():
+        (out / name).write_bytes(canonical_json(document) + b"\n")
+    (out / "LICENSE.txt").write_text(LICENSE_TEXT, encoding="utf-8")
+
+
+def _classes(vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    things = [
+        {
+            "id": thing.category_id,
+            "name": thing.name,
+            "supercategory": thing.supercategory,
+            "is_thing": True,
+            "forms": list(thing.forms),
+        }
+        for thing in vocabulary.things
+    ]
+    stuff = [
+        {
+            "id": entry.category_id,
+            "name": entry.name,
+            "supercategory": "stuff",
+            "is_thing": False,
+            "forms": list(entry.forms),
+        }
+        for entry in vocabulary.stuff
+    ]
+    return things + stuff
