@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from pydantic import BaseModel, ConfigDict
+
+
+class _Place:
+    """Marks a field that says where a thing lies, not what it is."""
+
+
+PLACE = _Place()
+Location = Annotated[str, PLACE]
+"""A path or fsspec URL. It is no part of a build's identity: what lies there is hashed instead."""
 
 
 class Config(BaseModel):
     """A typed part of a manifest: unknown keys are refused, and a parsed value never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The configuration as JSON values, without its locations: equal for builds that must give equal bytes."""
+    values: dict[str, Any] = {}
+    for name, field in type(config).model_fields.items():
+        if PLACE in field.metadata:
+            continue
+        value = getattr(config, name)
+        values[name] = identity(value) if isinstance(value, Config) else config.model_dump(mode="json")[name]
+    return values

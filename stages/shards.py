@@ -15,6 +15,7 @@ from pydantic import Field
 
 from stages.config import Config
 from stages.jsons import canonical_json, digest
+from stages.mentions import Mention
 from stages.records import ImageRecord, Match, Noun, Proposal
 from stages.regions import add_margin
 
@@ -51,6 +52,7 @@ def build_sample(
     image: NDArray[np.uint8],
     proposal: Proposal,
     noun: Noun,
+    mentions: list[Mention],
     pair: Match,
     rules: ShardRules,
 ) -> Sample:
@@ -61,7 +63,8 @@ def build_sample(
         record: the photo's record.
         image: the photo, [H, W, 3] RGB, uint8.
         proposal: the matched mask, not empty.
-        noun: the noun.
+        noun: the noun, by its first mention.
+        mentions: all places in the photo's captions that mention it.
         pair: score and margins.
         rules: margin and JPEG quality.
     """
@@ -79,6 +82,7 @@ def build_sample(
         "noun_start": noun.start,
         "noun_end": noun.end,
         "noun_rule": noun.rule,
+        "noun_mentions": len(mentions),
         "box_xyxy_px": list(box),
         "crop_xyxy_px": list(crop_box),
         "image_height_px": height,
@@ -95,7 +99,7 @@ def build_sample(
     }
     members = {
         "jpg": _jpeg(image[top:bottom, left:right], rules.jpeg_quality),
-        "json": canonical_json({**row, "mask_rle": proposal.rle.to_coco()}),
+        "json": canonical_json({**row, "noun_mentions": mentions, "mask_rle": proposal.rle.to_coco()}),
         "mask.png": _png_1bit(mask),
         "txt": noun.surface.encode("utf-8", errors="replace"),
     }

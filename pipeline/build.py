@@ -1,0 +1,228 @@
+"""A build from manifest to finished folder: plan, resume, run, finalise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.cache import default_cache_url
+from pipeline.commit import RECEIPTS, SHARDS, UNIT_ROWS, receipt_name, rows_name, shard_name
+from pipeline.finalise import LOCK_FILE, finalise, read_lock
+from pipeline.lock_driver import only_driver
+from pipeline.manifest import BuildManifest
+from pipeline.plan import Plan, make_plan, read_plan_document, unit_key, write_plan
+from pipeline.progress import BuildProgress
+from pipeline.provenance import differences, library_fingerprint
+from pipeline.runner_loop import Failures
+from pipeline.storage import Store, open_location, read_bytes
+from pipeline.work import BuildSpec
+from stages.errors import UserError
+from stages.jsons import canonical_json, digest
+
+KILLERS = ".maskmine/killers.json"
+LIBRARIES = ".maskmine/libraries.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a build ended.
+
+    Attributes:
+        lock: of the finished build; None if units failed.
+        receipts: of all units that are done, in their order.
+        done_before: units that earlier runs had done.
+        failures: units that could not be done, with the reason.
+    """
+
+    lock: dict[str, Any] | None
+    receipts: list[dict[str, Any]]
+    done_before: int
+    failures: Failures
+
+
+def build(
+    manifest: BuildManifest,
+    out: str,
+    console: Console,
+    *,
+    address: str | None = None,
+    lock: str | None = None,
+    take_over: bool = False,
+) -> Outcome:
+    """Builds, or goes on with a build that was stopped.
+
+    Args:
+        manifest: what to build.
+        out: folder or fsspec URL.
+        console: where progress goes.
+        address: of a running Ray cluster.
+        lock: build.lock.json of an earlier build: this one must have the same plan and the same image bytes.
+        take_over: ignore the mark of another driver that is known to be gone (remote folders only).
+
+    Raises:
+        UserError: the inputs, the folder or the lock do not allow it; nothing was changed.
+        LockError: an image's bytes are not those of the lock.
+    """
+    store = Store(out)
+    with only_driver(store, take_over):
+        plan = make_plan(manifest)
+        expected = _expected_images(lock, plan) if lock else None
+        _settle(store, plan)
+        killers = frozenset(json.loads(store.read_or_none(KILLERS) or b"[]"))
+        if lock:
+            killers |= frozenset(read_lock_file(lock)["killers"])
+        receipts = read_receipts(store, plan)
+        spec = BuildSpec(
+            manifest=manifest,
+            plan_digest=plan.digest,
+            out_url=out,
+            cache_url=cache_url(manifest),
+            fingerprint=digest(library_fingerprint()),
+            expected_images=expected,
+        )
+        done_before = len(receipts)
+        failures = _run(spec, plan, receipts, killers, console, address, store)
+        if failures:
+            return Outcome(None, _in_order(receipts), done_before, failures)
+        killers = frozenset(json.loads(store.read_or_none(KILLERS) or b"[]")) | killers
+        finished = _finished(store, plan, receipts)
+        if finished is None:
+            dumped = manifest.model_dump(mode="json", exclude={"run"})
+            finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(killers))
+        return Outcome(finished, _in_order(receipts), done_before, {})
+
+
+def cache_url(manifest: BuildManifest) -> str | None:
+    """Where the manifest wants its cache."""
+    wanted = manifest.run.cache
+    return None if wanted == "none" else wanted or default_cache_url()
+
+
+def read_receipts(store: Store, plan: Plan) -> dict[int, dict[str, Any]]:
+    """Receipts of the units that are done: of this plan, with the shard and rows there in their full size."""
+    key = plan.digest
+    shards, rows = store.sizes(SHARDS), store.sizes(UNIT_ROWS)
+    there = store.sizes(RECEIPTS)
+    names = [name for unit in range(plan.units) if (name := receipt_name(unit)).rsplit("/", 1)[-1] in there]
+    receipts: dict[int, dict[str, Any]] = {}
+    for data in store.read_many(names).values():
+        receipt = json.loads(data)
+        unit = receipt["unit"]
+        whole = (
+            receipt["key"] == unit_key(key, unit)
+            and shards.get(_base(shard_name(unit))) == receipt["shard"]["bytes"]
+            and rows.get(_base(rows_name(unit))) == receipt["rows"]["bytes"]
+        )
+        if whole:
+            receipts[unit] = receipt
+    return receipts
+
+
+def _run(
+    spec: BuildSpec,
+    plan: Plan,
+    receipts: dict[int, dict[str, Any]],
+    killers: frozenset[str],
+    console: Console,
+    address: str | None,
+    store: Store,
+) -> Failures:
+    todo = [unit for unit in range(plan.units) if unit not in receipts]
+    if not todo:
+        return {}
+    for folder in (SHARDS, RECEIPTS, UNIT_ROWS):
+        store.remove_parts(folder)
+    done = sum(receipt["counts"]["images"] for receipt in receipts.values())
+    counts: dict[str, int] = {}
+    for receipt in receipts.values():
+        counts = {name: counts.get(name, 0) + number for name, number in receipt["counts"].items()}
+    with BuildProgress(console, len(plan.rows), done, counts) as progress:
+
+        def on_receipt(receipt: dict[str, Any]) -> None:
+            receipts[receipt["unit"]] = receipt
+            progress.unit_done(receipt)
+
+        if spec.manifest.run.runner == "loop":
+            from pipeline.runner_loop import run_loop
+
+            return run_loop(spec, todo, killers, on_receipt, progress.say)
+        from pipeline.runner_ray import run_ray
+
+        known = set(killers)
+
+        def on_killer(image_id: str) -> None:
+            known.add(image_id)
+            store.write(KILLERS, canonical_json(sorted(known)))
+
+        return run_ray(spec, todo, killers, on_receipt, progress.say, address, on_killer)
+
+
+def _settle(store: Store, plan: Plan) -> None:
+    """Writes the plan into a new folder; refuses a folder of another plan, or of other library versions.
+
+    Raises:
+        UserError: with the differences.
+    """
+    before = read_plan_document(store)
+    libraries = library_fingerprint()
+    if before is None:
+        foreign = sorted(name for name in store.sizes("") if not name.startswith("."))
+        if foreign:
+            raise UserError(f"{store.url}: holds files that are no build, such as {foreign[0]}; choose an empty folder")
+        store.write(LIBRARIES, canonical_json(libraries))
+        write_plan(plan, store)
+        return
+    if changed := differences(before, plan.document):
+        raise UserError(
+            f"{store.url}: holds a build of something else; choose another folder, or go back to:\n  "
+            + "\n  ".join(changed[:20])
+        )
+    versions = json.loads(store.read_or_none(LIBRARIES) or canonical_json(libraries))
+    if changed := differences(versions, libraries):
+        raise UserError(
+            f"{store.url}: was begun with other libraries, so its bytes could differ from here on; use the old ones, "
+            "or another folder:\n  " + "\n  ".join(changed)
+        )
+
+
+def _finished(store: Store, plan: Plan, receipts: dict[int, dict[str, Any]]) -> dict[str, Any] | None:
+    """The lock, if it already speaks of exactly these receipts."""
+    data = store.read_or_none(LOCK_FILE)
+    if data is None:
+        return None
+    try:
+        lock = read_lock(data)
+    except ValueError:
+        return None
+    same = [(entry["unit"], entry["shard_sha256"], entry["rows_sha256"]) for entry in lock["units"]] == [
+        (receipt["unit"], receipt["shard"]["sha256"], receipt["rows"]["sha256"]) for receipt in _in_order(receipts)
+    ]
+    return lock if same and lock["plan_digest"] == plan.digest else None
+
+
+def read_lock_file(location: str) -> dict[str, Any]:
+    fs, path = open_location(location)
+    try:
+        return read_lock(read_bytes(fs, path))
+    except FileNotFoundError as error:
+        raise UserError(f"--lock: there is no file {location}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"--lock: {location}: {error}") from error
+
+
+def _expected_images(location: str, plan: Plan) -> dict[int, str]:
+    lock = read_lock_file(location)
+    if changed := differences(lock["plan"], plan.document):
+        raise UserError(f"--lock: {location} locks another build:\n  " + "\n  ".join(changed[:20]))
+    return {entry["unit"]: entry["images_root"] for entry in lock["units"]}
+
+
+def _in_order(receipts: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [receipts[unit] for unit in sorted(receipts)]
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]

@@ -1,0 +1,35 @@
+"""Results of costly stages, kept by the hash of everything that they depend on, and shared between builds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.storage import Store
+
+
+class Cache:
+    """Blobs by kind and key; `url` None keeps nothing.
+
+    An entry is written whole or not at all and never changes, so that any number of processes may share a cache.
+    """
+
+    def __init__(self, url: str | None) -> None:
+        self._store = Store(url) if url else None
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        return self._store.read_or_none(_name(kind, key)) if self._store else None
+
+    def put(self, kind: str, key: str, data: bytes) -> None:
+        if self._store:
+            self._store.write(_name(kind, key), data)
+
+
+def default_cache_url() -> str:
+    """MASKMINE_CACHE, or a folder `maskmine` where the system keeps caches."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return os.environ.get("MASKMINE_CACHE") or str(Path(base) / "maskmine")
+
+
+def _name(kind: str, key: str) -> str:
+    return f"{kind}/{key[:2]}/{key}"

@@ -1,0 +1,175 @@
+"""The command `maskmine`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stages.errors import UserError
+
+app = typer.Typer(
+    help="Mine mask-noun pairs from captioned photos, reproducibly.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Build manifest (YAML).", show_default=False)]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest, e.g. source.images=/photos.")
+]
+
+
+def main() -> None:
+    """Runs the command; a user's mistake is one message and exit status 2, Ctrl-C is exit status 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(stderr=True)
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        console.print(f"maskmine: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        console.print("\nmaskmine: stopped. What is done is kept: the same command goes on from here.", markup=False)
+        raise SystemExit(130) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `maskmine build` a subcommand."""
+
+
+@app.command()
+def plan(
+    manifest: ManifestPath,
+    setting: Settings = [],  # noqa: B006 - typer's way
+    sample: Annotated[int, typer.Option(help="Images to try for the estimate; 0 loads no model.", min=0)] = 4,
+) -> None:
+    """Check everything without building: inputs, models, units; estimate size and time from a short sample."""
+    from pipeline.estimate import estimate
+    from pipeline.manifest import load_manifest
+    from pipeline.plan import make_plan
+
+    console = Console()
+    settings = load_manifest(manifest, setting)
+    planned = make_plan(settings)
+    table = Table(show_header=False, box=None)
+    table.add_row("images", f"{len(planned.rows):,}")
+    table.add_row("missing", f"{planned.missing:,} not in their folder; they would be quarantined")
+    table.add_row("shards", f"{planned.units:,} of {planned.images_per_unit} images")
+    for role, value in planned.document["inputs"].items():
+        table.add_row(f"input {role}", f"sha256 {value[:16]}")
+    for stage, files in planned.document["models"].items():
+        table.add_row(f"model {stage}", ", ".join(f"{name} {value[:8]}" for name, value in files.items()) or "none")
+    table.add_row("plan", planned.digest)
+    console.print(table)
+    if sample:
+        found = estimate(settings, planned, sample)
+        total = len(planned.rows)
+        console.print(
+            f"From a sample of {found.images} images: about {_duration(found.seconds_an_image * total)} on one worker "
+            f"({found.seconds_an_image:.2f} s an image), {_size(found.bytes_an_image * total)} of shards, "
+            f"{found.pairs_an_image * total:,.0f} pairs"
+            + (f"; {found.quarantined} of the sample would be quarantined." if found.quarantined else "."),
+            highlight=False,
+        )
+
+
+@app.command()
+def build(
+    manifest: ManifestPath,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder or fsspec URL of the build.", show_default=False)],
+    setting: Settings = [],  # noqa: B006 - typer's way
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray actors; default one a CPU or GPU.")] = None,
+    runner: Annotated[str | None, typer.Option(help="ray, or loop: a plain loop in this process.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster; otherwise Ray starts here.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Cache folder or URL that builds share, or none.")] = None,
+    lock: Annotated[str | None, typer.Option(help="build.lock.json that this build must reproduce.")] = None,
+    take_over: Annotated[bool, typer.Option("--take-over", help="A remote folder's other driver is gone.")] = False,
+) -> None:
+    """Build shards of (region, mask, noun). The same command again goes on where a stopped one was."""
+    from pipeline.build import build as run_build
+    from pipeline.manifest import load_manifest
+    from pipeline.steps import LockError
+
+    console = Console()
+    given = {"workers": workers, "runner": runner, "cache": cache}
+    overrides = [*setting, *(f"run.{name}={value}" for name, value in given.items() if value is not None)]
+    settings = load_manifest(manifest, overrides)
+    try:
+        outcome = run_build(settings, out, console, address=address, lock=lock, take_over=take_over)
+    except LockError as error:
+        raise UserError(f"{error} ({lock}); the build cannot be reproduced from these images") from error
+    if outcome.lock is None:
+        for unit, reason in sorted(outcome.failures.items()):
+            console.print(f"unit {unit} failed: {reason}", markup=False, highlight=False)
+        console.print("Not finished; the same command tries the failed units again.")
+        raise typer.Exit(1)
+    _summary(console, out, outcome.lock, outcome.done_before, lock)
+
+
+@app.command()
+def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a finished build.")]) -> None:
+    """Check every promise of a finished build from its files alone; exit status 1 if one is broken."""
+    from pipeline.verify import verify as check
+
+    console = Console()
+    lock, problems = check(directory)
+    for problem in problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    if problems:
+        console.print(f"{len(problems)} problem(s) in {directory}.", highlight=False)
+        raise typer.Exit(1)
+    counts = lock["counts"]
+    console.print(
+        f"{directory}: all is well: {counts['pairs']:,} pairs of {counts['images']:,} images.", highlight=False
+    )
+
+
+def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:
+    counts = lock["counts"]
+    units = len(lock["units"])
+    table = Table(show_header=False, box=None)
+    table.add_row("pairs", f"{counts['pairs']:,}")
+    table.add_row("images with pairs", f"{counts['images_pairs']:,} of {counts['images']:,}")
+    table.add_row("images without", f"{counts['images_no_pairs']:,} (reasons in images.parquet)")
+    quarantined = f"{counts['images_quarantined']:,} images, {counts['captions_quarantined']:,} captions"
+    table.add_row("quarantined", f"{quarantined} (reasons in quarantine.parquet)")
+    table.add_row("shards", f"{units:,}" + (f", {done_before:,} of them from before" if done_before else ""))
+    table.add_row("plan", lock["plan_digest"][:16])
+    table.add_row("folder", out)
+    console.print(table)
+    if reference:
+        _compare(console, lock, reference)
+
+
+def _compare(console: Console, lock: dict[str, Any], reference: str) -> None:
+    from pipeline.build import read_lock_file
+
+    wanted = {entry["unit"]: entry["shard_sha256"] for entry in read_lock_file(reference)["units"]}
+    other = [entry["unit"] for entry in lock["units"] if entry["shard_sha256"] != wanted.get(entry["unit"])]
+    if other:
+        console.print(
+            f"{len(other)} of {len(wanted)} shards differ from the lock, e.g. unit {other[0]}.", highlight=False
+        )
+        raise typer.Exit(1)
+    console.print(f"All {len(wanted)} shards are, bit for bit, those of the lock.", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,69 @@
+"""What a build will take, from a short sample of its images. Commits nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.manifest import STAGES, BuildManifest
+from pipeline.plan import Plan
+from pipeline.sources import to_record
+from pipeline.steps import build_steps
+from pipeline.work import BuildSpec, ImageWork, UnitWork
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Figures of a sample.
+
+    Attributes:
+        images: how many images the sample has.
+        seconds_an_image: wall time of one worker.
+        bytes_an_image: of shards.
+        pairs_an_image: mined pairs.
+        quarantined: images of the sample that would be quarantined.
+    """
+
+    images: int
+    seconds_an_image: float
+    bytes_an_image: float
+    pairs_an_image: float
+    quarantined: int
+
+
+def estimate(manifest: BuildManifest, plan: Plan, images: int) -> Estimate:
+    """Loads all models and does a few images, without cache; the first warms up and is not counted.
+
+    Args:
+        manifest: what to build.
+        plan: its plan.
+        images: how many to try; drawn by hash, so that the choice is the same every time.
+
+    Raises:
+        UserError: a model cannot be loaded.
+    """
+    ids = plan.rows["image_id"].to_pylist()
+    lots = sorted(
+        range(len(ids)), key=lambda row: hashlib.sha256(f"sample/{ids[row]}".encode("utf-8", "replace")).digest()
+    )
+    chosen = [to_record(plan.rows.slice(row, 1).to_pylist()[0]) for row in lots[: images + 1]]
+    with tempfile.TemporaryDirectory() as folder:
+        spec = BuildSpec(manifest, plan.digest, folder, None, "")
+        steps = build_steps(spec, STAGES)
+        warm_up, counted = chosen[:1], chosen[1:] or chosen
+        for number, records in enumerate((warm_up, counted)):
+            unit = UnitWork(number, "", [ImageWork(record, row) for row, record in enumerate(records)])
+            for step in steps:
+                step.run(unit)
+        assert unit.receipt is not None
+        size = (Path(folder) / unit.receipt["shard"]["name"]).stat().st_size
+    count = len(counted)
+    return Estimate(
+        images=count,
+        seconds_an_image=sum(unit.seconds.values()) / count,
+        bytes_an_image=size / count,
+        pairs_an_image=unit.receipt["counts"]["pairs"] / count,
+        quarantined=unit.receipt["counts"]["images_quarantined"],
+    )

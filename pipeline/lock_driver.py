@@ -1,0 +1,91 @@
+"""One driver a folder: the second is refused, and says who is the first."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.storage import Store
+from stages.errors import UserError
+from stages.jsons import canonical_json
+
+LOCK = ".maskmine/driver.lock"
+
+
+@contextmanager
+def only_driver(store: Store, take_over: bool = False) -> Iterator[None]:
+    """Holds a build's folder for this process.
+
+    On a local disk the operating system holds the lock, and lets go of it however the process ends. Behind a URL it
+    is a small object: if its holder was killed on this machine it is taken over, otherwise only with `take_over`.
+
+    Raises:
+        UserError: another driver works on the folder.
+    """
+    holder = {"host": socket.gethostname(), "pid": os.getpid()}
+    if store.is_local:
+        with _flock(Path(store.path(LOCK)), holder, store.url):
+            yield
+        return
+    _take_remote(store, holder, take_over)
+    try:
+        yield
+    finally:
+        store.fs.rm_file(store.path(LOCK))
+
+
+@contextmanager
+def _flock(path: Path, holder: dict[str, Any], url: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(_refusal(url, file.read())) from error
+        file.truncate(0)
+        file.write(canonical_json(holder))
+        file.flush()
+        yield
+
+
+def _take_remote(store: Store, holder: dict[str, Any], take_over: bool) -> None:
+    found = store.read_or_none(LOCK)
+    if found is not None and not take_over and not _dead_here(found):
+        raise UserError(_refusal(store.url, found) + " If that process is gone, add --take-over.")
+    store.write(LOCK, canonical_json(holder))
+    if store.read(LOCK) != canonical_json(holder):
+        raise UserError(_refusal(store.url, store.read(LOCK)))
+
+
+def _dead_here(found: bytes) -> bool:
+    """Whether the lock's holder was a process of this machine that no longer runs."""
+    values = _parsed(found)
+    if values.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(values.get("pid", 0)), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, ValueError):
+        return False
+    return False
+
+
+def _refusal(url: str, found: bytes) -> str:
+    values = _parsed(found)
+    who = f"process {values.get('pid', '?')} on {values.get('host', '?')}"
+    return f"{url}: another maskmine build works on this folder ({who}); wait for it, or stop it."
+
+
+def _parsed(found: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(found))
+    except (ValueError, TypeError):
+        return {}

@@ -1,0 +1,144 @@
+"""Planning: which images there are, in which order, and which of them make up which unit of work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.manifest import BuildManifest
+from pipeline.provenance import FORMAT, config_identity, input_hashes, model_hashes
+from pipeline.sources import add_listing, canonical_order, read_rows, to_record
+from pipeline.storage import Store
+from stages.errors import UserError
+from stages.jsons import canonical_json, digest
+from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
+from stages.records import ImageRecord
+
+ROWS_FILE = ".maskmine/plan.arrow"
+PLAN_FILE = ".maskmine/plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A frozen build.
+
+    Attributes:
+        document: all that identifies the build: configuration, inputs, models, and the digest of the rows.
+        rows: the images in their order (schema sources.ROWS), unit after unit.
+        images_per_unit: unit k holds rows [k * images_per_unit, (k + 1) * images_per_unit).
+    """
+
+    document: dict[str, Any]
+    rows: pa.Table
+    images_per_unit: int
+
+    @property
+    def digest(self) -> str:
+        """Identity of the build, 64 hexadecimal digits."""
+        return digest(self.document)
+
+    @property
+    def units(self) -> int:
+        return -(-len(self.rows) // self.images_per_unit)
+
+    @property
+    def missing(self) -> int:
+        """Images that the folder's listing does not have; they will be quarantined."""
+        return int((self.rows["listed"].to_numpy() == -1).sum()) if self.rows["listed"].null_count == 0 else 0
+
+    def images_of(self, unit: int) -> int:
+        return min(self.images_per_unit, len(self.rows) - unit * self.images_per_unit)
+
+
+def unit_key(plan_digest: str, unit: int) -> str:
+    """Identity of a unit's result."""
+    return digest([plan_digest, unit])
+
+
+def make_plan(manifest: BuildManifest) -> Plan:
+    """Reads the inputs and freezes a build; reads no image.
+
+    Raises:
+        UserError: an input cannot be found or read, or gives no image.
+    """
+    inputs, models = input_hashes(manifest), model_hashes(manifest)
+    rows = read_rows(manifest.source)
+    _check_masks(manifest, rows)
+    if isinstance(manifest.proposals.proposer, PrecomputedProposals):
+        from stages.proposals.annotations import read_precomputed
+
+        from pipeline.source_coco import attach_masks
+
+        rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
+    rows = canonical_order(rows)
+    if not len(rows):
+        raise UserError("source: no image in the input; check source's paths")
+    rows = _drawn(rows, manifest)
+    rows = add_listing(rows, manifest.source)
+    document = {
+        "format": FORMAT,
+        "config": config_identity(manifest),
+        "inputs": inputs,
+        "models": models,
+        "images": len(rows),
+        "rows": _digest_rows(rows),
+    }
+    return Plan(document, rows, manifest.shards.images_per_shard)
+
+
+def write_plan(plan: Plan, store: Store) -> None:
+    """Puts a plan into a build's folder: the rows as Arrow IPC, one record batch a unit, then the document."""
+    part = store.temporary(ROWS_FILE)
+    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, plan.rows.schema) as writer:
+        for unit in range(plan.units):
+            start = unit * plan.images_per_unit
+            for batch in plan.rows.slice(start, plan.images_per_unit).combine_chunks().to_batches():
+                writer.write_batch(batch)
+    store.put(part, ROWS_FILE)
+    store.write(PLAN_FILE, canonical_json(plan.document))
+
+
+def read_plan_document(store: Store) -> dict[str, Any] | None:
+    """The document of the plan in a folder, None if there is none."""
+    data = store.read_or_none(PLAN_FILE)
+    return None if data is None else dict(json.loads(data))
+
+
+def read_unit(store: Store, unit: int) -> list[ImageRecord]:
+    """The records of one unit of a written plan; reads little else."""
+    path = store.path(ROWS_FILE)
+    source = pa.memory_map(path) if store.is_local else store.fs.open(path, "rb")
+    with source as file, pa.ipc.open_file(file) as reader:
+        return [to_record(row) for row in reader.get_batch(unit).to_pylist()]
+
+
+def _check_masks(manifest: BuildManifest, rows: pa.Table) -> None:
+    if isinstance(manifest.proposals.proposer, GroundTruthProposals) and rows["masks"].null_count == len(rows):
+        raise UserError(
+            "proposals.proposer.kind: ground_truth needs masks that came with the input; "
+            "set source.masks to an instances, stuff or panoptic JSON (source.kind: coco)"
+        )
+
+
+def _drawn(rows: pa.Table, manifest: BuildManifest) -> pa.Table:
+    """The subset, and the order, that the seed draws: by hash, so that one image's lot does not depend on others."""
+    limit, shuffle = manifest.source.limit, manifest.shards.shuffle
+    if not shuffle and (limit is None or limit >= len(rows)):
+        return rows
+    ids = rows["image_id"].to_pylist()
+    lots = [hashlib.sha256(f"{manifest.seed}/{image_id}".encode("utf-8", "replace")).digest() for image_id in ids]
+    order = sorted(range(len(ids)), key=lots.__getitem__)[:limit]
+    return rows.take(pa.array(order if shuffle else sorted(order), pa.int64())).combine_chunks()
+
+
+def _digest_rows(rows: pa.Table) -> str:
+    hashed = hashlib.sha256()
+    for batch in rows.to_batches(max_chunksize=1000):
+        for row in batch.to_pylist():
+            hashed.update(canonical_json(row))
+            hashed.update(b"\n")
+    return hashed.hexdigest()

@@ -1,0 +1,76 @@
+"""Progress of a build: a live bar on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+_LOG_EVERY_S = 30.0
+
+
+class BuildProgress:
+    """Counts images done, and says how fast, how long still, how many quarantined.
+
+    Args:
+        console: where to; a live bar only if it is a terminal.
+        total: images of the whole build.
+        done: images done by earlier runs.
+        counts: counts of the units done by earlier runs.
+    """
+
+    def __init__(self, console: Console, total: int, done: int, counts: dict[str, int]) -> None:
+        self._console, self._total, self._done, self._at_start = console, total, done, done
+        self._counts = Counter(counts)
+        self._start = self._last = time.monotonic()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("mining"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=console)
+            self._task = self._bar.add_task("mining", total=total, completed=done, note=self._note())
+
+    def __enter__(self) -> BuildProgress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def unit_done(self, receipt: dict[str, Any]) -> None:
+        """Takes a unit's receipt into account."""
+        self._counts.update(receipt["counts"])
+        self._done += receipt["counts"]["images"]
+        now = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, note=self._note())
+        elif now - self._last >= _LOG_EVERY_S or self._done == self._total:
+            self._last = now
+            left = (self._total - self._done) / self._rate() if self._rate() else 0.0
+            self._console.print(
+                f"{self._done}/{self._total} images, {self._note()}, {left:.0f} s left", highlight=False
+            )
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(line, highlight=False, markup=False)
+
+    def _rate(self) -> float:
+        spent = time.monotonic() - self._start
+        return (self._done - self._at_start) / spent if spent > 0 else 0.0
+
+    def _note(self) -> str:
+        quarantined = self._counts["images_quarantined"] + self._counts["captions_quarantined"]
+        return f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self._rate():.1f} images/s"

