@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stages.proposals.base import Proposer
+from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.configs import (
     EomtProposals,
     GroundTruthProposals,
@@ -27,6 +28,7 @@ AnyProposals = (
     | OneFormerProposals
     | EomtProposals
     | SamProposals
+    | ClassicalProposals
     | GroundTruthProposals
     | PrecomputedProposals
 )
@@ -49,6 +51,8 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
         from stages.proposals.provided import ProvidedProposer
 
         return ProvidedProposer(config)
+    if isinstance(config, ClassicalProposals):
+        return ClassicalProposer(config)
     if isinstance(config, SamProposals):
         from stages.proposals.sam import SamProposer
 
@@ -66,6 +70,6 @@ def model_files(config: AnyProposals) -> list[Path]:
     """
     if not isinstance(config, ModelConfig):
         return []
-    from stages.weights import model_files as files_of
+    from stages.proposals.loading import LocalModel
 
-    return files_of(config)
+    return LocalModel(config).files

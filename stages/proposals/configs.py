@@ -5,7 +5,7 @@ Kept apart from the proposers, so that reading a manifest loads neither torch no
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,10 +18,14 @@ class ModelConfig(Config):
     """A model in the layout that transformers saves: config.json, preprocessor_config.json, safetensors.
 
     Attributes:
+        model_types: values of config.json's ``model_type`` that this kind can run.
+        kind: which proposer.
         model: a local folder, or a hub id such as ``facebook/mask2former-swin-large-coco-panoptic``.
         revision: commit of a hub id; pin it, so that a later push cannot change the build. Ignored for a folder.
     """
 
+    model_types: ClassVar[tuple[str, ...]]
+    kind: str
     model: str = Field(min_length=1)
     revision: str | None = Field(default=None, min_length=1)
 
@@ -41,6 +45,7 @@ class QueryProposals(ModelConfig):
 class MaskFormerProposals(QueryProposals):
     """MaskFormer (arXiv 2107.06278); the threshold is the one OVSeg (arXiv 2210.04150) cuts its regions with."""
 
+    model_types = ("maskformer",)
     kind: Literal["maskformer"] = "maskformer"
     mask_threshold: float = Field(default=0.4, gt=0.0, lt=1.0)
 
@@ -48,6 +53,7 @@ class MaskFormerProposals(QueryProposals):
 class Mask2FormerProposals(QueryProposals):
     """Mask2Former (arXiv 2112.01527)."""
 
+    model_types = ("mask2former",)
     kind: Literal["mask2former"] = "mask2former"
 
 
@@ -58,6 +64,7 @@ class OneFormerProposals(QueryProposals):
         task: what the task token asks of the model.
     """
 
+    model_types = ("oneformer",)
     kind: Literal["oneformer"] = "oneformer"
     task: Literal["panoptic", "semantic", "instance"] = "panoptic"
 
@@ -65,6 +72,7 @@ class OneFormerProposals(QueryProposals):
 class EomtProposals(QueryProposals):
     """EoMT (arXiv 2503.19108), with a DINOv2 or a DINOv3 encoder."""
 
+    model_types = ("eomt", "eomt_dinov3")
     kind: Literal["eomt"] = "eomt"
 
 
@@ -81,6 +89,16 @@ class SamProposals(ModelConfig):
         crops_nms_thresh: of two masks whose boxes overlap more (IoU), the one with the lower score is dropped.
     """
 
+    model_types = (
+        "sam",
+        "sam_hq",
+        "sam2",
+        "sam2_video",
+        "sam3_tracker",
+        "sam3_video",
+        "edgetam",
+        "edgetam_video",
+    )
     kind: Literal["sam"] = "sam"
     points_per_side: int = Field(default=32, ge=1, le=256)
     points_per_batch: int = Field(default=64, ge=1)

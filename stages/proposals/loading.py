@@ -1,0 +1,98 @@
+"""Loads the transformers models that propose masks, and refuses what would give other masks than it should."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import UserError
+from stages.proposals.configs import ModelConfig
+from stages.weights import CONFIG, hash_files, read_json, resolve_folder, transformers_files
+
+if TYPE_CHECKING:
+    import torch
+
+_KEY = "proposals.model"
+
+
+class LocalModel:
+    """A proposer's model on disk: found, of the right kind, complete.
+
+    Attributes:
+        folder: where its files lie.
+        files: those that the masks depend on, sorted.
+
+    Raises:
+        UserError: a file is missing, the folder holds another kind of model, or the hub cannot be reached.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.folder: Path = resolve_folder(config.model, config.revision, _KEY)
+        self.files: list[Path] = transformers_files(self.folder, _KEY)
+        found = read_json(self.folder / CONFIG, _KEY).get("model_type")
+        if found not in config.model_types:
+            raise UserError(
+                f"{_KEY}: {self.folder / CONFIG} has model_type {found!r}, and proposals.kind {config.kind!r} expects "
+                f"{' or '.join(config.model_types)}; change proposals.kind or proposals.model"
+            )
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What the masks depend on beyond the configuration: {file name: sha256}, and transformers' version."""
+        import transformers
+
+        return {**hash_files(self.files), "transformers": transformers.__version__}
+
+    def load(self, auto_class: type[Any], device: str) -> Any:  # noqa: ANN401
+        """The model, in evaluation mode and float32, on `device`.
+
+        Args:
+            auto_class: one of transformers' AutoModel classes.
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises:
+            UserError: the weights cannot be read, or leave a part of the model without values.
+        """
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device: {device!r} was asked for, and torch sees no GPU here; use cpu")
+        # transformers reads safetensors into float32 and never unpickles with these arguments.
+        try:
+            model, info = auto_class.from_pretrained(
+                self.folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+        except Exception as error:  # of many kinds: OSError, ValueError, RuntimeError, SafetensorError
+            raise UserError(f"{_KEY}: {self.folder} cannot be loaded: {error}") from error
+        # transformers fills missing weights with random numbers and goes on. Losses are no part of proposing.
+        missing = sorted(name for name in info["missing_keys"] if not name.startswith("criterion."))
+        if missing:
+            raise UserError(
+                f"{_KEY}: the weights in {self.folder} lack {len(missing)} tensors of the model, {missing[0]} first; "
+                f"expected a complete checkpoint of the architecture in {CONFIG}"
+            )
+        return model.eval().to(device)
+
+    def image_processor(self, **options: object) -> Any:  # noqa: ANN401
+        """The model's own preprocessing; `options` override keys of its JSON.
+
+        Raises:
+            UserError: the JSON describes no image processor.
+        """
+        from transformers import AutoImageProcessor
+
+        load: Any = AutoImageProcessor.from_pretrained
+        try:
+            return load(self.folder, local_files_only=True, **options)
+        except Exception as error:  # of many kinds: OSError, ValueError, TypeError, KeyError
+            raise UserError(f"{_KEY}: {self.folder} has no usable image processor: {error}") from error
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Context that runs a model in fp32 (as it is), fp16 or bf16."""
+    import torch
+
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    device_type = torch.device(device).type
+    return torch.autocast(device_type, dtype=None if precision == "fp32" else dtype, enabled=precision != "fp32")

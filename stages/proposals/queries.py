@@ -1,0 +1,197 @@
+"""Mask proposals from models that give one mask and one class distribution a query.
+
+MaskFormer, Mask2Former, OneFormer and EoMT share this form: C classes and "no object", and a mask of logits for each
+of Q queries. `QueryModel.queries` gives both as the model says them; proposals are a thin step on top of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
+
+from stages.proposals.configs import EomtProposals, OneFormerProposals, QueryProposals
+from stages.proposals.loading import LocalModel, autocast
+from stages.records import ImageRecord, Proposal, Rle
+
+# A logit whose probability is 0 at any threshold; finite, because resizing mixes it with its neighbours.
+_OUTSIDE_LOGIT = -20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where one input of the model lies in the resized photo; all in the model's input pixels.
+
+    Attributes:
+        input_hw_px: size of the input, with its padding (right and bottom).
+        valid_hw_px: size of the part of the input that shows the photo: its upper left corner.
+        frame_hw_px: size of the whole resized photo.
+        top_px, left_px: the valid part's corner in the frame.
+    """
+
+    input_hw_px: tuple[int, int]
+    valid_hw_px: tuple[int, int]
+    frame_hw_px: tuple[int, int]
+    top_px: int = 0
+    left_px: int = 0
+
+    def on_photo(self, logits: Tensor, height_px: int, width_px: int) -> Tensor:
+        """Brings masks from the model's resolution [n, h, w] to the photo's [n, height_px, width_px], bilinear.
+
+        Padding is cut off at the input's size, before the frame is resized to the photo: cutting at the coarser size
+        of the logits would move the border by a fraction of a patch.
+        """
+        valid_h, valid_w = self.valid_hw_px
+        valid = interpolate(logits[None], self.input_hw_px, mode="bilinear", align_corners=False)
+        frame = valid[..., :valid_h, :valid_w]
+        if self.valid_hw_px != self.frame_hw_px:
+            frame = frame.new_full((1, len(logits), *self.frame_hw_px), _OUTSIDE_LOGIT)
+            rows = slice(self.top_px, self.top_px + valid_h)
+            frame[..., rows, self.left_px : self.left_px + valid_w] = valid[..., :valid_h, :valid_w]
+        return interpolate(frame, (height_px, width_px), mode="bilinear", align_corners=False)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMasks:
+    """What a model says about one photo; a model that looks through windows has Q = windows * queries.
+
+    Attributes:
+        mask_logits: [Q, h, w] float32, at the model's own resolution, on the model's device.
+        class_probs: [Q, C + 1] float32, rows sum to 1; the last column is "no object".
+        windows: where the inputs lie; each has Q / len(windows) queries, in order.
+    """
+
+    mask_logits: Tensor
+    class_probs: Tensor
+    windows: tuple[Window, ...]
+
+    @property
+    def objectness(self) -> Tensor:
+        """[Q] float32 in [0, 1]: 1 - p(no object)."""
+        return (1.0 - self.class_probs[:, -1]).clamp(0.0, 1.0)
+
+    def logits_on_photo(self, query: int, height_px: int, width_px: int) -> Tensor:
+        """Mask logits [height_px, width_px] of one query; one at a time, so that memory stays bounded."""
+        window = self.windows[query * len(self.windows) // len(self.mask_logits)]
+        return window.on_photo(self.mask_logits[query : query + 1], height_px, width_px)[0]
+
+
+class QueryModel:
+    """A MaskFormer, Mask2Former, OneFormer or EoMT with its preprocessing.
+
+    Args:
+        config: which model.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
+
+    Raises:
+        UserError: the model cannot be found or loaded, or is of another kind.
+    """
+
+    def __init__(self, config: QueryProposals, device: str, precision: str) -> None:
+        self.local = LocalModel(config)
+        self._device, self._precision = device, precision
+        self._model = self.local.load(AutoModelForUniversalSegmentation, device)
+        self._windowed = isinstance(config, EomtProposals)
+        # OneFormer's processor would fetch class names, which only its training texts need, from the hub.
+        options = {"class_info_file": None} if isinstance(config, OneFormerProposals) else {}
+        self._processor = self.local.image_processor(**options)
+        self._task_tokens = self._tokenised(config.task) if isinstance(config, OneFormerProposals) else None
+        names = self._model.config.id2label
+        self.class_names: tuple[str, ...] = tuple(str(names[number]) for number in sorted(names))
+
+    def _tokenised(self, task: str) -> Tensor:
+        """OneFormer's task token ids, [1, length] int64, padding 0."""
+        tokenizer = AutoTokenizer.from_pretrained(self.local.folder, local_files_only=True)
+        length = self._model.config.task_seq_len
+        tokens = tokenizer(
+            f"the task is {task}", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        ids: Tensor = tokens["input_ids"] * tokens["attention_mask"]
+        return ids.to(self._device)
+
+    @torch.inference_mode()
+    def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
+        """Runs the model on one photo, [H, W, 3] RGB uint8."""
+        inputs = self._processor(images=image, return_tensors="pt", input_data_format="channels_last")
+        windows = self._windows(inputs, image)
+        named = {"pixel_values": inputs["pixel_values"].to(self._device)}
+        if "pixel_mask" in inputs:
+            named["pixel_mask"] = inputs["pixel_mask"].to(self._device)
+        if self._task_tokens is not None:
+            named["task_inputs"] = self._task_tokens
+        with autocast(self._device, self._precision):
+            outputs = self._model(**named)
+        # [windows, queries, ...] -> [windows * queries, ...]
+        mask_logits = outputs.masks_queries_logits.float().flatten(0, 1)
+        class_probs = outputs.class_queries_logits.float().softmax(-1).flatten(0, 1)
+        return QueryMasks(mask_logits, class_probs, windows)
+
+    def _windows(self, inputs: Any, image: NDArray[np.uint8]) -> tuple[Window, ...]:  # noqa: ANN401
+        input_h, input_w = inputs["pixel_values"].shape[-2:]
+        if not self._windowed:
+            mask = inputs["pixel_mask"][0]
+            valid = (int(mask[:, 0].sum()), int(mask[0].sum()))
+            return (Window((input_h, input_w), valid, valid),)
+        # EoMT's processor does not tell the size that it resized to, before it pads or cuts windows.
+        resized = self._processor(
+            images=image, return_tensors="pt", input_data_format="channels_last", do_pad=False, do_split_image=False
+        )
+        frame_h, frame_w = resized["pixel_values"].shape[-2:]
+        offsets = inputs["patch_offsets"] or [(0, 0, max(frame_h, frame_w))]
+        windows = []
+        for _, start, end in ([int(value) for value in offset] for offset in offsets):
+            # Windows lie along the longer side; see EomtImageProcessor.
+            tall = frame_h > frame_w
+            top, left = (start, 0) if tall else (0, start)
+            bottom, right = (end, frame_w) if tall else (frame_h, end)
+            valid = (min(bottom, frame_h) - top, min(right, frame_w) - left)
+            windows.append(Window((input_h, input_w), valid, (frame_h, frame_w), top, left))
+        return tuple(windows)
+
+
+class QueryProposer:
+    """One proposal a query: pixels above the mask threshold, scored by the query's objectness.
+
+    Args: see `QueryModel`.
+    """
+
+    def __init__(self, config: QueryProposals, device: str, precision: str) -> None:
+        self._config = config
+        self._model = QueryModel(config, device, precision)
+        threshold = config.mask_threshold
+        self._threshold_logit = math.log(threshold / (1.0 - threshold))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """See `LocalModel.identity`."""
+        return self._model.local.identity
+
+    @torch.inference_mode()
+    def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
+        """All queries' masks, in the model's order; some may be empty. See `Proposer.propose`."""
+        height_px, width_px = image.shape[:2]
+        queries = self._model.queries(image)
+        peaks = queries.mask_logits.amax((1, 2)).tolist()
+        scores = queries.objectness.tolist()
+        labels = queries.class_probs[:, :-1].argmax(1).tolist()
+        empty = Rle.encode(np.zeros((height_px, width_px), dtype=bool))
+        proposals = []
+        for query, (peak, score, label) in enumerate(zip(peaks, scores, labels, strict=True)):
+            rle = empty
+            # Resizing never raises the highest logit, so that a mask below the threshold needs none.
+            if peak > self._threshold_logit:
+                logits = queries.logits_on_photo(query, height_px, width_px)
+                mask = logits > self._threshold_logit
+                rle = Rle.encode(mask.cpu().numpy())
+                if self._config.weigh_by_mask_confidence and mask.any():
+                    score *= float(logits[mask].sigmoid().mean())
+            proposals.append(Proposal(rle, score, self._config.kind, self._model.class_names[label]))
+        return proposals

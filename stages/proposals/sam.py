@@ -1,0 +1,148 @@
+"""Mask proposals from SAM and its relatives, asked with a grid of points.
+
+The steps are those of transformers' mask-generation pipeline, and use the same public parts of its image processors.
+Two things differ. Points are laid over each crop as the model sees it: the pipeline scales both axes by the longer
+side, which misses a part of every photo that is not square where a model squashes its input (SAM2 and later). And
+masks with a low predicted IoU go before they are enlarged, the rest in chunks, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from torchvision.ops import nms
+from transformers import AutoModelForMaskGeneration
+
+from stages.proposals.configs import SamProposals
+from stages.proposals.loading import LocalModel, autocast
+from stages.records import ImageRecord, Proposal, Rle
+
+# Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
+_CHUNK_PX = 1 << 25
+
+
+class SamProposer:
+    """Masks around a grid of points, scored by the model's predicted IoU, after box NMS; highest score first.
+
+    Args:
+        config: which model and how to ask it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
+
+    Raises:
+        UserError: the model cannot be found or loaded, or is of another kind.
+    """
+
+    def __init__(self, config: SamProposals, device: str, precision: str) -> None:
+        self._config, self._device, self._precision = config, device, precision
+        self._local = LocalModel(config)
+        self._model = self._local.load(AutoModelForMaskGeneration, device)
+        self._processor = self._local.image_processor()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """See `LocalModel.identity`."""
+        return self._local.identity
+
+    @torch.inference_mode()
+    def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
+        """See `Proposer.propose`."""
+        rles: list[dict[str, Any]] = []
+        scores, boxes = [torch.zeros(0)], [torch.zeros(0, 4)]
+        for crop_rles, crop_scores, crop_boxes in self._masks(image):
+            rles += crop_rles
+            scores.append(crop_scores.float().cpu())
+            boxes.append(crop_boxes.float().cpu())
+        all_scores = torch.cat(scores)
+        kept = nms(torch.cat(boxes), all_scores, self._config.crops_nms_thresh).tolist()
+        return [
+            Proposal(_compressed(rles[index]), min(max(float(all_scores[index]), 0.0), 1.0), self._config.kind)
+            for index in kept
+        ]
+
+    def _masks(self, image: NDArray[np.uint8]) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:
+        """Uncompressed RLEs at the photo's size, predicted IoUs [n], boxes [n, 4] xyxy px; a batch of points each."""
+        config = self._config
+        photo = np.ascontiguousarray(image.transpose(2, 0, 1))  # the processors cut crops from [3, H, W]
+        crop_boxes, _, crops, _ = self._processor.generate_crop_boxes(
+            photo, _target_side_px(self._processor), config.crops_n_layers, config.crop_overlap_ratio, 1
+        )
+        grid = _unit_grid(config.points_per_side)
+        for crop_box, crop in zip(crop_boxes, crops, strict=True):
+            inputs = self._processor(images=crop, return_tensors="pt", input_data_format="channels_first")
+            pixels = inputs["pixel_values"].to(self._device)
+            shown_hw_px = inputs.get("reshaped_input_sizes")
+            shown_h, shown_w = shown_hw_px[0].tolist() if shown_hw_px is not None else pixels.shape[-2:]
+            points = (grid * torch.tensor([shown_w, shown_h])).to(self._device)
+            with autocast(self._device, self._precision):
+                embeddings = self._embeddings(pixels)
+            for batch in torch.split(points, config.points_per_batch):
+                with autocast(self._device, self._precision):
+                    outputs = self._model(
+                        **embeddings,
+                        input_points=batch[None, :, None],  # [1, points, 1, 2]
+                        input_labels=torch.ones((1, len(batch), 1), dtype=torch.int64, device=self._device),
+                    )
+                # [1, points, 3, ...] -> [points * 3, ...]
+                masks, ious = outputs.pred_masks.float()[0].flatten(0, 1), outputs.iou_scores.float().flatten()
+                chosen = ious > config.pred_iou_thresh
+                yield from self._enlarged(masks[chosen], ious[chosen], crop_box, inputs, image.shape[:2])
+
+    def _embeddings(self, pixels: Tensor) -> dict[str, Any]:
+        embeddings = self._model.get_image_embeddings(pixels)
+        if isinstance(embeddings, tuple):  # SAM-HQ
+            return {"image_embeddings": embeddings[0], "intermediate_embeddings": embeddings[1]}
+        return {"image_embeddings": embeddings}
+
+    def _enlarged(
+        self,
+        masks: Tensor,
+        ious: Tensor,
+        crop_box: Tensor,
+        inputs: Mapping[str, Any],
+        photo_hw_px: tuple[int, ...],
+    ) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:
+        """Brings logits [n, h, w] to the photo's size, a chunk at a time, and drops unstable and cut-off masks."""
+        crop_h, crop_w = inputs["original_sizes"][0].tolist()
+        # SAM enlarges to its input's size first, which may be the larger one.
+        side_px = _target_side_px(self._processor)
+        chunk = max(1, _CHUNK_PX // max(crop_h * crop_w, side_px * side_px))
+        sizes = {"original_sizes": [(crop_h, crop_w)]}
+        if "reshaped_input_sizes" in inputs:
+            sizes["reshaped_input_sizes"] = inputs["reshaped_input_sizes"].tolist()
+        for some, scores in zip(torch.split(masks, chunk), torch.split(ious, chunk), strict=True):
+            if not len(some):
+                return
+            # [1, n, 1, h, w]: one image, n points, one mask each
+            large = self._processor.post_process_masks(some[None, :, None], binarize=False, **sizes)[0]
+            yield self._processor.filter_masks(
+                large,
+                scores[:, None],
+                photo_hw_px,
+                crop_box.tolist(),
+                self._config.pred_iou_thresh,
+                self._config.stability_score_thresh,
+            )
+
+
+def _target_side_px(processor: Any) -> int:  # noqa: ANN401
+    return int(processor.size.get("longest_edge") or processor.size.get("height"))
+
+
+def _unit_grid(points_per_side: int) -> Tensor:
+    """Centres of a square grid over [0, 1]^2 as x, y: [points_per_side^2, 2] float32, row by row."""
+    ticks = (torch.arange(points_per_side, dtype=torch.float32) + 0.5) / points_per_side
+    rows, columns = torch.meshgrid(ticks, ticks, indexing="ij")
+    return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
+
+
+def _compressed(rle: dict[str, Any]) -> Rle:
+    height_px, width_px = rle["size"]
+    coded = coco_mask.frPyObjects(rle, height_px, width_px)
+    return Rle(height_px, width_px, coded["counts"].decode("ascii"))
