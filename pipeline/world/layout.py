@@ -17,14 +17,14 @@ class Background:
     """A painted background.
 
     Attributes:
-        image: RGB float32 [S, S, 3], in [0, 255].
+        image: RGB uint8 [S, S, 3].
         regions: index into `stuff`, uint8 [S, S].
         stuff: the one to three categories that the regions show.
         horizon: height at which the ground begins, as a share of the side; 0 if all is ground.
         has_sky: the part above the horizon is sky.
     """
 
-    image: NDArray[np.float32]
+    image: NDArray[np.uint8]
     regions: NDArray[np.uint8]
     stuff: tuple[Stuff, ...]
     horizon: float
@@ -58,9 +58,9 @@ def paint_background(rng: np.random.Generator, side_px: int, vocabulary: Vocabul
     if kind == "patch":
         regions[_blob(rng, side_px)] = 1
     stuff, regions = _merge_equal(stuff, regions)
-    image = np.zeros((side_px, side_px, 3), np.float32)
-    for number, entry in enumerate(stuff):
-        np.copyto(image, _surface(rng, side_px, entry.name, textures), where=(regions == number)[..., None])
+    image = _surface(rng, side_px, stuff[0].name, textures)
+    for number, entry in enumerate(stuff[1:], start=1):
+        cv2.copyTo(_surface(rng, side_px, entry.name, textures), (regions == number).astype(np.uint8), image)
     has_sky = "far" in stuff[0].roles
     return Background(image, regions, tuple(stuff), cuts[-1] if cuts else 0.0, has_sky)
 
@@ -96,7 +96,7 @@ def _blob(rng: np.random.Generator, side_px: int) -> NDArray[np.bool_]:
     return patch
 
 
-def _surface(rng: np.random.Generator, side_px: int, stuff: str, textures: Textures) -> NDArray[np.float32]:
+def _surface(rng: np.random.Generator, side_px: int, stuff: str, textures: Textures) -> NDArray[np.uint8]:
     """A random part of a texture at a random scale, [S, S, 3]."""
     tile = textures.tile(stuff, int(rng.integers(TILES_PER_STUFF)))
     part_px = int(rng.uniform(0.35, 0.75) * TILE_PX)
@@ -106,4 +106,4 @@ def _surface(rng: np.random.Generator, side_px: int, stuff: str, textures: Textu
         part = part[:, ::-1]
     shrink = part_px > side_px
     resized = cv2.resize(part, (side_px, side_px), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    return resized.astype(np.float32) * np.float32(rng.uniform(0.85, 1.12))
+    return cv2.convertScaleAbs(resized, alpha=float(rng.uniform(0.85, 1.12))).astype(np.uint8, copy=False)

@@ -92,7 +92,7 @@ class Renderer:
         self._vocabulary = vocabulary
         names = config.names if config.names is not None else tuple(vocabulary.thing_by_name)
         self._things = tuple(vocabulary.thing_by_name[name] for name in names)
-        self._art = Art()
+        self._art = Art(max(128, config.size_px))
         self._textures = Textures()
 
     def render(self, rng: np.random.Generator) -> Scene:
@@ -117,7 +117,7 @@ class Renderer:
             placed.append(
                 Placed(wish.thing, wish.sprite.color, mask, layer.center_xy, wish.side, bottom, depth=len(placed))
             )
-        image = _compose(rng, background.image, layers)
+        image = _compose(rng, background.image.astype(np.float32), layers)
         masks = tuple((background.regions == number) & ~covered for number in range(len(background.stuff)))
         low, high = self.config.jpeg_quality
         quality = int(rng.integers(low, high + 1))
@@ -229,6 +229,7 @@ def _photograph(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArray
     image *= light[..., None] * gain
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 0.9)) * size / 192).astype(np.float32)
-    sigma = np.float32(abs(rng.normal(0, 5)))
-    image += rng.standard_normal(image.shape, dtype=np.float32) * sigma
+    # Uniform noise is drawn much faster than normal noise, and looks the same at this strength.
+    reach = np.float32(abs(rng.normal(0, 9)))
+    image += (rng.random(image.shape, dtype=np.float32) - np.float32(0.5)) * (2 * reach)
     return np.clip(image, 0, 255).astype(np.uint8)
