@@ -6,7 +6,7 @@ import hashlib
 import lzma
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,15 @@ DATA = Path(__file__).parent / "data"
 LEXICON_FILE = DATA / "wordnet_nouns.txt.xz"
 CURATED_FILE = DATA / "curated.toml"
 
-VISIBLE_FILES = frozenset({5, 6, 8, 13, 17, 18, 20, 27})
-"""WordNet's lexicographer files: animal, artifact, body, food, object, person, plant, substance."""
+VISIBLE_FILES = frozenset({3, 5, 6, 8, 13, 15, 17, 18, 20, 27})
+"""WordNet's lexicographer files: tops (the highest words: food, person), animal, artifact, body, food, location,
+object, person, plant, substance."""
 
+LANDMARK_FILES = frozenset({6, 17})
+"""WordNet's lexicographer files: artifact, object."""
+
+COMPOUND_JOINT = re.compile("[ -]")
+NAME_PARTICLES = frozenset({"of", "the", "and", "de"})
 PHYSICAL_ENTITY = "physical_entity"
 UNSEEN_SENSE_COUNT = 0.5
 """Occurrences that a sense is credited with beyond those in WordNet's tagged texts, divided by its rank."""
@@ -56,14 +62,9 @@ class Curated:
     @classmethod
     def load(cls, path: Path = CURATED_FILE) -> Curated:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        lines = {name: frozenset(tables.pop(name).split("\n")) - {""} for name in ("compounds", "plain")}
         singulars = tables.pop("singulars")
-        return cls(
-            singulars=singulars,
-            **{
-                name: frozenset(text.split("\n")) - {""} if name == "compounds" else frozenset(text.split())
-                for name, text in tables.items()
-            },
-        )
+        return cls(**lines, singulars=singulars, **{name: frozenset(text.split()) for name, text in tables.items()})
 
 
 class Lexicon:
@@ -88,7 +89,16 @@ class Lexicon:
             senses.sort(key=lambda sense: (sense.number, sense.synset))
         self._irregular = dict(line.split("\t") for line in plurals.split("\n"))
 
-    def __contains__(self, word: str) -> bool:
+    def compound_lengths(self, more: Iterable[str]) -> dict[str, int]:
+        """First word -> words in the longest compound that begins with it, of the lexicon's compounds and `more`."""
+        lengths: dict[str, int] = {}
+        for compound in (*self._senses, *more):
+            words = COMPOUND_JOINT.split(compound)
+            if len(words) > 1:
+                lengths[words[0]] = max(len(words), lengths.get(words[0], 0))
+        return lengths
+
+    def __contains__(self, word: object) -> bool:
         return word in self._senses
 
     def senses(self, word: str) -> tuple[Sense, ...]:
@@ -124,16 +134,34 @@ class Lexicon:
         condition leaves out processes and causes, which WordNet counts as physical. Uses are WordNet's counts,
         smoothed, as most senses were never counted.
         """
-        senses = self._senses.get(word)
-        if not senses:
-            return None
+        return self._share(word, lambda sense: self._visible[sense.synset]) if word in self._senses else None
+
+    def _share(self, word: str, holds: Callable[[Sense], bool]) -> float:
+        """Share of the uses of a listed word, in [0, 1], whose sense passes the test."""
+        senses = self._senses[word]
         weights = [sense.count + UNSEEN_SENSE_COUNT / rank for rank, sense in enumerate(senses, start=1)]
-        seen = sum(weight for weight, sense in zip(weights, senses, strict=True) if self._visible[sense.synset])
-        return seen / sum(weights)
+        return sum(weight for weight, sense in zip(weights, senses, strict=True) if holds(sense)) / sum(weights)
 
     def is_name(self, word: str) -> bool:
-        """Whether WordNet writes the word with capitals only: a name of a place, person or make."""
-        return word in self._senses and all(sense.word != sense.word.lower() for sense in self._senses[word])
+        """Whether WordNet writes all of the word with capitals, in every sense: a place, a person, a make.
+
+        An abbreviation such as DVD is no name if it stands for a made thing.
+        """
+        senses = self._senses.get(word, ())
+        return bool(senses) and all(self._is_capitalised(sense) for sense in senses)
+
+    def name_share(self, word: str) -> float:
+        """Share of the word's uses, in [0, 1], that WordNet writes with capitals; 1 for an unlisted word."""
+        return self._share(word, self._is_capitalised) if word in self._senses else 1.0
+
+    def is_landmark(self, word: str) -> bool:
+        """Whether the word is the name of a made or natural object: 'eiffel tower', 'mount rainier'."""
+        return self.is_name(word) and self._files[self._senses[word][0].synset] in LANDMARK_FILES
+
+    def _is_capitalised(self, sense: Sense) -> bool:
+        parts = [part for part in sense.word.split("_") if part not in NAME_PARTICLES]
+        is_abbreviation = sense.word.isupper() and self._files[sense.synset] in LANDMARK_FILES
+        return all(part[0].isupper() for part in parts) and not is_abbreviation
 
     def singular(self, word: str, curated: Curated, is_plural: bool) -> str:
         """Dictionary form of a word or compound; its last word is the one that changes.
