@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.world.groups import Group, group_noun_phrase, place_in_frame, relation
+from pipeline.world.groups import Group, group_noun_phrase, place_in_frame, posture, relation
 from pipeline.world.phrases import Phrase, Referent, enumerate_phrases, say
 from pipeline.world.vocabulary import Stuff
 
@@ -26,7 +26,7 @@ _TAILS = (
     " at this [time] of the [year]",
     " in this [scene]",
     ", a lovely [sight]",
-    " in a [variety] of colors",
+    " in a [variety] of [colors]",
 )
 _EMPTY = ("an empty [scene]", "a [photo] with nothing special in it", "a quiet [moment]", "an ordinary [place]")
 
@@ -102,7 +102,9 @@ class CaptionWriter:
             entry = self._surroundings.stuff[min(below)] if len(below) == 1 else None
             if entry is not None:
                 stuff, annotation_id = entry
-                return say(f" {self._pick(stuff.at)}", Referent(stuff.name, (annotation_id,)))
+                on_ground = "far" not in stuff.roles and stuff.name != "water"
+                verb = f" {posture(self._rng, group)}" if on_ground and self._rng.random() < 0.2 else ""
+                return say(f"{verb} {self._pick(stuff.at)}", Referent(stuff.name, (annotation_id,)))
             others = [entry for number, entry in enumerate(self._surroundings.stuff) if entry and number not in below]
             if others:
                 stuff, annotation_id = others[int(self._rng.integers(len(others)))]
@@ -174,7 +176,7 @@ class CaptionWriter:
         keywords = words[0]
         for word in words[1:]:
             keywords += Phrase(", ") + word
-        styles = ["{x}", "{x}", "{x} - stock [photo]", "{x} | free [download]", "[image]: {x}", "{x} ([illustration])"]
+        styles = ["{x}", "{x}", "{x} - [stock photo]", "{x} | free [download]", "[image]: {x}", "{x} ([illustration])"]
         return say(self._pick(styles), x=keywords)
 
     def _without_objects(self) -> Phrase:

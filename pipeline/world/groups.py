@@ -21,6 +21,14 @@ _OPINIONS = {
     "plant": ("beautiful", "pretty"),
 }
 _ANY_OPINION = ("nice", "old", "new", "beautiful")
+_POSTURES = {
+    "animal": ("standing", "sitting", "resting"),
+    "person": ("standing", "waiting"),
+    "vehicle": ("parked", "left"),
+    "building": ("standing",),
+    "plant": ("growing",),
+}
+_ANY_POSTURE = ("lying", "placed", "left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ def _determiners(thing: Thing, count: int) -> list[str]:
     if thing.number == "pair":
         return [f"{exact} [pairs] of ", ""] if count > 1 else ["a [pair] of ", "a [pair] of ", ""]
     if count == 2:
-        return ["two ", "two ", "a [couple] of ", "both "]
+        return ["two ", "two ", "a [couple] of ", "the two "]
     return [f"{exact} ", f"{exact} ", "a [group] of ", "several ", "a [bunch] of ", "some "]
 
 
@@ -103,6 +111,12 @@ def _adjectives(rng: np.random.Generator, group: Group) -> str:
     if len(colors) == 1 and not names_color and thing.supercategory != "person" and rng.random() < 0.4:
         words.append(color or "")
     return "".join(f"{word} " for word in words)
+
+
+def posture(rng: np.random.Generator, group: Group) -> str:
+    """A participle for what stands or lies on the ground, e.g. "sitting"."""
+    choices = _POSTURES.get(group.thing.supercategory, _ANY_POSTURE)
+    return choices[int(rng.integers(len(choices)))]
 
 
 def relation(rng: np.random.Generator, first: Group, second: Group) -> str:

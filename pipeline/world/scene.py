@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -73,15 +73,21 @@ class _Wish:
     angle_deg: float
     flip: bool
     center_y: float
-    bottom_y: float
+    half_height: float
+
+    @property
+    def bottom_y(self) -> float:
+        """Where its lower end is, as a share of the side; rotation is left out of account."""
+        return self.center_y + self.half_height
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A drawn object: RGBA premultiplied uint8 [S, S, 4], and the share of the side where its centre is."""
+    """A drawn object: RGBA premultiplied uint8 [S, S, 4], and where its centre and lower end are."""
 
     rgba: NDArray[np.uint8]
     center_xy: tuple[float, float]
+    bottom_y: float
 
 
 class Renderer:
@@ -111,7 +117,7 @@ class Renderer:
             layer, mask = fit
             covered |= mask
             layers.append(layer)
-            below = min(size - 1, max(0, int(wish.bottom_y * size) - 1))
+            below = min(size - 1, max(0, int(layer.bottom_y * size) - 1))
             column = min(size - 1, max(0, int(layer.center_xy[0] * size)))
             bottom = int(background.regions[below, column])
             placed.append(
@@ -155,7 +161,7 @@ class Renderer:
         else:
             margin = min(0.5, half_height * 0.9)
             center = float(rng.uniform(margin, 1 - margin))
-        return _Wish(thing, sprite, side, angle, flip, center, center + half_height)
+        return _Wish(thing, sprite, side, angle, flip, center, half_height)
 
     def _place(
         self, rng: np.random.Generator, wish: _Wish, covered: NDArray[np.bool_], is_first: bool
@@ -169,12 +175,11 @@ class Renderer:
         for attempt in range(_TRIES):
             margin = min(0.5, half_width * 0.8)
             x = float(rng.uniform(margin, 1 - margin))
-            if is_first and attempt == _TRIES - 1:
-                x = 0.5
-            layer = _draw(wish, x, size)
+            last_resort = is_first and attempt == _TRIES - 1
+            layer = _draw(replace(wish, center_y=0.5), 0.5, size) if last_resort else _draw(wish, x, size)
             mask = (layer.rgba[..., 3] >= 128) & ~covered
             visible_px = int(mask.sum())
-            if visible_px >= self.config.min_visible * full_area_px and visible_px >= smallest_px:
+            if last_resort or visible_px >= max(smallest_px, self.config.min_visible * full_area_px):
                 return layer, mask
         return None
 
@@ -195,7 +200,7 @@ def _draw(wish: _Wish, center_x: float, size_px: int) -> _Layer:
     middle = matrix[:, :2] @ np.array([(width - 1) / 2, (height - 1) / 2])
     matrix[:, 2] = np.array([center_x, wish.center_y]) * size_px - middle
     warped = cv2.warpAffine(raster, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
-    return _Layer(warped.astype(np.uint8, copy=False), (center_x, wish.center_y))
+    return _Layer(warped.astype(np.uint8, copy=False), (center_x, wish.center_y), wish.bottom_y)
 
 
 def _compose(rng: np.random.Generator, image: NDArray[np.float32], layers: list[_Layer]) -> NDArray[np.uint8]:

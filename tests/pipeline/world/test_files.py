@@ -156,8 +156,14 @@ def test_names_and_single_object_limit_what_scenes_hold(tmp_path: Path) -> None:
 
 def test_min_visible_keeps_objects_whole(tmp_path: Path) -> None:
     def visible(folder: str, share: float) -> int:
-        config = WorldConfig(min_visible=share, single_object=0, objects=(6, 6), size_px=96)
-        write_world(tmp_path / folder, 15, 3, config)
+        config = WorldConfig(min_visible=share, single_object=0, objects=(6, 6), size_px=64)
+        write_world(tmp_path / folder, 10, 3, config)
         return len(_read(tmp_path / folder, "instances.json")["annotations"])
 
     assert visible("strict", 0.95) < visible("loose", 0.1)
+
+
+def test_every_scene_has_an_object_even_if_none_fits(tmp_path: Path) -> None:
+    config = WorldConfig(min_visible=1, single_object=True, single_object_side=(1.2, 1.5), size_px=64)
+    write_world(tmp_path / "w", 15, 3, config)
+    assert len(_read(tmp_path / "w", "instances.json")["annotations"]) == 15
