@@ -75,7 +75,8 @@ def group_noun_phrase(rng: np.random.Generator, group: Group) -> Phrase:
         if rng.random() < 0.12:
             lead = str(rng.choice(["the ", "one ", "a single "])) + adjectives
         return say(f"{lead}<{form.one}>", referent)
-    word = form.many if count > 1 else form.one
+    # One picture of grapes, scissors or socks is a plural already.
+    word = form.many if count > 1 or thing.number in ("plural", "pair") else form.one
     options = _determiners(thing, count)
     return say(f"{options[int(rng.integers(len(options)))]}{adjectives}<{word}>", referent)
 

@@ -212,15 +212,19 @@ def _compose(rng: np.random.Generator, image: NDArray[np.float32], layers: list[
         layers: as `_draw` gives them.
     """
     size = image.shape[0]
-    offset = np.float32(size / 48)
-    shift = np.array([[1, 0, rng.uniform(-2, 2) * offset], [0, 1, offset]], np.float32)
-    strength = float(rng.uniform(0.0, 0.5))
+    reach = size // 24 | 1
+    shift_x, shift_y = float(rng.uniform(-2, 2)) * size / 48, size / 48
+    shift = np.array([[1, 0, shift_x], [0, 1, shift_y]], np.float32)
+    strength = np.float32(rng.uniform(0.0, 0.5) / 255)
     for layer in reversed(layers):
-        alpha = layer.rgba[..., 3]
-        shadow = cv2.warpAffine(cv2.blur(alpha, (size // 24 | 1, size // 24 | 1)), shift, (size, size))
-        opacity = alpha.astype(np.float32) * np.float32(1 / 255)
-        image *= ((1 - opacity) * (1 - shadow.astype(np.float32) * np.float32(strength / 255)))[..., None]
-        image += layer.rgba[..., :3].astype(np.float32) * np.float32(rng.uniform(0.82, 1.05))
+        left, top, width, height = cv2.boundingRect(layer.rgba[..., 3])
+        margin = reach + 2 * size // 48 + 2
+        window = np.s_[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
+        part, rgba = image[window], layer.rgba[window]
+        shadow = cv2.warpAffine(cv2.blur(rgba[..., 3], (reach, reach)), shift, rgba.shape[1::-1])
+        opacity = rgba[..., 3].astype(np.float32) * np.float32(1 / 255)
+        part *= ((1 - opacity) * (1 - shadow.astype(np.float32) * strength))[..., None]
+        part += rgba[..., :3].astype(np.float32) * np.float32(rng.uniform(0.82, 1.05))
     return _photograph(rng, image)
 
 

@@ -27,7 +27,7 @@ class Textures:
         key = (stuff, number)
         if key not in self._tiles:
             rng = np.random.default_rng([zlib.crc32(stuff.encode()), number])
-            self._tiles[key] = np.clip(_PAINTERS[stuff](rng), 0, 255).astype(np.uint8)
+            self._tiles[key] = np.clip(_PAINTERS[stuff](rng, number), 0, 255).astype(np.uint8)
         return self._tiles[key]
 
 
@@ -54,8 +54,9 @@ def _paint(rgb: tuple[float, float, float], *layers: tuple[Tile, float | tuple[f
     return image
 
 
-def _choose(rng: np.random.Generator, *colors: tuple[float, float, float]) -> tuple[float, float, float]:
-    return colors[int(rng.integers(len(colors)))]
+def _choose(number: int, *colors: tuple[float, float, float]) -> tuple[float, float, float]:
+    """A colour by the tile's number, so that a category's tiles show all its colours."""
+    return colors[number % len(colors)]
 
 
 def _cells(rng: np.random.Generator, count: int) -> tuple[Tile, Tile]:
@@ -86,58 +87,58 @@ def _strokes(
     return canvas
 
 
-def _sky(rng: np.random.Generator) -> Tile:
+def _sky(rng: np.random.Generator, number: int) -> Tile:
     rows, _ = _grid()
-    base = _choose(rng, (95, 160, 230), (120, 180, 240), (70, 120, 200), (225, 150, 120), (150, 165, 185))
+    base = _choose(number, (95, 160, 230), (120, 180, 240), (70, 120, 200), (225, 150, 120), (150, 165, 185))
     clouds = np.clip(_noise(rng, 3, 6, octaves=4) - 0.1, 0, 1)
     return _paint(base, (rows / TILE_PX, (55, 40, 15)), (clouds, (95, 80, 65)))
 
 
-def _water(rng: np.random.Generator) -> Tile:
+def _water(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
-    base = _choose(rng, (35, 95, 150), (40, 120, 150), (25, 75, 120))
+    base = _choose(number, (35, 95, 150), (40, 120, 150), (25, 75, 120))
     phase = rows * rng.uniform(0.25, 0.5) + 3 * _noise(rng, 5, 14) + columns * rng.uniform(-0.03, 0.03)
     ripples = np.sin(phase)
     return _paint(base, (ripples, (14, 22, 26)), (np.clip(ripples - 0.75, 0, 1), 250), (_noise(rng, 4), 10))
 
 
-def _grass(rng: np.random.Generator) -> Tile:
-    base = _choose(rng, (70, 130, 45), (90, 145, 50), (60, 110, 50))
+def _grass(rng: np.random.Generator, number: int) -> Tile:
+    base = _choose(number, (70, 130, 45), (90, 145, 50), (60, 110, 50))
     blades = _strokes(rng, 9000, 12, (-2.2, -0.9))
     return _paint(base, (blades, (35, 45, 25)), (_noise(rng, 5, octaves=2), (14, 12, 6)))
 
 
-def _sand(rng: np.random.Generator) -> Tile:
+def _sand(rng: np.random.Generator, number: int) -> Tile:
     rows, _ = _grid()
-    base = _choose(rng, (220, 195, 145), (205, 175, 125), (230, 210, 170))
+    base = _choose(number, (220, 195, 145), (205, 175, 125), (230, 210, 170))
     ripples = np.sin(rows * rng.uniform(0.12, 0.2) + 5 * _noise(rng, 3))
     return _paint(base, (ripples, (9, 9, 8)), (rng.standard_normal((TILE_PX, TILE_PX)).astype(np.float32), 9))
 
 
-def _snow(rng: np.random.Generator) -> Tile:
+def _snow(rng: np.random.Generator, number: int) -> Tile:
     sparkle = (rng.random((TILE_PX, TILE_PX)) > 0.995).astype(np.float32)
     drifts = _noise(rng, 3, 6, octaves=2)
     return _paint((232, 238, 246), (drifts, (16, 11, 6)), (sparkle, 40), (_noise(rng, 80), 4))
 
 
-def _dirt(rng: np.random.Generator) -> Tile:
-    base = _choose(rng, (110, 80, 55), (125, 90, 60), (90, 65, 50))
+def _dirt(rng: np.random.Generator, number: int) -> Tile:
+    base = _choose(number, (110, 80, 55), (125, 90, 60), (90, 65, 50))
     clods = _noise(rng, 20, octaves=4)
     return _paint(base, (clods, (24, 20, 16)), (_noise(rng, 4), 12))
 
 
-def _gravel(rng: np.random.Generator) -> Tile:
+def _gravel(rng: np.random.Generator, number: int) -> Tile:
     border, level = _cells(rng, 1800)
     dark = np.clip(1 - border / 2, 0, 1)
     return _paint((150, 147, 142), (level, (38, 36, 34)), (dark, -60))
 
 
-def _straw(rng: np.random.Generator) -> Tile:
+def _straw(rng: np.random.Generator, number: int) -> Tile:
     stalks = _strokes(rng, 5000, 45, (0, 2 * np.pi), 2)
     return _paint((205, 170, 85), (stalks, (42, 42, 35)), (_noise(rng, 5), 8))
 
 
-def _leaves(rng: np.random.Generator) -> Tile:
+def _leaves(rng: np.random.Generator, number: int) -> Tile:
     image = _paint((95, 60, 35), (_noise(rng, 20), 15))
     palette = [(200, 110, 35), (180, 70, 30), (215, 160, 50), (140, 85, 40), (165, 120, 50)]
     for _ in range(1100):
@@ -150,13 +151,13 @@ def _leaves(rng: np.random.Generator) -> Tile:
     return image
 
 
-def _hedge(rng: np.random.Generator) -> Tile:
+def _hedge(rng: np.random.Generator, number: int) -> Tile:
     border, level = _cells(rng, 1000)
     dark = np.clip(1 - border / 4, 0, 1)
     return _paint((50, 105, 45), (level, (20, 30, 15)), (dark, (-40, -60, -35)), (_noise(rng, 6), 10))
 
 
-def _brick(rng: np.random.Generator) -> Tile:
+def _brick(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     height = float(rng.integers(16, 26))
     width = height * 2.4
@@ -165,13 +166,13 @@ def _brick(rng: np.random.Generator) -> Tile:
     mortar = ((rows % height) < 2.5) | ((along % width) < 2.5)
     levels = rng.uniform(-1, 1, (TILE_PX, TILE_PX)).astype(np.float32)
     level = levels[course.astype(int), np.floor(along / width).astype(int)]
-    base = _choose(rng, (165, 75, 55), (150, 85, 65), (180, 95, 70))
+    base = _choose(number, (165, 75, 55), (150, 85, 65), (180, 95, 70))
     image = _paint(base, (level, (20, 14, 12)), (_noise(rng, 60, octaves=2), 9))
     image[mortar] = _paint((195, 188, 178), (_noise(rng, 60), 10))[mortar]
     return image
 
 
-def _wood(rng: np.random.Generator) -> Tile:
+def _wood(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     width = float(rng.integers(34, 60))
     plank = np.floor(rows / width)
@@ -179,18 +180,18 @@ def _wood(rng: np.random.Generator) -> Tile:
     joint = ((columns + shift) % (TILE_PX * 0.8)) < 2
     levels = rng.uniform(-1, 1, 40).astype(np.float32)[plank.astype(int)]
     grain = np.sin(rows * 0.9 + shift + 6 * _noise(rng, 3, 10))
-    base = _choose(rng, (165, 115, 70), (140, 95, 60), (195, 150, 100))
+    base = _choose(number, (165, 115, 70), (140, 95, 60), (195, 150, 100))
     gap = (((rows % width) < 2) | joint).astype(np.float32)
     return _paint(base, (levels, (14, 11, 8)), (grain, (11, 9, 7)), (gap, -65), (_noise(rng, 6, 90), 6))
 
 
-def _stone(rng: np.random.Generator) -> Tile:
+def _stone(rng: np.random.Generator, number: int) -> Tile:
     border, level = _cells(rng, 130)
     dark = np.clip(1 - border / 5, 0, 1)
     return _paint((140, 138, 135), (level, (24, 22, 20)), (dark, -75), (_noise(rng, 40, octaves=2), 10))
 
 
-def _concrete(rng: np.random.Generator) -> Tile:
+def _concrete(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     step = float(rng.integers(120, 180))
     joints = ((rows % step < 2) | (columns % step < 2)).astype(np.float32)
@@ -199,37 +200,37 @@ def _concrete(rng: np.random.Generator) -> Tile:
     return _paint((level, level, level - 4), (_noise(rng, 4, octaves=4), 13), (speckle, 5), (joints, -45))
 
 
-def _tiles(rng: np.random.Generator) -> Tile:
+def _tiles(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     side = float(rng.integers(30, 52))
     joints = (rows % side < 2.5) | (columns % side < 2.5)
     odd = ((np.floor(rows / side) + np.floor(columns / side)) % 2).astype(np.float32)
-    step = _choose(rng, (-150, -150, -145), (-110, -70, -30), (-60, -30, -50), (0, 0, 0))
+    step = _choose(number, (-150, -150, -145), (-110, -70, -30), (-60, -30, -50), (0, 0, 0))
     shine = (rows % side + columns % side) / side
     image = _paint((232, 230, 224), (odd, step), (shine, -10))
     image[joints] = (150, 148, 145)
     return image
 
 
-def _carpet(rng: np.random.Generator) -> Tile:
+def _carpet(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     step = float(rng.integers(26, 40))
-    base = _choose(rng, (150, 40, 55), (50, 60, 120), (45, 100, 95), (120, 65, 125))
+    base = _choose(number, (150, 40, 55), (50, 60, 120), (45, 100, 95), (120, 65, 125))
     diamonds = np.abs(rows % step - step / 2) + np.abs(columns % step - step / 2)
     pattern = np.sign(diamonds - step / 3) * (diamonds < step / 2)
     weave = np.sin(rows * 2.1) * np.sin(columns * 2.1)
     return _paint(base, (pattern.astype(np.float32), (34, 30, 20)), (weave, 11), (_noise(rng, 70), 9))
 
 
-def _marble(rng: np.random.Generator) -> Tile:
+def _marble(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     phase = (rows + columns * rng.uniform(-1, 1)) * 0.05 + 4 * _noise(rng, 3, octaves=4)
     veins = np.clip(1 - np.abs(np.sin(phase)) * 5, 0, 1)
-    base = _choose(rng, (232, 228, 222), (205, 210, 205), (225, 205, 195))
+    base = _choose(number, (232, 228, 222), (205, 210, 205), (225, 205, 195))
     return _paint(base, (veins, (-85, -80, -72)), (_noise(rng, 4, octaves=2), 8))
 
 
-def _metal(rng: np.random.Generator) -> Tile:
+def _metal(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     step = float(rng.integers(70, 110))
     brushed = _noise(rng, 3, TILE_PX)
@@ -239,24 +240,24 @@ def _metal(rng: np.random.Generator) -> Tile:
     return _paint((168, 176, 186), (brushed, 14), (rivets, 70), (seams, -70), (_noise(rng, 3), 12))
 
 
-def _curtain(rng: np.random.Generator) -> Tile:
+def _curtain(rng: np.random.Generator, number: int) -> Tile:
     _, columns = _grid()
     folds = np.sin(columns * rng.uniform(0.14, 0.24) + 2.5 * _noise(rng, 4, 2))
-    base = _choose(rng, (150, 40, 50), (60, 80, 130), (190, 170, 130), (80, 110, 80), (110, 70, 120))
+    base = _choose(number, (150, 40, 50), (60, 80, 130), (190, 170, 130), (80, 110, 80), (110, 70, 120))
     return _paint(base, (folds, (38, 32, 32)), (_noise(rng, 90), 4))
 
 
-def _wallpaper(rng: np.random.Generator) -> Tile:
+def _wallpaper(rng: np.random.Generator, number: int) -> Tile:
     rows, columns = _grid()
     step = float(rng.integers(22, 36))
-    base = _choose(rng, (225, 205, 190), (190, 210, 215), (215, 220, 190), (225, 195, 205))
+    base = _choose(number, (225, 205, 190), (190, 210, 215), (215, 220, 190), (225, 195, 205))
     stripe = (columns % step < step / 2).astype(np.float32)
     near = np.hypot(columns % step - step * 0.75, rows % step - step / 2)
     dots = np.clip(5 - near, 0, 1)
     return _paint(base, (stripe, (-28, -24, -18)), (dots, (-20, -60, -50)), (_noise(rng, 50), 3))
 
 
-_PAINTERS: dict[str, Callable[[np.random.Generator], Tile]] = {
+_PAINTERS: dict[str, Callable[[np.random.Generator, int], Tile]] = {
     "sky": _sky,
     "water": _water,
     "grass": _grass,

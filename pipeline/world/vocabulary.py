@@ -18,7 +18,8 @@ class NounForm:
 
     Attributes:
         one: the form for a single instance ("dog"; "scissors" for a pair noun).
-        many: the form for several ("dogs"; equal to `one` for nouns that have no plural).
+        many: the form for several ("dogs"; equal to `one` for nouns that have no plural). Synonyms of plural and
+            pair nouns have their singular in `one` ("mitten", "mittens"), which captions do not use.
     """
 
     one: str

@@ -114,6 +114,8 @@ def test_nouns_are_counted_as_english_counts_them() -> None:
     assert {"a bunch of grapes", "some grapes"} <= _said("grapes", 1)
     assert {"a pair of scissors", "scissors"} <= _said("scissors", 1)
     assert {"two pairs of scissors"} <= _said("scissors", 2)
+    assert {"a pair of mittens", "mittens"} <= _said("gloves", 1)
+    assert not any(text.endswith("mitten") for text in _said("gloves", 1))
     assert not any(re.search(r"\ba (bread|grapes|scissors)\b", text) for text in _said("bread", 1) | _said("grapes", 1))
 
 
