@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Literal
 
@@ -13,11 +12,14 @@ from pycocotools import mask as coco_mask
 from pydantic import Field
 
 from stages.config import Config
-from stages.proposals.classical_grouping import Grouping, MergeTree, RegionGraph, region_graph
+from stages.proposals.classical_grouping import Grouping, MergeTree, region_graph
+from stages.proposals.classical_ranking import candidates, objectness, select
+from stages.proposals.refine import fill_holes
 from stages.records import ImageRecord, Proposal, Rle
 
+# Trees that differ: all cues, borders before all, and shape alone (which joins parts of quite different colours).
 GROUPINGS = (
-    Grouping(colour=1, border=1, fill=1, size=1),
+    Grouping(colour=1, border=1, size=1, fill=1),
     Grouping(border=1, size=0.3, fill=0.3),
     Grouping(size=1, fill=1),
 )
@@ -32,7 +34,13 @@ class ClassicalProposals(Config):
     )
     superpixel_scale: float = Field(default=20.0, gt=0, description="greater = larger superpixels, fewer small masks")
     superpixel_min_px: int = Field(default=20, ge=1, description="smallest superpixel, in pixels of the shrunk photo")
-    max_proposals: int = Field(default=300, ge=1, description="most masks of a photo, best first")
+    min_area_fraction: float = Field(
+        default=0.001, ge=0, lt=1, description="smallest region, as a fraction of the image's area"
+    )
+    max_iou: float = Field(
+        default=0.7, gt=0, le=1, description="greatest overlap of two proposals: lower = more varied, higher = denser"
+    )
+    max_proposals: int = Field(default=200, ge=1, description="most masks of a photo, best first")
 
 
 class ClassicalProposer:
@@ -54,19 +62,20 @@ class ClassicalProposer:
             image: [H, W, 3] RGB, uint8, upright.
 
         Returns:
-            Proposals at the image's size; scores fall strictly with the rank.
+            Proposals at the image's size, best score first.
         """
         del record
-        height, width = image.shape[:2]
-        graph = region_graph(_shrink(image, self.config.working_side_px), *self._superpixels())
+        config, (height, width) = self.config, image.shape[:2]
+        small = _shrink(image, config.working_side_px)
+        graph = region_graph(small, config.superpixel_scale, config.superpixel_min_px)
+        trees = [MergeTree(graph, grouping) for grouping in GROUPINGS]
+        regions = candidates(graph, trees, config.min_area_fraction)
+        score = objectness(graph, regions)
         proposals = []
-        for members, score in _ranked(graph, self.config.max_proposals):
-            rle = _stretch(members[graph.labels], height, width)
-            proposals.append(Proposal(rle, score, self.config.kind))
+        for index in select(graph, regions, score, config.max_iou, config.max_proposals):
+            mask = fill_holes(regions[index][graph.labels], small.size)  # things have no holes, their windows do
+            proposals.append(Proposal(_stretch(mask, height, width), float(score[index]), config.kind))
         return proposals
-
-    def _superpixels(self) -> tuple[float, int]:
-        return self.config.superpixel_scale, self.config.superpixel_min_px
 
 
 def _shrink(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -77,20 +86,6 @@ def _shrink(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
         return image
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _ranked(graph: RegionGraph, limit: int) -> Iterator[tuple[NDArray[np.bool_], float]]:
-    """Yields (members [n] bool, score) of the best regions; nodes made late in their trees come first."""
-    seen: set[bytes] = set()
-    nodes = [tree.members()[::-1] for tree in (MergeTree(graph, grouping) for grouping in GROUPINGS)]
-    for rank in range(len(nodes[0])):
-        for members in (tree[rank] for tree in nodes if rank < len(tree)):
-            key = np.packbits(members).tobytes()
-            if key not in seen:
-                seen.add(key)
-                yield members, 1 / len(seen)
-            if len(seen) == limit:
-                return
 
 
 def _stretch(mask: NDArray[np.bool_], height: int, width: int) -> Rle:

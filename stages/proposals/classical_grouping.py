@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_SUPERPIXELS = 2000  # time and memory of all that follows grow with the square of this
 COLOUR_BINS = 16  # a channel
 MAX_CONTRAST = 60  # CIELAB units; more is as good as this
 CONTRAST_STEPS = 16  # a unit: contrasts are integers, so that their sums do not depend on the order of adding
@@ -28,6 +29,7 @@ class RegionGraph:
         area_px: [n], float64.
         box_xyxy_px: [n, 4], float64; right and bottom exclusive.
         colours: [n, 3 * COLOUR_BINS], float64: histograms of L, a and b, in pixels.
+        mean_lab: [n, 3], float64: mean colour in CIELAB.
         pair: [m, 2], int64: superpixels that touch (4-neighbours), the smaller first.
         border_px: [m], float64: length of the common border.
         contrast: [m], float64: sum of the colour contrast along it, in CIELAB units times CONTRAST_STEPS.
@@ -37,6 +39,7 @@ class RegionGraph:
     area_px: NDArray[np.float64]
     box_xyxy_px: NDArray[np.float64]
     colours: NDArray[np.float64]
+    mean_lab: NDArray[np.float64]
     pair: NDArray[np.int64]
     border_px: NDArray[np.float64]
     contrast: NDArray[np.float64]
@@ -50,11 +53,9 @@ def region_graph(image: NDArray[np.uint8], scale: float, min_area_px: int) -> Re
         scale: Felzenszwalb and Huttenlocher's k for CIELAB in units of 100; greater means larger superpixels.
         min_area_px: smaller superpixels are merged into a neighbour.
     """
-    from skimage.segmentation import felzenszwalb
-
     lab = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
     # L 0 ... 100, a and b about -100 ... 100
-    labels = felzenszwalb(lab / 100, scale=scale, sigma=0.8, min_size=min_area_px).astype(np.int64)
+    labels = _superpixels(lab, scale, min_area_px)
     count = int(labels.max()) + 1
     flat = labels.ravel()
     rows, columns = (index.ravel() for index in np.indices(labels.shape))
@@ -63,7 +64,22 @@ def region_graph(image: NDArray[np.uint8], scale: float, min_area_px: int) -> Re
         np.minimum.at(box[:, side], flat, value)
         np.maximum.at(box[:, side + 2], flat, value + 1)
     area_px = np.bincount(flat, minlength=count).astype(np.float64)
-    return RegionGraph(labels, area_px, box, _colours(lab, flat, count), *_pairs(labels, lab))
+    sums = [np.bincount(flat, weights=channel.ravel(), minlength=count) for channel in np.moveaxis(lab, -1, 0)]
+    mean_lab = np.stack(sums, axis=1) / area_px[:, None]
+    return RegionGraph(labels, area_px, box, _colours(lab, flat, count), mean_lab, *_pairs(labels, lab))
+
+
+def _superpixels(lab: NDArray[np.float32], scale: float, min_area_px: int) -> NDArray[np.int64]:
+    """[h, w]; larger superpixels where there would be more than MAX_SUPERPIXELS, as in a photo of pure noise."""
+    from skimage.segmentation import felzenszwalb
+
+    while True:
+        labels: NDArray[np.int64] = felzenszwalb(lab / 100, scale=scale, sigma=0.8, min_size=min_area_px).astype(
+            np.int64
+        )
+        if labels.max() < MAX_SUPERPIXELS:
+            return labels
+        min_area_px *= 2
 
 
 def _colours(lab: NDArray[np.float32], flat: NDArray[np.int64], count: int) -> NDArray[np.float64]:
@@ -118,11 +134,10 @@ class Grouping:
 
 
 class MergeTree:
-    """Merges the most alike neighbours until one region is left for each connected part; nodes 0 ... n - 1 are leaves.
+    """Merges the most alike neighbours until one region is left; nodes 0 ... n - 1 are the superpixels.
 
     Attributes:
-        children: [t - n, 2], int64: which two nodes made node n, n + 1, ...
-        similarity: [t - n], float64: how alike they were.
+        children: [n - 1, 2], int64: which two nodes made node n, n + 1, ...
     """
 
     def __init__(self, graph: RegionGraph, grouping: Grouping) -> None:
@@ -139,28 +154,26 @@ class MergeTree:
             graph.pair.tolist(), graph.border_px.tolist(), graph.contrast.tolist(), strict=True
         ):
             self._neighbours[first][second] = self._neighbours[second][first] = (border_px, contrast)
-        self.children, self.similarity = self._merge_all(leaves)
+        self.children = self._merge_all(leaves)
 
-    def _merge_all(self, leaves: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _merge_all(self, leaves: int) -> NDArray[np.int64]:
         heap: list[tuple[float, int, int]] = []
         for node in range(leaves):
             heap += self._candidates(node, [other for other in self._neighbours[node] if other < node])
         heapq.heapify(heap)
         merged: set[int] = set()
         children: list[tuple[int, int]] = []
-        similarity: list[float] = []
         while heap:
-            unlike, first, second = heapq.heappop(heap)
+            _, first, second = heapq.heappop(heap)
             if first in merged or second in merged:
                 continue
             merged |= {first, second}
             node = leaves + len(children)
             children.append((first, second))
-            similarity.append(-unlike)
             self._merge(first, second, node)
             for candidate in self._candidates(node, list(self._neighbours[node])):
                 heapq.heappush(heap, candidate)
-        return np.array(children, dtype=np.int64).reshape(-1, 2), np.array(similarity)
+        return np.array(children, dtype=np.int64).reshape(-1, 2)
 
     def _merge(self, first: int, second: int, node: int) -> None:
         joined, other = self._neighbours[first], self._neighbours[second]
@@ -200,9 +213,9 @@ class MergeTree:
         return [(-value, other, node) for value, other in zip(total.tolist(), others, strict=True)]
 
     def members(self) -> NDArray[np.bool_]:
-        """[t, n]: which superpixels each node consists of."""
-        leaves = len(self._neighbours) - len(self.children)
-        members = np.zeros((len(self._neighbours), leaves), dtype=bool)
+        """[2n - 1, n]: which superpixels each node consists of."""
+        leaves = len(self.children) + 1
+        members = np.zeros((leaves + len(self.children), leaves), dtype=bool)
         members[np.arange(leaves), np.arange(leaves)] = True
         for node, (first, second) in enumerate(self.children.tolist(), start=leaves):
             members[node] = members[first] | members[second]
