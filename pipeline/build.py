@@ -82,6 +82,7 @@ def build(
             cache_url=cache_url(manifest),
             fingerprint=digest(library_fingerprint()),
             expected_images=expected,
+            lock_url=lock,
         )
         done_before = len(receipts)
         failures = _run(spec, plan, receipts, killers, console, address, store)

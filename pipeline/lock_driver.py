@@ -81,7 +81,7 @@ def _dead_here(found: bytes) -> bool:
 def _refusal(url: str, found: bytes) -> str:
     values = _parsed(found)
     who = f"process {values.get('pid', '?')} on {values.get('host', '?')}"
-    return f"{url}: another maskmine build works on this folder ({who}); wait for it, or stop it."
+    return f"{url}: another build works on this folder ({who}); wait for it, or stop it."
 
 
 def _parsed(found: bytes) -> dict[str, Any]:

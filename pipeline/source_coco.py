@@ -42,7 +42,7 @@ def read_coco(source: CocoSource) -> pa.Table:
         for annotation in data["annotations"]:
             if not isinstance(annotation["caption"], str | None):
                 raise UserError(f"{where}: annotation {annotation.get('id')}: 'caption' must be a text")
-            captions.setdefault(annotation["image_id"], []).append(annotation["caption"] or "")
+            captions.setdefault(annotation["image_id"], []).append(valid_text(annotation["caption"] or ""))
         images = [(image["id"], image["file_name"]) for image in data["images"]]
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -70,6 +70,11 @@ def read_coco(source: CocoSource) -> pa.Table:
 
     tables = [read_coco_masks(file, source.panoptic_folder) for file in source.masks]
     return attach_masks(rows, pa.concat_tables(tables))
+
+
+def valid_text(text: str) -> str:
+    """The text with lone surrogates, which JSON can hold and no file can, as '?'."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def table_of(columns: dict[str, list[Any]]) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from braceexpand import braceexpand
 
-from pipeline.source_coco import table_of
+from pipeline.source_coco import table_of, valid_text
 from pipeline.sources import WebdatasetSource
 from pipeline.storage import open_location
 from stages.errors import UserError
@@ -92,4 +92,7 @@ def _from_json(data: bytes, sample: dict[str, Any]) -> dict[str, Any]:
         return {}
     license_name = next((str(values[key]) for key in _LICENSE_KEYS if values.get(key)), None)
     caption = values.get("caption")
-    return {"license": license_name, **({"captions": [caption]} if caption and "captions" not in sample else {})}
+    return {
+        "license": license_name,
+        **({"captions": [valid_text(str(caption))]} if caption and "captions" not in sample else {}),
+    }

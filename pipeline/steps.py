@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.cache import Cache
@@ -84,7 +85,18 @@ class ReadStep:
     def _check_lock(self, unit: UnitWork) -> None:
         expected = self._spec.expected_images
         if expected is not None and not unit.is_probe and images_root(unit) != expected.get(unit.number):
-            raise LockError(f"unit {unit.number}: at least one image has other bytes than when the lock was written")
+            named = ", ".join(self._changed(unit)) or f"at least one image of unit {unit.number}"
+            raise LockError(f"other bytes than when the lock was written: {named}")
+
+    def _changed(self, unit: UnitWork) -> list[str]:
+        """Files of the images that differ, as far as the tables beside the lock tell."""
+        tables = Store(str(self._spec.lock_url).rpartition("/")[0] or ".")
+        data = tables.read_or_none("images.parquet")
+        if data is None:
+            return []
+        rows = pyarrow.parquet.read_table(io.BytesIO(data), columns=["image_id", "sha256"]).to_pylist()
+        before = {row["image_id"]: row["sha256"] for row in rows}
+        return [image.record.file for image in unit.images if before.get(image.record.image_id) != image.sha256]
 
 
 def images_root(unit: UnitWork) -> str:

@@ -87,6 +87,7 @@ class BuildSpec:
 
     Attributes:
         expected_images: unit -> root of the image hashes that a lock demands.
+        lock_url: the lock that demands them.
         fingerprint: digest of the library versions, part of every cache key.
     """
 
@@ -96,6 +97,7 @@ class BuildSpec:
     cache_url: str | None
     fingerprint: str
     expected_images: dict[int, str] | None = None
+    lock_url: str | None = None
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def decode_image(data: bytes, max_pixels: int = 100_000_000) -> NDArray[np.uint8
                     size = f"{image.width}x{image.height}"
                     raise SampleError("image_too_large", f"{size} pixels; expected at most {max_pixels} in all")
                 image.load()
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+                return np.array(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except SampleError:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
