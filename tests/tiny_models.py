@@ -37,8 +37,8 @@ def _save(model_class: Any, config: Any, processor: Any, folder: Path) -> Path: 
         torch.manual_seed(SEED)
         model = model_class(config).eval()
     if hasattr(model, "mask_decoder"):
-        # SAM2 takes the sigmoid of this, the others the value itself: either way they predict about 0.95.
-        _liven_up(model.mask_decoder, 3.0 if config.model_type == "sam2" else 0.95)
+        # SAM2 and later take the sigmoid of this, SAM and SAM-HQ the value itself: all predict about 0.95.
+        _liven_up(model.mask_decoder, 0.95 if config.model_type in ("sam", "sam_hq") else 3.0)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -228,6 +228,9 @@ _SAM_PROCESSOR: dict[str, Any] = {
 }
 
 
+_SQUASHING: dict[str, Any] = {"size": {"height": 64, "width": 64}, "mask_size": {"height": 16, "width": 16}}
+
+
 def tiny_sam2(folder: Path) -> Path:
     """A SAM2 of 64 px input, squashed to a square."""
     from transformers import (
@@ -260,14 +263,69 @@ def tiny_sam2(folder: Path) -> Path:
     config = Sam2Config(
         vision_config=vision,
         prompt_encoder_config=Sam2PromptEncoderConfig(hidden_size=16, image_size=64, patch_size=16),
-        mask_decoder_config=Sam2MaskDecoderConfig(
-            hidden_size=16,
-            mlp_dim=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            iou_head_hidden_dim=16,
-            iou_head_depth=2,
-        ),
+        mask_decoder_config=Sam2MaskDecoderConfig(**_SAM_DECODER, iou_head_depth=2),
     )
-    processor = Sam2ImageProcessor(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16})
-    return _save(Sam2Model, config, processor, folder)
+    return _save(Sam2Model, config, Sam2ImageProcessor(**_SQUASHING), folder)
+
+
+def tiny_sam3(folder: Path) -> Path:
+    """A SAM3 tracker, which answers points, of 112 px input, squashed to a square."""
+    from transformers import (
+        Sam3ImageProcessor,
+        Sam3TrackerConfig,
+        Sam3TrackerMaskDecoderConfig,
+        Sam3TrackerModel,
+        Sam3TrackerPromptEncoderConfig,
+        Sam3VisionConfig,
+        Sam3ViTConfig,
+    )
+
+    backbone = Sam3ViTConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=112,
+        patch_size=14,
+        window_size=4,
+        global_attn_indexes=[1],
+        pretrain_image_size=112,
+    )
+    config = Sam3TrackerConfig(
+        vision_config=Sam3VisionConfig(
+            backbone_config=backbone, fpn_hidden_size=16, backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]]
+        ),
+        prompt_encoder_config=Sam3TrackerPromptEncoderConfig(hidden_size=16, image_size=112, patch_size=14),
+        mask_decoder_config=Sam3TrackerMaskDecoderConfig(**_SAM_DECODER, iou_head_depth=2),
+    )
+    processor = Sam3ImageProcessor(size={"height": 112, "width": 112}, mask_size={"height": 32, "width": 32})
+    return _save(Sam3TrackerModel, config, processor, folder)
+
+
+def tiny_edgetam(folder: Path) -> Path:
+    """An EdgeTAM of 64 px input, squashed to a square."""
+    from transformers import (
+        EdgeTamConfig,
+        EdgeTamMaskDecoderConfig,
+        EdgeTamModel,
+        EdgeTamPromptEncoderConfig,
+        EdgeTamVisionConfig,
+        Sam2ImageProcessor,
+        TimmWrapperConfig,
+    )
+
+    backbone = TimmWrapperConfig(
+        architecture="lcnet_035", model_args={"in_chans": 3, "features_only": True, "out_indices": [1, 2, 3, 4]}
+    )
+    vision = EdgeTamVisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=[176, 88, 48, 24],
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+        fpn_hidden_size=16,
+    )
+    config = EdgeTamConfig(
+        vision_config=vision,
+        prompt_encoder_config=EdgeTamPromptEncoderConfig(hidden_size=16, image_size=64, patch_size=16),
+        mask_decoder_config=EdgeTamMaskDecoderConfig(**_SAM_DECODER, iou_head_depth=2),
+    )
+    return _save(EdgeTamModel, config, Sam2ImageProcessor(**_SQUASHING), folder)

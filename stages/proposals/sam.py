@@ -53,17 +53,16 @@ class SamProposer:
     @torch.inference_mode()
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """See `Proposer.propose`."""
-        rles: list[dict[str, Any]] = []
+        rles: list[Rle] = []
         scores, boxes = [torch.zeros(0)], [torch.zeros(0, 4)]
         for crop_rles, crop_scores, crop_boxes in self._masks(image):
-            rles += crop_rles
+            rles += [_compressed(rle) for rle in crop_rles]
             scores.append(crop_scores.float().cpu())
             boxes.append(crop_boxes.float().cpu())
         all_scores = torch.cat(scores)
         kept = nms(torch.cat(boxes), all_scores, self._config.crops_nms_thresh).tolist()
         return [
-            Proposal(_compressed(rles[index]), min(max(float(all_scores[index]), 0.0), 1.0), self._config.kind)
-            for index in kept
+            Proposal(rles[index], min(max(float(all_scores[index]), 0.0), 1.0), self._config.kind) for index in kept
         ]
 
     def _masks(self, image: NDArray[np.uint8]) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:

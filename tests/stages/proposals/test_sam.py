@@ -1,4 +1,4 @@
-"""Proposals of SAM, SAM-HQ and SAM2."""
+"""Proposals of SAM and its relatives."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "sam": tiny_models.tiny_sam,
     "sam_hq": tiny_models.tiny_sam_hq,
     "sam2": tiny_models.tiny_sam2,
+    "sam3": tiny_models.tiny_sam3,
+    "edgetam": tiny_models.tiny_edgetam,
 }
 RECORD = ImageRecord("1", "1.jpg", ("a cat",))
 EVERYTHING: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0}
@@ -85,7 +87,8 @@ def plain(proposals: list[Proposal]) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "height_px", "width_px"), [("sam", 120, 200), ("sam_hq", 200, 120), ("sam2", 150, 150)]
+    ("kind", "height_px", "width_px"),
+    [("sam", 120, 200), ("sam_hq", 200, 120), ("sam2", 150, 150), ("sam3", 150, 150), ("edgetam", 150, 150)],
 )
 @pytest.mark.parametrize("crops_n_layers", [0, 1])
 def test_masks_are_those_of_the_pipeline(
@@ -107,7 +110,9 @@ def test_masks_are_those_of_the_pipeline(
     np.testing.assert_allclose([score for score, _ in found], [score for score, _ in expected], atol=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "shown_hw_px"), [("sam", (32, 64)), ("sam2", (64, 64))])
+@pytest.mark.parametrize(
+    ("kind", "shown_hw_px"), [("sam", (32, 64)), ("sam2", (64, 64)), ("sam3", (112, 112)), ("edgetam", (64, 64))]
+)
 def test_points_cover_what_the_model_sees(folders: dict[str, Path], kind: str, shown_hw_px: tuple[int, int]) -> None:
     """SAM pads a photo of 2:1 to a square, and SAM2 squashes it: its points go down to the lower edge."""
     proposer = proposer_of(folders[kind], points_per_side=4)
