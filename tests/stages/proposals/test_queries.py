@@ -295,3 +295,24 @@ def test_a_hub_id_is_downloaded_at_its_revision(monkeypatch: pytest.MonkeyPatch,
     patterns = asked["allow_patterns"]
     assert isinstance(patterns, list)
     assert not any("bin" in pattern or pattern == "*" for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("maskformer", {"feature_extractor_type": "MaskFormerFeatureExtractor", "max_size": 96, "size": 64}),
+        ("mask2former", {"image_processor_type": "Mask2FormerImageProcessor", "size": {"height": 96, "width": 96}}),
+        ("eomt", {"image_processor_type": "EomtImageProcessorFast", "do_pad": True}),
+    ],
+)
+def test_preprocessing_as_older_checkpoints_spell_it_is_read(
+    tmp_path: Path, folders: dict[str, Path], kind: str, settings: dict[str, Any]
+) -> None:
+    folder = tmp_path / kind
+    shutil.copytree(folders[kind], folder)
+    old = json.loads((folder / "preprocessor_config.json").read_text())
+    del old["image_processor_type"]
+    (folder / "preprocessor_config.json").write_text(json.dumps({**old, **settings}))
+    image, expected = bright_corner(150, 210)
+    (proposal,) = proposer_with_fake_model(config_of(kind, folder), stride=2).propose(RECORD, image)
+    assert iou(proposal.rle.decode(), expected) > 0.85
