@@ -181,7 +181,8 @@ class Lexicon:
             return word
         for ending, replacement in (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f")):
             form = word.removesuffix(ending) + replacement
-            if word.endswith(ending) and not word.endswith("ss") and form in self._senses:
+            is_listed = form in self._senses or form in curated.compounds
+            if word.endswith(ending) and not word.endswith("ss") and is_listed:
                 return form
         head, space, last = word.rpartition(" ")
         if space:

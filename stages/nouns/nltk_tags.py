@@ -73,7 +73,7 @@ class NltkExtractor:
             for (start, end), (token, tag) in zip(
                 spans, self._tagger.tag([sentence[start:end] for start, end in spans]), strict=True
             ):
-                if tag in self._tags and any(character.isalpha() for character in token):
+                if tag in self._tags and token.isprintable() and any(map(str.isalpha, token)):
                     surface = token.lower()
                     canonical = self._lexicon.singular(surface, self._curated, is_plural=tag.endswith("S"))
                     yield Noun(surface, canonical, number, sentence_start + start, sentence_start + end, f"tag:{tag}")

@@ -10,11 +10,13 @@ BLANKED = re.compile(
     r"|<[^<>]{1,200}>"  # HTML tags
     r"|(?:https?://|www\.)\S+"  # URLs
     r"|[^\s@]{1,64}@[^\s@]{1,64}\.\w+"  # mail addresses
+    r"|([^\w\s])\1{3,}"  # rulers: "-----"
     r"|\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg)\b",  # endings of file names
     re.IGNORECASE,
 )
 PARTED = re.compile(r"[|•·/\\~*=+<>\[\]{}]")
-FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg)\b", re.IGNORECASE)
+SURROGATE = re.compile("[\ud800-\udfff]")
+FILE_NAME = re.compile(r"\S{1,100}\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg)\b", re.IGNORECASE)
 MOSTLY_UPPER = 0.7
 MOSTLY_CAPITALISED = 0.75
 SHORT_WORD = 3
@@ -40,6 +42,7 @@ def parsable(caption: str) -> Parsable:
     that web texts part phrases with become commas. Texts in capitals or Title Case become lower case, as the
     model takes capitals for names.
     """
+    caption = SURROGATE.sub("\ufffd", caption)
     text = BLANKED.sub(lambda match: " " * len(match.group()), _open_file_names(caption))
     text = PARTED.sub(",", text.replace("_", " "))
     has_case = not (_is_upper(text) or _is_title(text))

