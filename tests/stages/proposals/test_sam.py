@@ -168,6 +168,40 @@ def test_thresholds_and_nms_drop_masks(folders: dict[str, Path]) -> None:
     assert (proposer_of(folders["sam"], pred_iou_thresh=1.0, stability_score_thresh=1.0)).propose(RECORD, image) == []
 
 
+def test_a_mask_that_moves_with_the_cutoff_is_dropped(folders: dict[str, Path]) -> None:
+    sharp = torch.full((64, 64), -8.0)
+    sharp[20:40, 20:40] = 8.0
+    vague = torch.linspace(-2, 2, 64).expand(64, 64)  # a quarter of it lies above 1, three quarters above -1
+
+    class FakeModel:
+        def get_image_embeddings(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels
+
+        def __call__(self, **_: object) -> SimpleNamespace:
+            return SimpleNamespace(pred_masks=torch.stack([sharp, vague])[None, None], iou_scores=torch.ones(1, 1, 2))
+
+    found = {}
+    for threshold in (0.0, 0.5):
+        proposer = proposer_of(folders["sam2"], points_per_side=1, stability_score_thresh=threshold)
+        proposer._model = FakeModel()
+        found[threshold] = [proposal.rle.area_px for proposal in proposer.propose(RECORD, photo(64, 64))]
+    assert found == {0.0: [400, 2048], 0.5: [400]}
+
+
+def test_crops_are_asked_for_as_configured(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    proposer = proposer_of(folders["sam"], points_per_side=1, crops_n_layers=1, crop_overlap_ratio=0.2)
+    sizes, embed = [], proposer._processor.__class__.__call__
+
+    def spy(self: object, images: torch.Tensor, **keys: object) -> object:
+        sizes.append(tuple(images.shape[-2:]))
+        return embed(self, images=images, **keys)
+
+    monkeypatch.setattr(proposer._processor.__class__, "__call__", spy)
+    proposer.propose(RECORD, photo(100, 200))
+    # Half the side plus half of the overlap, which is 0.2 of the shorter side.
+    assert sizes == [(100, 200), (60, 110), (60, 110), (60, 110), (60, 110)]
+
+
 def test_identity_names_the_files_that_planning_hashes(folders: dict[str, Path]) -> None:
     proposer = proposer_of(folders["sam2"])
     files = model_files(SamProposals(model=str(folders["sam2"])))
