@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.errors import UserError
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import SampleError, UserError
 from stages.proposals.configs import ModelConfig
 from stages.weights import CONFIG, hash_files, read_json, resolve_folder, transformers_files
 
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 _KEY = "proposals.model"
+_SLIVER_SIDE_PX = 16
+_SLIVER_RATIO = 16
 
 
 class LocalModel:
@@ -87,6 +94,24 @@ class LocalModel:
             return load(self.folder, local_files_only=True, **options)
         except Exception as error:  # of many kinds: OSError, ValueError, TypeError, KeyError
             raise UserError(f"{_KEY}: {self.folder} has no usable image processor: {error}") from error
+
+
+@contextmanager
+def preprocessing_of(image: NDArray[np.uint8]) -> Iterator[None]:
+    """Lets image processors fail on slivers, [H, W, 3], which they shrink to nothing; on other images they are wrong.
+
+    Raises:
+        SampleError: ``unusable_shape``.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        short_px, long_px = sorted(image.shape[:2])
+        if short_px >= _SLIVER_SIDE_PX and long_px < _SLIVER_RATIO * short_px:
+            raise
+        raise SampleError(
+            "unusable_shape", f"the model's preprocessing refuses {image.shape[0]} x {image.shape[1]} px: {error}"
+        ) from error
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

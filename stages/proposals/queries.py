@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
 from stages.proposals.configs import EomtProposals, OneFormerProposals, QueryProposals
-from stages.proposals.loading import LocalModel, autocast
+from stages.proposals.loading import LocalModel, autocast, preprocessing_of
 from stages.records import ImageRecord, Proposal, Rle
 
 # A logit whose probability is 0 at any threshold; finite, because resizing mixes it with its neighbours.
@@ -119,9 +119,10 @@ class QueryModel:
 
     @torch.inference_mode()
     def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
-        """Runs the model on one photo, [H, W, 3] RGB uint8."""
-        inputs = self._processor(images=image, return_tensors="pt", input_data_format="channels_last")
-        windows = self._windows(inputs, image)
+        """Runs the model on one photo, [H, W, 3] RGB uint8; SampleError for a sliver that cannot be resized."""
+        with preprocessing_of(image):
+            inputs = self._processor(images=image, return_tensors="pt", input_data_format="channels_last")
+            windows = self._windows(inputs, image)
         named = {"pixel_values": inputs["pixel_values"].to(self._device)}
         if "pixel_mask" in inputs:
             named["pixel_mask"] = inputs["pixel_mask"].to(self._device)

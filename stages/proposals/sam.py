@@ -20,7 +20,7 @@ from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
 from stages.proposals.configs import SamProposals
-from stages.proposals.loading import LocalModel, autocast
+from stages.proposals.loading import LocalModel, autocast, preprocessing_of
 from stages.records import ImageRecord, Proposal, Rle
 
 # Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
@@ -69,12 +69,14 @@ class SamProposer:
         """Uncompressed RLEs at the photo's size, predicted IoUs [n], boxes [n, 4] xyxy px; a batch of points each."""
         config = self._config
         photo = np.ascontiguousarray(image.transpose(2, 0, 1))  # the processors cut crops from [3, H, W]
-        crop_boxes, _, crops, _ = self._processor.generate_crop_boxes(
-            photo, _target_side_px(self._processor), config.crops_n_layers, config.crop_overlap_ratio, 1
-        )
+        with preprocessing_of(image):
+            crop_boxes, _, crops, _ = self._processor.generate_crop_boxes(
+                photo, _target_side_px(self._processor), config.crops_n_layers, config.crop_overlap_ratio, 1
+            )
         grid = _unit_grid(config.points_per_side)
         for crop_box, crop in zip(crop_boxes, crops, strict=True):
-            inputs = self._processor(images=crop, return_tensors="pt", input_data_format="channels_first")
+            with preprocessing_of(image):
+                inputs = self._processor(images=crop, return_tensors="pt", input_data_format="channels_first")
             pixels = inputs["pixel_values"].to(self._device)
             shown_hw_px = inputs.get("reshaped_input_sizes")
             shown_h, shown_w = shown_hw_px[0].tolist() if shown_hw_px is not None else pixels.shape[-2:]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from stages.errors import UserError
+from stages.errors import SampleError, UserError
 from stages.proposals import AnyProposals, ProposalsConfig, build_proposer, model_files
 from stages.proposals.configs import EomtProposals, Mask2FormerProposals, MaskFormerProposals, OneFormerProposals
 from stages.proposals.queries import QueryModel, QueryProposer
@@ -61,6 +61,14 @@ def test_each_query_gives_a_mask_of_the_photos_size(
         assert proposal.source == kind
         assert proposal.label in tiny_models.CLASS_NAMES.values()
     assert as_bytes(proposals) == as_bytes(proposer.propose(RECORD, image))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sliver_is_a_bad_sample_and_a_pixel_is_a_photo(folders: dict[str, Path], kind: str) -> None:
+    proposer = build_proposer(config_of(kind, folders[kind]))
+    with pytest.raises(SampleError, match=r"unusable_shape: .* 1 x 500 px"):
+        proposer.propose(RECORD, photo(1, 500))
+    assert {(p.rle.height, p.rle.width) for p in proposer.propose(RECORD, photo(1, 1))} == {(1, 1)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -228,6 +236,24 @@ def test_a_missing_file_is_refused(tmp_path: Path, folders: dict[str, Path], gon
     shutil.copytree(folders["eomt"], folder)
     (folder / gone).unlink()
     assert told in refusal(config_of("eomt", folder))
+
+
+def test_weights_in_shards_count_and_a_missing_shard_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:
+    from transformers import EomtForUniversalSegmentation
+
+    folder = tmp_path / "eomt"
+    shutil.copytree(folders["eomt"], folder)
+    (folder / "model.safetensors").unlink()
+    model: Any = EomtForUniversalSegmentation.from_pretrained(folders["eomt"])
+    model.save_pretrained(folder, max_shard_size="20KB")
+    shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    names = [path.name for path in model_files(config_of("eomt", folder))]
+    assert names == sorted(["config.json", "model.safetensors.index.json", "preprocessor_config.json", *shards])
+    whole, sharded = (build_proposer(config_of("eomt", path)) for path in (folders["eomt"], folder))
+    assert as_bytes(whole.propose(RECORD, photo(60, 90))) == as_bytes(sharded.propose(RECORD, photo(60, 90)))
+    (folder / shards[0]).unlink()
+    assert shards[0] in refusal(config_of("eomt", folder))
 
 
 def test_pickled_weights_are_refused_and_never_read(tmp_path: Path, folders: dict[str, Path]) -> None:

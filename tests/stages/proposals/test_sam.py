@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.errors import SampleError
 from stages.proposals import model_files
 from stages.proposals import sam as sam_module
 from stages.proposals.configs import SamProposals
@@ -155,6 +156,12 @@ def test_a_mask_lands_where_the_model_saw_it(folders: dict[str, Path], kind: str
     for proposal in proposals:
         mask = proposal.rle.decode()
         assert (mask & expected).sum() / (mask | expected).sum() > 0.9
+
+
+@pytest.mark.parametrize("crops_n_layers", [0, 1])
+def test_a_sliver_is_a_bad_sample(folders: dict[str, Path], crops_n_layers: int) -> None:
+    with pytest.raises(SampleError, match="unusable_shape"):
+        proposer_of(folders["sam"], crops_n_layers=crops_n_layers).propose(RECORD, photo(1, 500))
 
 
 def test_thresholds_and_nms_drop_masks(folders: dict[str, Path]) -> None:
