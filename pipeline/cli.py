@@ -25,18 +25,24 @@ Settings = Annotated[
 ]
 
 
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Runs the command; a user's mistake is one message and exit status 2, Ctrl-C is exit status 130."""
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console(stderr=True)
     try:
-        app(standalone_mode=True)
+        app()
     except UserError as error:
         console.print(f"maskmine: {error}", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        console.print("\nmaskmine: stopped. What is done is kept: the same command goes on from here.", markup=False)
-        raise SystemExit(130) from None
+    except SystemExit as end:  # typer turns Ctrl-C into this
+        if end.code == _INTERRUPTED:
+            console.print(
+                "\nmaskmine: stopped. What is done is kept: the same command goes on from here.", markup=False
+            )
+        raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
