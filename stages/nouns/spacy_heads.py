@@ -121,11 +121,13 @@ class SpacyExtractor:
         place = 0
         while place < len(doc):
             length = self._compound_length(doc, place, has_case) if self._config.multiword else 0
-            if length:
+            if length and not self._is_overtaken(doc, place, length, has_case):
                 yield doc[place : place + length], "compound"
-            elif self._is_noun(doc[place]):
+                place += length
+                continue
+            if self._is_noun(doc[place]):
                 yield doc[place : place + 1], "head"
-            place += max(length, 1)
+            place += 1
 
     def _is_noun(self, token: Token) -> bool:
         """By its tag, or an "adjective" that stands where a noun must and that the lexicon lists: "out of the oven"."""
@@ -144,7 +146,7 @@ class SpacyExtractor:
         for place in reversed(range(len(found))):
             span, rule = found[place]
             stands_alone = bool(reasons) and reasons[-1] in HOLLOW and found[place + 1][0].start == span.end
-            if self._config.drop_modifiers and _is_modifier(span[-1]) and not stands_alone:
+            if self._config.drop_modifiers and self._is_modifier(span[-1]) and not stands_alone:
                 reasons.append("modifier")
             else:
                 reasons.append(self._reason(span, rule, has_case))
@@ -158,11 +160,29 @@ class SpacyExtractor:
             span = doc[place : place + length]
             text = " ".join(span.text.lower().split())
             opened = text.replace("-", " ")
-            if not span[-1].text[-1].isalpha() or len(opened.split()) > most_words:
+            if not WORD.fullmatch(span[-1].lower_) or len(opened.split()) > most_words:
                 continue
             if any(self._is_compound(span, form, has_case) for form in dict.fromkeys((text, opened))):
                 return length
         return 0
+
+    def _is_overtaken(self, doc: Doc, place: int, length: int, has_case: bool) -> bool:
+        """Whether a better compound begins inside this one: "fire hydrant" in "red fire hydrant".
+
+        English compounds have their head at the end, so the later one wins unless it is shorter; one that was
+        listed by hand wins over one that was not.
+        """
+        for start in range(place + 1, place + length):
+            later = self._compound_length(doc, start, has_case)
+            if start + later > place + length:
+                by_hand = self._is_by_hand(doc[place : place + length])
+                later_by_hand = self._is_by_hand(doc[start : start + later])
+                if later_by_hand > by_hand or (later_by_hand == by_hand and later >= length):
+                    return True
+        return False
+
+    def _is_by_hand(self, span: Span) -> bool:
+        return self._canonical(span) in self._curated.compounds
 
     def _is_compound(self, span: Span, text: str, has_case: bool) -> bool:
         singular = self._lexicon.singular(text, self._curated, is_plural=True)
@@ -218,6 +238,26 @@ class SpacyExtractor:
             and (self._lexicon.name_share(canonical) >= MIN_NAME_SHARE or _is_in_capitalised_run(token))
         )
 
+    def _is_modifier(self, token: Token) -> bool:
+        """Whether the token only modifies the noun after it: "kitchen table", "men's jeans", "snow-covered"."""
+        after = token.doc[token.i + 1 : token.i + 3]
+        if len(after) == 2 and _is_hyphen(after[0]) and after[1].tag_ not in NOUN_TAGS:
+            return True
+        if token.whitespace_ and _is_followed(token, SHAPED):
+            return True
+        if token.dep_ == "poss":
+            return token.tag_ in PLURAL_TAGS
+        if token.dep_ not in ("compound", "nmod") or token.head.i < token.i or token.head.tag_ not in NOUN_TAGS:
+            return False
+        return all(self._may_follow_modifier(other) for other in token.doc[token.i + 1 : token.head.i + 1])
+
+    def _may_follow_modifier(self, token: Token) -> bool:
+        """Whether a compound may go on with the token; "harvesting" in "farmer harvesting wheat" is
+        a verb, whatever its tag."""
+        if token.tag_ not in NOUN_TAGS | ADJECTIVE_TAGS:
+            return _is_hyphen(token)
+        return not (token.lower_.endswith("ing") and self._is_abstract(token.lower_))
+
     def _is_abstract(self, canonical: str) -> bool:
         if canonical in self._curated.abstract:
             return True
@@ -229,23 +269,6 @@ class SpacyExtractor:
         # WordNet calls a "credit card" a sum of money; but a compound is most often a kind of what its last word says.
         last = canonical.split()[-1]
         return last == canonical or last in self._curated.abstract or (self._lexicon.visibility(last) or 0) < 0.5
-
-
-def _is_modifier(token: Token) -> bool:
-    """Whether the token only modifies the noun after it: "kitchen table", "men's jeans", "snow-covered"."""
-    after = token.doc[token.i + 1 : token.i + 3]
-    if len(after) == 2 and _is_hyphen(after[0]) and after[1].tag_ not in NOUN_TAGS:
-        return True
-    if token.whitespace_ and _is_followed(token, SHAPED):
-        return True
-    if token.dep_ == "poss":
-        return token.tag_ in PLURAL_TAGS
-    between = token.doc[token.i + 1 : token.head.i]
-    return (
-        token.dep_ in ("compound", "nmod")
-        and token.head.i > token.i
-        and all(other.tag_ in NOUN_TAGS | ADJECTIVE_TAGS or _is_hyphen(other) for other in between)
-    )
 
 
 def _is_hyphen(token: Token) -> bool:

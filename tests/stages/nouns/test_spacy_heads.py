@@ -20,9 +20,11 @@ def reasons(extractor: NounExtractor, caption: str) -> dict[str, str]:
     [
         ("A group of dogs in a field.", ["dogs", "field"]),
         ("A man eats a hot dog by a fire hydrant.", ["man", "hot dog", "fire hydrant"]),
+        ("A red fire hydrant on a road.", ["fire hydrant", "road"]),
         ("Two teddy bears sit under a stop sign.", ["teddy bears", "stop sign"]),
         ("Traffic lights hang over the street.", ["traffic lights", "street"]),
         ("The garage door is made of wood.", ["door", "wood"]),
+        ("A farmer harvesting wheat in a field", ["farmer", "wheat", "field"]),
         ("A kitchen area with a stove.", ["kitchen", "stove"]),
         ("The sky and its light over a dog and its shadow.", ["sky", "light", "dog", "shadow"]),
         ("A herd of elephants next to a cup of coffee.", ["elephants", "cup", "coffee"]),
