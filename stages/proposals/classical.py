@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pydantic import Field
 
 from stages.config import Config
-from stages.proposals.classical_grouping import Grouping, MergeTree, region_graph
+from stages.proposals.classical_grouping import Grouping, MergeTree, RegionGraph, region_graph
 from stages.proposals.classical_ranking import candidates, objectness, select
 from stages.proposals.refine import fill_holes
 from stages.records import ImageRecord, Proposal, Rle
@@ -73,7 +73,7 @@ class ClassicalProposer:
         score = objectness(graph, regions)
         proposals = []
         for index in select(graph, regions, score, config.max_iou, config.max_proposals):
-            mask = fill_holes(regions[index][graph.labels], small.size)  # things have no holes, their windows do
+            mask = _filled(graph, regions[index])
             proposals.append(Proposal(_stretch(mask, height, width), float(score[index]), config.kind))
         return proposals
 
@@ -88,6 +88,16 @@ def _shrink(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def _filled(graph: RegionGraph, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The region [n] as a mask [h, w] without holes, however large: things have none, their windows and prints do."""
+    mask = region[graph.labels]
+    left, top = graph.box_xyxy_px[region, :2].min(axis=0).astype(int)
+    right, bottom = graph.box_xyxy_px[region, 2:].max(axis=0).astype(int)
+    part = mask[top:bottom, left:right]
+    part[...] = fill_holes(part, part.size)
+    return mask
+
+
 def _stretch(mask: NDArray[np.bool_], height: int, width: int) -> Rle:
     """Enlarges a mask [h, w] to [height, width] by nearest neighbours, run by run: never a full-size array.
 
@@ -96,11 +106,10 @@ def _stretch(mask: NDArray[np.bool_], height: int, width: int) -> Rle:
     rows, columns = mask.shape
     row_edge = np.arange(rows + 1) * height // rows
     column_edge = np.arange(columns + 1) * width // columns
-    # Where a column's value differs from that of the pixel above; above the top is background.
-    change = np.diff(np.pad(mask, ((1, 1), (0, 0))).astype(np.int8), axis=0) != 0
-    edges = [row_edge[np.flatnonzero(change[:, column])] for column in range(columns)]
-    starts = zip(np.repeat(np.arange(columns), np.diff(column_edge)), range(0, height * width, height), strict=True)
-    position, times = np.unique(np.concatenate([edges[column] + start for column, start in starts]), return_counts=True)
+    # Where a column's value differs from that of the pixel above; above the top and below the bottom is background.
+    change = np.diff(np.pad(mask, ((1, 1), (0, 0))).view(np.int8), axis=0) != 0  # [h + 1, w]
+    column, row = np.nonzero(np.repeat(change, np.diff(column_edge), axis=1).T)
+    position, times = np.unique(column * height + row_edge[row], return_counts=True)
     # Foreground that goes on from the bottom of a column to the top of the next changes nothing there.
     position = position[(times == 1) & (position < height * width)]
     runs = np.diff(position, prepend=0, append=height * width).tolist()
