@@ -7,7 +7,7 @@ tests/stages/nouns/captions.tsv holds captions in the style of COCO and of alt t
 noun, as the caption writes it, that names something one could draw a mask around in a photo that the caption
 describes truly: things, living beings, stuff (water, grass), places seen as a whole (kitchen, beach), body parts,
 landmarks by name. No labels are: names of people, towns and makes, events, times, abstract words, words for the
-picture itself or for layout, things said to be absent, and modifiers ('kitchen' in 'kitchen table').
+picture itself or for layout, things said to be absent, and modifiers ('garage' in 'garage door').
 
 A match is equality of surface forms within the caption, lower case; of a label's wordings parted by '/', either is
 right. Per caption, the distinct surface forms that a rule gives are compared with the labels: precision is the share

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from stages.config import Config
 from stages.errors import UserError
-from stages.nouns.lexicon import CURATED_FILE, DATA, LEXICON_FILE, Curated, Lexicon, file_sha256
+from stages.nouns.lexicon import DATA, Curated, Lexicon, file_sha256, identity_of_rules
 from stages.records import CaptionNouns, Noun
 
 TAGGER_FILE = DATA / "tagger_eng.json.gz"
+NLTK_NAME = "averaged_perceptron_tagger_eng"
 TAGGER_PARTS = ("weights", "tagdict", "classes")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -59,8 +60,7 @@ class NltkExtractor:
         self.identity = {
             "nltk": version("nltk"),
             "tagger_sha256": sha256,
-            "lexicon_sha256": file_sha256(LEXICON_FILE),
-            "curated_sha256": file_sha256(CURATED_FILE),
+            **identity_of_rules(),
         }
 
     def extract(self, captions: Sequence[str]) -> list[CaptionNouns]:
@@ -103,13 +103,13 @@ def _own_weights(folder: Path) -> tuple[list[Any], str]:
     """Reads the user's copy of averaged_perceptron_tagger_eng: its three parts, and the sha256 of them all."""
     contents = []
     for part in TAGGER_PARTS:
-        path = folder / f"{folder.name}.{part}.json"
+        path = folder / f"{NLTK_NAME}.{part}.json"
         try:
             contents.append(path.read_bytes())
         except OSError as error:
             raise UserError(
                 f"nouns.tagger: cannot read {path} ({error.strerror}); expected the unpacked folder "
-                "averaged_perceptron_tagger_eng of NLTK's data, or no key `tagger` for the shipped weights"
+                f"{NLTK_NAME} of NLTK's data, or no key `tagger` for the shipped weights"
             ) from error
     try:
         return [json.loads(content) for content in contents], hashlib.sha256(b"".join(contents)).hexdigest()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from stages.config import Config
-from stages.nouns.lexicon import COMPOUND_JOINT, CURATED_FILE, LEXICON_FILE, Curated, Lexicon, file_sha256
+from stages.nouns.lexicon import COMPOUND_JOINT, Curated, Lexicon, identity_of_rules
 from stages.nouns.normalize import parsable
 from stages.records import CaptionNouns, DroppedNoun, Noun
 
@@ -47,7 +47,7 @@ class SpacyNouns(Config):
     kind: Literal["spacy"] = "spacy"
     multiword: bool = Field(default=True, description="take the longest compound that the lexicon lists: 'hot dog'")
     max_words: int = Field(default=4, ge=1, le=8, description="words in a compound, at most")
-    drop_modifiers: bool = Field(default=True, description="in 'kitchen table', 'kitchen' is no noun of its own")
+    drop_modifiers: bool = Field(default=True, description="in 'garage door', 'garage' is no noun of its own")
     drop_junk: bool = Field(default=True, description="drop 'group', 'side', 'photo'; in 'group of dogs' keep 'dogs'")
     drop_abstract: bool = Field(default=True, description="drop what cannot be seen: 'time', 'love', 'freedom'")
     drop_names: bool = Field(default=True, description="drop names of people, places and makes, landmarks excepted")
@@ -83,8 +83,7 @@ class SpacyExtractor:
         self.identity = {
             "spacy": version("spacy"),
             "model": f"{MODEL} {version(MODEL)}",
-            "lexicon_sha256": file_sha256(LEXICON_FILE),
-            "curated_sha256": file_sha256(CURATED_FILE),
+            **identity_of_rules(),
         }
 
     def extract(self, captions: Sequence[str]) -> list[CaptionNouns]:
@@ -239,7 +238,7 @@ class SpacyExtractor:
         )
 
     def _is_modifier(self, token: Token) -> bool:
-        """Whether the token only modifies the noun after it: "kitchen table", "men's jeans", "snow-covered"."""
+        """Whether the token only modifies the noun after it: "garage door", "men's jeans", "snow-covered"."""
         after = token.doc[token.i + 1 : token.i + 3]
         if len(after) == 2 and _is_hyphen(after[0]) and after[1].tag_ not in NOUN_TAGS:
             return True

@@ -77,7 +77,7 @@ def test_no_captions_give_no_results(extractor: NounExtractor) -> None:
 
 
 def test_identity_tells_versions_and_hashes(extractor: NounExtractor) -> None:
-    assert {"lexicon_sha256", "curated_sha256"} <= set(extractor.identity)
+    assert {"lexicon_sha256", "curated_sha256", "code_sha256"} <= set(extractor.identity)
     assert all(isinstance(value, str) and value for value in extractor.identity.values())
 
 
@@ -95,11 +95,9 @@ def test_nltk_strict_reading_loses_plurals() -> None:
 
 
 def test_nltk_takes_a_folder_of_nltk_weights(tmp_path: Path) -> None:
-    folder = tmp_path / "averaged_perceptron_tagger_eng"
-    folder.mkdir()
     for part, content in {"weights": '{"bias": {"NN": 1.0}}', "tagdict": "{}", "classes": '["NN"]'}.items():
-        (folder / f"{folder.name}.{part}.json").write_text(content)
-    extractor = build_extractor(NltkNouns(tagger=folder))
+        (tmp_path / f"averaged_perceptron_tagger_eng.{part}.json").write_text(content)
+    extractor = build_extractor(NltkNouns(tagger=tmp_path))
     assert [noun.surface for noun in extractor.extract(["the dog runs"])[0].nouns] == ["the", "dog", "runs"]
     assert extractor.identity["tagger_sha256"] != build_extractor(NltkNouns()).identity["tagger_sha256"]
 
@@ -111,7 +109,7 @@ def test_a_missing_tagger_folder_is_the_users_error(tmp_path: Path) -> None:
 
 def test_a_broken_tagger_file_is_the_users_error(tmp_path: Path) -> None:
     for part in ("weights", "tagdict", "classes"):
-        (tmp_path / f"{tmp_path.name}.{part}.json").write_text("{")
+        (tmp_path / f"averaged_perceptron_tagger_eng.{part}.json").write_text("{")
     with pytest.raises(UserError, match="no JSON"):
         build_extractor(NltkNouns(tagger=tmp_path))
 
