@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := out/demo
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test lint types clean
@@ -12,7 +13,11 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/maskmine demo
+	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 48 --seed 7
+	$(BIN)/python -m benchmarks.tiny_clip $(DEMO)/clip
+	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined
+	$(BIN)/maskmine verify $(DEMO)/mined
+	$(BIN)/maskmine show $(DEMO)/mined
 
 test: lint types
 	$(BIN)/python -m pytest

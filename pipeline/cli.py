@@ -141,6 +141,36 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     )
 
 
+@app.command()
+def show(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a finished build.")],
+    pairs: Annotated[int, typer.Option(min=1, help="How many pairs to print.")] = 20,
+) -> None:
+    """Print a sample of a build's pairs and its commonest nouns."""
+    from pipeline.show import show as print_pairs
+
+    print_pairs(directory, pairs, Console())
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder.", show_default=False)],
+    images: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; they change no byte.")] = 1,
+) -> None:
+    """Render captioned scenes with ground truth, in COCO's layout: a small world to try things on."""
+    from rich.progress import Progress
+
+    from pipeline.world import write_world
+
+    console = Console()
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("rendering", total=images)
+        write_world(out, images, seed, workers=workers, progress=lambda done: progress.update(task, completed=done))
+    console.print(f"{out}: {images:,} scenes with captions, masks and labels (see docs/world.md).", highlight=False)
+
+
 def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:
     counts = lock["counts"]
     units = len(lock["units"])

@@ -130,6 +130,7 @@ def _image_row(unit: UnitWork, image: ImageWork) -> dict[str, Any]:
         "file": image.record.file,
         "unit": unit.number,
         "sha256": image.sha256,
+        "masks_sha256": image.masks_sha256,
         "status": status,
         "reason": reason,
         "captions": len(image.record.captions),

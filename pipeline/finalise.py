@@ -60,6 +60,7 @@ TABLES: dict[str, pa.Schema] = {
             ("file", pa.string()),
             ("unit", pa.int32()),
             ("sha256", pa.string()),
+            ("masks_sha256", pa.string()),
             ("status", pa.string()),
             ("reason", pa.string()),
             ("captions", pa.int32()),

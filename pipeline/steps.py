@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.cache import Cache
 from pipeline.devices import device_class, limit_threads, resolve
 from pipeline.sources import ImageReader
-from pipeline.storage import Store
+from pipeline.storage import Store, open_location, read_bytes
 from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, timed
 from stages.config import identity
 from stages.errors import SampleError
@@ -24,7 +24,8 @@ from stages.images import decode_image
 from stages.jsons import canonical_json, digest, sha256_hex
 from stages.matching import match
 from stages.mentions import merge_mentions
-from stages.records import CaptionNouns, DroppedNoun, Noun, Proposal, Rle
+from stages.proposals.provided import mask_files
+from stages.records import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
 
 
 class Step(Protocol):
@@ -78,6 +79,7 @@ class ReadStep:
         except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
             raise SampleError("unreadable_file", f"{record.file}: {error.strerror or type(error).__name__}") from error
         image.sha256 = sha256_hex(image.data)
+        image.masks_sha256 = _hash_mask_files(record)
         if record.image_id in killers:
             raise SampleError("killed_process", "the process that worked on it died each time")
         decode_image(image.data)
@@ -101,7 +103,17 @@ class ReadStep:
 
 def images_root(unit: UnitWork) -> str:
     """One hash over the hashes of a unit's images."""
-    return digest([[image.record.image_id, image.sha256] for image in unit.images])
+    return digest([[image.record.image_id, image.sha256, image.masks_sha256] for image in unit.images])
+
+
+def _hash_mask_files(record: ImageRecord) -> str:
+    """Of the files that the record's masks lie in (panoptic PNGs); empty if they lie in the record itself."""
+    files = mask_files(record)
+    try:
+        contents = [read_bytes(*open_location(file)) for file in files]
+    except FileNotFoundError as error:
+        raise SampleError("missing_file", f"there is no file {files[0]}") from error
+    return digest([sha256_hex(content) for content in contents]) if files else ""
 
 
 class NounStep:
@@ -181,7 +193,7 @@ class ProposalStep:
     def _propose(self, unit: UnitWork, image: ImageWork) -> None:
         record = image.record
         masks = [[mask.segmentation, mask.label, mask.score, mask.is_crowd] for mask in record.masks]
-        key = digest([*self._key, image.sha256, masks, record.mask_size_hw_px])
+        key = digest([*self._key, image.sha256, image.masks_sha256, masks, record.mask_size_hw_px])
         blob = self._cache.get("proposals", key)
         if blob is not None:
             unit.stats["images_from_cache"] += 1

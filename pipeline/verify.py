@@ -84,7 +84,7 @@ def _unit_problems(store: Store, lock: dict[str, Any], entry: dict[str, Any], se
         return
     unit_rows = read_unit_rows(store, unit)
     seen.update({name: len(found_rows) for name, found_rows in unit_rows.items()})
-    root = digest([[row["image_id"], row["sha256"]] for row in unit_rows["images"]])
+    root = digest([[row["image_id"], row["sha256"], row["masks_sha256"]] for row in unit_rows["images"]])
     if root != entry["images_root"]:
         yield f"{rows}: image hashes do not give the images_root of {LOCK_FILE}"
     data = store.read_or_none(shard)

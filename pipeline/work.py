@@ -29,6 +29,7 @@ class ImageWork:
     row: int
     data: bytes = b""
     sha256: str = ""
+    masks_sha256: str = ""
     nouns: list[tuple[Noun, list[Mention]]] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
     scores: NDArray[np.float32] | None = None
