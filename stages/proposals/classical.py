@@ -52,7 +52,9 @@ class ClassicalProposer:
 
     def __init__(self, config: ClassicalProposals) -> None:
         self.config = config
-        self.identity = {name: version(name) for name in ("scikit-image", "opencv-python-headless", "numpy", "scipy")}
+        self.identity = {name: version(name) for name in ("scikit-image", "scipy", "numpy")} | {
+            "opencv": cv2.__version__
+        }
 
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """Proposes at most `max_proposals` masks, best first.

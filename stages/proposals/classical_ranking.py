@@ -2,7 +2,7 @@
 
 The cues are those of the object-proposal literature (Alexe et al., PAMI 2012; Arbelaez et al., CVPR 2014): contrast
 with the surroundings against contrast inside, compactness, size, contact with the image's border. Their weights are a
-handful of round numbers set by hand; docs/proposals-classical.md tells on what, and what each one brings.
+handful of round numbers set by hand; docs/proposals-classical.md tells on which photos.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def candidates(graph: RegionGraph, trees: Sequence[MergeTree], min_area_fraction
     """Collects regions: the nodes of all trees, and pairs of neighbours in cuts through each tree.
 
     A pair joins what no merge joined, e.g. a shirt and trousers that each resemble something else more; single merges
-    lose such objects (Arbelaez et al., CVPR 2014, section 4, go up to four regions).
+    lose such objects (Arbelaez et al., CVPR 2014, join up to four regions).
 
     Returns:
         [k, n], bool: which superpixels each region consists of; no two rows are equal, in a deterministic order.
