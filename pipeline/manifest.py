@@ -12,14 +12,14 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from pipeline.sources import SourceConfig
-from stages.clip import ClipConfig
+from stages.clip_files import ClipConfig
 from stages.config import Config
 from stages.errors import UserError
 from stages.matching import MatchRules
 from stages.nouns import NounsConfig, SpacyNouns
 from stages.proposals import ProposalsConfig
 from stages.proposals.refine import MaskRules
-from stages.regions import RegionRules
+from stages.region_rules import RegionRules
 from stages.shards import ShardRules
 
 StageName = Literal["read", "nouns", "proposals", "matching", "shards"]

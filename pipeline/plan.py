@@ -69,9 +69,8 @@ def make_plan(manifest: BuildManifest) -> Plan:
     rows = read_rows(manifest.source)
     _check_masks(manifest, rows)
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
-        from stages.proposals.annotations import read_precomputed
-
         from pipeline.source_coco import attach_masks
+        from stages.proposals.annotations import read_precomputed
 
         rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
     rows = canonical_order(rows)
@@ -135,10 +134,20 @@ def _drawn(rows: pa.Table, manifest: BuildManifest) -> pa.Table:
     return rows.take(pa.array(order if shuffle else sorted(order), pa.int64())).combine_chunks()
 
 
+def _without_folder(segmentation: str) -> str:
+    """A reference into a panoptic PNG without the folder, which is no part of a build's identity."""
+    if not segmentation.startswith('{"png"'):
+        return segmentation
+    reference = json.loads(segmentation)
+    return json.dumps({**reference, "png": reference["png"].rsplit("/", 1)[-1]})
+
+
 def _digest_rows(rows: pa.Table) -> str:
     hashed = hashlib.sha256()
     for batch in rows.to_batches(max_chunksize=1000):
         for row in batch.to_pylist():
+            for mask in row["masks"] or ():
+                mask["segmentation"] = _without_folder(mask["segmentation"])
             hashed.update(canonical_json(row))
             hashed.update(b"\n")
     return hashed.hexdigest()

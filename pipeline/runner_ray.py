@@ -104,7 +104,7 @@ def ray_cluster(pools: Sequence[Pool], address: str | None) -> Iterator[None]:
             logging_level=logging.ERROR,
         )
     try:
-        _check_resources(pools, dict(ray.cluster_resources()))
+        _check_resources(pools, dict(ray.cluster_resources()))  # type: ignore[no-untyped-call]
         yield
     finally:
         if mine:

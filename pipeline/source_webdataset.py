@@ -73,7 +73,7 @@ def _samples(tar: tarfile.TarFile) -> list[tuple[str, dict[str, Any]]]:
             sample["captions"] = [_read(tar, member).decode("utf-8", errors="replace")]
         elif extension == "json":
             sample.update(_from_json(_read(tar, member), sample))
-        tar.members = []  # tarfile would keep every header of a shard of any size
+        tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header of a shard of any size
     return list(samples.items())
 
 

@@ -120,9 +120,11 @@ class NounStep:
     """Finds every image's nouns; bad captions are quarantined one by one."""
 
     def __init__(self, spec: BuildSpec) -> None:
+        from pipeline.provenance import model_hashes
+
         self._section = spec.manifest.nouns
         self._cache = Cache(spec.cache_url)
-        self._key = [spec.fingerprint, identity(self._section.extractor)]
+        self._key = [spec.fingerprint, identity(self._section.extractor), model_hashes(spec.manifest)["nouns"]]
         self._extractor: Any = None
 
     def run(self, unit: UnitWork) -> None:

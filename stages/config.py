@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,8 +26,14 @@ def identity(config: Config) -> dict[str, Any]:
     """The configuration as JSON values, without its locations: equal for builds that must give equal bytes."""
     values: dict[str, Any] = {}
     for name, field in type(config).model_fields.items():
-        if PLACE in field.metadata:
+        if PLACE in field.metadata or _has_place(field.annotation):
             continue
         value = getattr(config, name)
         values[name] = identity(value) if isinstance(value, Config) else config.model_dump(mode="json")[name]
     return values
+
+
+def _has_place(annotation: Any) -> bool:  # noqa: ANN401 - any type
+    """Whether a type such as ``Location | None`` or ``tuple[Location, ...]`` has a location inside."""
+    inside = PLACE in getattr(annotation, "__metadata__", ())
+    return inside or any(_has_place(part) for part in get_args(annotation))

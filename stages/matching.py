@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import linear_sum_assignment
 
 from stages.config import Config
 from stages.records import Match
@@ -79,6 +78,8 @@ def _partners(scores: NDArray[np.float32], canonical: Sequence[str], strategy: s
     """For every noun its proposal, or None."""
     nouns = scores.shape[1]
     if strategy == "one_to_one":
+        from scipy.optimize import linear_sum_assignment
+
         rows, columns = linear_sum_assignment(scores, maximize=True)
         assigned = {int(column): int(row) for row, column in zip(rows, columns, strict=True)}
         return [assigned.get(noun) for noun in range(nouns)]

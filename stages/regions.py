@@ -7,66 +7,14 @@ crop is squashed to a square, the image bicubic and without antialiasing, the ma
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
-from stages.config import Config
-
-Box = tuple[int, int, int, int]
-
-
-class RegionRules(Config):
-    """How a masked region becomes CLIP's input; the defaults are the published ones.
-
-    Attributes:
-        mask_threshold: soft masks keep the pixels above it.
-        expand_ratio: the tight box's sides are multiplied by it about its centre, then clipped to the image.
-        fill: what stands outside the mask: CLIP's mean colour, or the photo itself.
-        antialias: low-pass filter when shrinking; False as published, True helps a CLIP of small input size.
-    """
-
-    mask_threshold: float = Field(0.4, ge=0, lt=1)
-    expand_ratio: float = Field(1.0, gt=0)
-    fill: Literal["mean", "photo"] = "mean"
-    antialias: bool = False
-
-
-def tight_box(mask: NDArray[np.bool_]) -> Box:
-    """Tight box of a mask [H, W], bool: (left, top, right, bottom) in pixels, right and bottom exclusive.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        raise ValueError("an empty mask has no box")
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def expand_box(box_xyxy_px: Box, ratio: float, height: int, width: int) -> Box:
-    """Multiplies a box's sides by a ratio about its centre, truncates to whole pixels, clips to the image."""
-    left, top, right, bottom = box_xyxy_px
-    centre_x, centre_y = 0.5 * (left + right), 0.5 * (top + bottom)
-    half_width, half_height = 0.5 * ratio * (right - left), 0.5 * ratio * (bottom - top)
-    return (
-        max(int(centre_x - half_width), 0),
-        max(int(centre_y - half_height), 0),
-        min(int(centre_x + half_width), width),
-        min(int(centre_y + half_height), height),
-    )
-
-
-def add_margin(box_xyxy_px: Box, margin: float, height: int, width: int) -> Box:
-    """Adds `margin` times the box's longer side to each of its four sides, clipped to the image."""
-    left, top, right, bottom = box_xyxy_px
-    pad = round(margin * max(right - left, bottom - top))
-    return max(left - pad, 0), max(top - pad, 0), min(right + pad, width), min(bottom + pad, height)
+from stages.boxes import expand_box, tight_box
+from stages.region_rules import RegionRules
 
 
 def masked_region(

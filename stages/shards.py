@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from stages.boxes import add_margin
 from stages.config import Config
 from stages.jsons import canonical_json, digest
 from stages.mentions import Mention
 from stages.records import ImageRecord, Match, Noun, Proposal
-from stages.regions import add_margin
 
 
 class ShardRules(Config):

@@ -1,0 +1,82 @@
+"""Which CLIP, and the files that define it; loads no torch, so that planning stays light."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from stages.config import Config
+from stages.errors import UserError
+
+LOCAL_DIR = "local-dir:"
+
+
+class ClipConfig(Config):
+    """Which CLIP.
+
+    Attributes:
+        model: an open_clip name (``ViT-B-16``), ``hf-hub:org/repo``, or ``local-dir:FOLDER`` with
+            open_clip_config.json and open_clip_model.safetensors.
+        pretrained: open_clip's tag for a name (``openai``), or a weights file; not used with a hub id or folder.
+        batch_size: regions a forward pass. It is part of a build's identity, since floats depend on it.
+    """
+
+    model: str
+    pretrained: str | None = None
+    batch_size: int = Field(64, ge=1)
+
+
+def clip_files(config: ClipConfig) -> list[Path]:
+    """The local files that define a CLIP (weights, and config if it is a folder), downloaded if need be; for hashing.
+
+    Raises:
+        UserError: they cannot be found or fetched.
+    """
+    if config.model.startswith(LOCAL_DIR):
+        return _folder_files(Path(config.model.removeprefix(LOCAL_DIR)))
+    import open_clip
+    from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+
+    try:
+        if config.model.startswith("hf-hub:"):
+            return [Path(download_pretrained_from_hf(config.model.removeprefix("hf-hub:")))]
+        if config.pretrained and Path(config.pretrained).is_file():
+            return [Path(config.pretrained)]
+        if tag := pretrained_tag(config):
+            return [Path(download_pretrained(tag))]
+    except Exception as error:  # the hub clients raise errors of many libraries
+        raise UserError(
+            f"matching.clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
+            "Check the network, or use 'local-dir:FOLDER' with open_clip_config.json and open_clip_model.safetensors."
+        ) from error
+    if config.model not in open_clip.list_models():
+        expected = "an open_clip name such as ViT-B-16, 'hf-hub:org/repo' or 'local-dir:FOLDER'"
+        raise UserError(f"matching.clip.model: {config.model!r} is unknown; expected {expected}")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.model)) or "none"
+    raise UserError(
+        f"matching.clip.pretrained: {config.pretrained!r} is neither a weights file nor a tag of {config.model}; "
+        f"its tags: {tags}"
+    )
+
+
+def pretrained_tag(config: ClipConfig) -> dict[str, Any]:
+    import open_clip
+
+    if not config.pretrained or ":" in config.model:
+        return {}
+    return dict(open_clip.get_pretrained_cfg(config.model, config.pretrained) or {})
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"matching.clip.model: there is no folder {folder}")
+    config = folder / "open_clip_config.json"
+    weights = folder / "open_clip_model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise UserError(
+                f"matching.clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}"
+            )
+    return [config, weights]
