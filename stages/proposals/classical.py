@@ -76,7 +76,7 @@ class ClassicalProposer:
         proposals = []
         for index in select(graph, regions, score, config.max_iou, config.max_proposals):
             mask = _filled(graph, regions[index])
-            proposals.append(Proposal(_stretch(mask, height, width), float(score[index]), config.kind))
+            proposals.append(Proposal(stretch(mask, height, width), float(score[index]), config.kind))
         return proposals
 
 
@@ -100,7 +100,7 @@ def _filled(graph: RegionGraph, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask
 
 
-def _stretch(mask: NDArray[np.bool_], height: int, width: int) -> Rle:
+def stretch(mask: NDArray[np.bool_], height: int, width: int) -> Rle:
     """Enlarges a mask [h, w] to [height, width] by nearest neighbours, run by run: never a full-size array.
 
     COCO's runs go down the columns; a column of the small mask becomes several equal columns.

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
-from stages.proposals.classical import ClassicalProposals, ClassicalProposer, _stretch
+from stages.proposals.classical import ClassicalProposals, ClassicalProposer, stretch
 from stages.proposals.refine import MaskRules, refine
 from stages.records import ImageRecord, Proposal, Rle
 
@@ -156,7 +156,7 @@ def test_stretching_runs_equals_stretching_pixels(size: tuple[int, int], fill: f
     mask = np.random.default_rng(1).random((7, 5)) < fill
     rows = np.diff(np.arange(8) * size[0] // 7)
     columns = np.diff(np.arange(6) * size[1] // 5)
-    assert _stretch(mask, *size) == Rle.encode(np.repeat(np.repeat(mask, rows, axis=0), columns, axis=1))
+    assert stretch(mask, *size) == Rle.encode(np.repeat(np.repeat(mask, rows, axis=0), columns, axis=1))
 
 
 def test_identity_names_the_libraries_that_masks_depend_on() -> None:
