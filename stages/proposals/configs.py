@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from stages.config import Config
+from stages.config import Config, Location
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -128,4 +128,4 @@ class PrecomputedProposals(Config):
     """
 
     kind: Literal["precomputed"] = "precomputed"
-    path: str = Field(min_length=1)
+    path: Location = Field(min_length=1)
