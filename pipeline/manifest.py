@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from pipeline.sources import SourceConfig
-from stages.clip_files import ClipConfig
+from stages.clip_files import LOCAL_DIR, ClipConfig
 from stages.config import Config
 from stages.errors import UserError
 from stages.matching import MatchRules
@@ -165,7 +165,10 @@ def load_manifest(path: Path, overrides: Sequence[str] = ()) -> BuildManifest:
         raise UserError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping with the keys source, proposals, matching")
-    data = _fill(data, path, path.parent)
+    unset: list[str] = []
+    data = _fill(data, path.parent, unset)
+    if unset:
+        raise UserError(f"{path}: no environment variable has the name that these keys use:\n  " + "\n  ".join(unset))
     for override in overrides:
         _override(data, override)
     return parse_manifest(data, str(path))
@@ -185,13 +188,17 @@ def parse_manifest(data: dict[str, Any], name: str) -> BuildManifest:
         raise UserError("\n".join(lines)) from error
 
 
-_KINDS = {"coco", "table", "webdataset", "classical", "ground_truth", "precomputed", "maskformer", "mask2former"}
-_KINDS |= {"oneformer", "eomt", "sam", "nltk", "spacy"}
+_UNIONS: dict[tuple[int | str, ...], Any] = {
+    ("source",): SourceConfig,
+    ("proposals", "proposer"): ProposalsConfig,
+    ("nouns", "extractor"): NounsConfig,
+}
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    # pydantic puts a union's tag into the location; the manifest has no such key.
-    return ".".join(str(part) for part in location if part not in _KINDS) or "(top)"
+    # pydantic puts a union's kind into the location; the manifest has no such key.
+    parts = [part for at, part in enumerate(location) if location[:at] not in _UNIONS]
+    return ".".join(str(part) for part in parts) or "(top)"
 
 
 def _words(problem: Any) -> str:  # noqa: ANN401 - pydantic's error details
@@ -200,45 +207,57 @@ def _words(problem: Any) -> str:  # noqa: ANN401 - pydantic's error details
         return "unknown key; check its spelling, or remove it"
     if kind == "missing":
         return "this key is required"
+    if kind == "union_tag_invalid":
+        return f"unknown kind {problem['ctx']['tag']!r}; expected one of {problem['ctx']['expected_tags']}"
     if kind == "union_tag_not_found":
-        return f"expected a key 'kind', one of {problem['ctx'].get('expected_tags', _expected_kinds(problem))}"
-    message = problem["msg"].removeprefix("Value error, ")
+        return f"the key 'kind' is required, one of {_kinds(problem['loc'])}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = message.replace("expected greater", "expected a number greater").replace(
+        "expected less", "expected a number less"
+    )
+    if kind in ("model_type", "model_attributes_type"):
+        message = "expected a mapping" + (
+            f" with a key 'kind', one of {kinds}" if (kinds := _kinds(problem["loc"])) else ""
+        )
+    if kind == "tuple_type":
+        message = "expected a list"
     shown = repr(found) if not isinstance(found, dict) else "a mapping"
-    return f"{message} (found {shown[:80]})"
+    return f"{message} (found {shown if len(shown) <= 80 else shown[:77] + '...'})"
 
 
-def _expected_kinds(problem: Any) -> str:  # noqa: ANN401
-    return "those in docs/manifest.md" if problem else ""
+def _kinds(location: tuple[int | str, ...]) -> str:
+    """The kinds of the union at a location; empty if there is none."""
+    schema = TypeAdapter(_UNIONS[location]).json_schema() if location in _UNIONS else {}
+    return ", ".join(f"'{kind}'" for kind in schema.get("discriminator", {}).get("mapping", ()))
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PATH_KEYS = {"images", "captions", "masks", "panoptic_folder", "path", "root", "shards_url", "cache", "tagger"}
 
 
-def _fill(value: Any, path: Path, base: Path, key: str = "") -> Any:  # noqa: ANN401 - any YAML value
-    """Fills in environment variables and makes relative locations relative to `base`."""
+def _fill(value: Any, base: Path, unset: list[str], key: str = "") -> Any:  # noqa: ANN401 - any YAML value
+    """Fills in environment variables and makes relative locations relative to `base`; adds to `unset` what it lacks."""
     if isinstance(value, dict):
-        return {name: _fill(item, path, base, str(name)) for name, item in value.items()}
+        return {name: _fill(item, base, unset, f"{key}.{name}" if key else str(name)) for name, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, path, base, key) for item in value]
+        return [_fill(item, base, unset, key) for item in value]
     if not isinstance(value, str):
         return value
 
     def variable(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
-            raise UserError(f"{path}: key {key!r} uses ${{{found[1]}}}, but no environment variable has that name")
-        return os.environ[found[1]]
+            unset.append(f"{key}: {found[0]}")
+        return os.environ.get(found[1], "")
 
-    filled = _VARIABLE.sub(variable, value)
-    return _located(filled, base, key)
+    return _located(_VARIABLE.sub(variable, value), base, key.rpartition(".")[2])
 
 
 def _located(value: str, base: Path, key: str) -> str:
     if key in _PATH_KEYS and value != "none" and "://" not in value:
         return str(base / os.path.expanduser(value))
-    if key == "model" and value.startswith("local-dir:"):
-        return "local-dir:" + str(base / os.path.expanduser(value.removeprefix("local-dir:")))
-    if key == "model" and value.startswith(("./", "../", "~/")):
+    if key == "model" and value.startswith(LOCAL_DIR):
+        return LOCAL_DIR + str(base / os.path.expanduser(value.removeprefix(LOCAL_DIR)))
+    if key in ("model", "pretrained") and value.startswith(("./", "../", "~/")):
         return str(base / os.path.expanduser(value))
     return value
 
@@ -253,5 +272,11 @@ def _override(data: dict[str, Any], setting: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")
-    value = yaml.safe_load(text)
-    place[last] = _fill(value, Path("--set"), Path.cwd(), last)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from error
+    unset: list[str] = []
+    place[last] = _fill(value, Path.cwd(), unset, key)
+    if unset:
+        raise UserError(f"--set {setting}: no environment variable has that name")
