@@ -43,23 +43,27 @@ def read_coco(source: CocoSource) -> pa.Table:
             if not isinstance(annotation["caption"], str | None):
                 raise UserError(f"{where}: annotation {annotation.get('id')}: 'caption' must be a text")
             captions.setdefault(annotation["image_id"], []).append(valid_text(annotation["caption"] or ""))
-        images = [(image["id"], image["file_name"]) for image in data["images"]]
+        images = [_image(image, where) for image in data["images"]]
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{where}: every image needs 'id' and 'file_name', every annotation 'image_id' and 'caption'; "
-            f"one lacks {error} (instances files belong under source.masks)"
+            f"found {type(error).__name__}: {error} (instances files belong under source.masks)"
         ) from error
     unknown = captions.keys() - {image_id for image_id, _ in images}
     if unknown:
         example = min(unknown, key=str)
         raise UserError(f"{where}: {len(unknown)} image id(s) of captions are not among its images, e.g. {example}")
-    licenses = {entry.get("id"): entry.get("url") or entry.get("name") for entry in data.get("licenses") or []}
+    licenses = {
+        str(entry.get("id")): entry.get("url") or entry.get("name")
+        for entry in data.get("licenses") or []
+        if isinstance(entry, dict)
+    }
     take = 1 if source.use_captions == "first" else None
-    columns = {
+    columns: dict[str, list[Any]] = {
         "image_id": [str(image_id) for image_id, _ in images],
         "file": [name for _, name in images],
         "captions": [captions.get(image_id, [])[:take] for image_id, _ in images],
-        "license": [licenses.get(image.get("license")) for image in data["images"]],
+        "license": [licenses.get(str(image.get("license"))) for image in data["images"]],
         "mask_height": [image.get("height") for image in data["images"]],
         "mask_width": [image.get("width") for image in data["images"]],
     }
@@ -70,6 +74,17 @@ def read_coco(source: CocoSource) -> pa.Table:
 
     tables = [read_coco_masks(file, source.panoptic_folder) for file in source.masks]
     return attach_masks(rows, pa.concat_tables(tables))
+
+
+def _image(image: dict[str, Any], where: str) -> tuple[int | str, str]:
+    """Id and file name of an entry of the images list, with its types checked."""
+    image_id, name = image["id"], image["file_name"]
+    sizes = (image.get("height"), image.get("width"))
+    if not isinstance(image_id, int | str) or not isinstance(name, str) or not name:
+        raise UserError(f"{where}: image {image_id!r}: expected a number or text 'id', and a text 'file_name'")
+    if not all(isinstance(size, int | None) for size in sizes):
+        raise UserError(f"{where}: image {image_id!r}: 'height' and 'width' must be whole numbers")
+    return image_id, name
 
 
 def valid_text(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -11,6 +13,8 @@ import pyarrow.parquet
 from pipeline.sources import ROWS, TableSource
 from pipeline.storage import open_location
 from stages.errors import UserError
+
+_BLOCK_BYTES = 1 << 24  # the longest row that can be read
 
 
 def read_table(source: TableSource) -> pa.Table:
@@ -30,14 +34,14 @@ def read_table(source: TableSource) -> pa.Table:
             f"source.path: {source.path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}. "
             "Set source.columns.image and source.columns.caption."
         )
+    if twice := [name for name in wanted if table.column_names.count(name) > 1]:
+        raise UserError(f"source.path: {source.path} has more than one column {twice[0]!r}")
     flat = pa.table(
         {
-            "image_id": _texts(table, columns.id or columns.image, source),
-            "file": _texts(table, columns.image, source),
-            "caption": _captions(table[columns.caption], source),
-            "license": table[columns.license].cast(pa.string())
-            if columns.license
-            else pa.nulls(len(table), pa.string()),
+            "image_id": _filled(table, columns.id or columns.image, source),
+            "file": _filled(table, columns.image, source),
+            "caption": _captions(table, source),
+            "license": _texts(table, columns.license, source) if columns.license else pa.nulls(len(table), pa.string()),
         }
     )
     return _one_row_an_image(flat, source)
@@ -56,31 +60,62 @@ def _load(source: TableSource, wanted: list[str]) -> pa.Table:
                     column_types={name: pa.string() for name in wanted}, strings_can_be_null=False
                 )
                 newlines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-                return pyarrow.csv.read_csv(file, convert_options=options, parse_options=newlines)
+                blocks = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
+                return pyarrow.csv.read_csv(file, blocks, newlines, options)
             if kind in ("jsonl", "ndjson"):
-                return pyarrow.json.read_json(file)
+                parse = pyarrow.json.ParseOptions(explicit_schema=_text_keys(file.readline(), wanted))
+                file.seek(0)
+                return pyarrow.json.read_json(file, pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES), parse)
     except FileNotFoundError as error:
         raise UserError(f"source.path: there is no file {source.path}") from error
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(f"source.path: {source.path} cannot be read as {kind}: {error}") from error
     raise UserError(f"source.path: {source.path}: expected a file that ends in .jsonl, .ndjson, .csv or .parquet")
 
 
+def _text_keys(line: bytes, wanted: list[str]) -> pa.Schema:
+    """Keys that hold texts in a file's first line; Arrow would take texts that look like dates for times."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return pa.schema([])
+    texts = [name for name in wanted if isinstance(values, dict) and isinstance(values.get(name), str)]
+    return pa.schema([(name, pa.string()) for name in dict.fromkeys(texts)])
+
+
 def _texts(table: pa.Table, name: str, source: TableSource) -> pa.ChunkedArray:
-    column = table[name].cast(pa.string())
-    if column.null_count:
-        row = pc.index(pc.is_null(column), pa.scalar(True)).as_py()
+    try:
+        return table[name].cast(pa.string())
+    except pa.ArrowException as error:
+        kind = table[name].type
+        raise UserError(f"source.path: {source.path}: column {name!r} holds {kind}, expected texts") from error
+
+
+def _filled(table: pa.Table, name: str, source: TableSource) -> pa.ChunkedArray:
+    """A column of texts without an empty cell."""
+    column = _texts(table, name, source)
+    empty = pc.equal(pc.fill_null(column, ""), "")
+    if pc.any(empty).as_py():
+        row = pc.index(empty, pa.scalar(True)).as_py()
         raise UserError(f"source.path: {source.path}: column {name!r} is empty in row {row + 1}")
     return column
 
 
-def _captions(column: pa.ChunkedArray, source: TableSource) -> pa.ChunkedArray:
-    """A caption column as lists of texts."""
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+def _captions(table: pa.Table, source: TableSource) -> pa.ChunkedArray:
+    """The caption column as lists of texts."""
+    column = table[source.columns.caption]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    is_list = any(test(column.type) for test in (pa.types.is_list, pa.types.is_large_list))
+    of = column.type.value_type if is_list else column.type
+    are_texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    if not any(test(of) for test in are_texts):
+        raise UserError(
+            f"source.path: {source.path}: column {source.columns.caption!r} holds {column.type}, expected texts, "
+            "or lists of texts"
+        )
+    if is_list:
         return column.cast(pa.list_(pa.string()))
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_null(column.type)):
-        name = source.columns.caption
-        raise UserError(f"source.path: {source.path}: column {name!r} holds {column.type}, expected texts")
     texts = column.cast(pa.string()).fill_null("").combine_chunks()
     return pa.chunked_array([pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), texts)])
 

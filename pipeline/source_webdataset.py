@@ -26,6 +26,8 @@ def shard_locations(source: WebdatasetSource) -> list[str]:
     Raises:
         UserError: there is none.
     """
+    if any(sign in source.path.rpartition("/")[0] for sign in "*?[{}"):
+        raise UserError(f"source.path: {source.path}: a pattern may stand in the file name alone, not in its folder")
     found: set[str] = set()
     for pattern in braceexpand(source.path):
         fs, path = open_location(pattern)
@@ -63,6 +65,8 @@ def read_webdataset(source: WebdatasetSource) -> pa.Table:
 def _samples(tar: tarfile.TarFile) -> list[tuple[str, dict[str, Any]]]:
     samples: dict[str, dict[str, Any]] = {}
     for member in tar:
+        if not member.isfile():
+            continue
         folder, _, base = member.name.rpartition("/")
         stem, _, extension = base.partition(".")
         key = f"{folder}/{stem}" if folder else stem

@@ -44,7 +44,7 @@ class _Source(Config):
     """
 
     limit: int | None = Field(None, ge=1)
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] = ()
     listing: Literal["sizes", "names"] = "sizes"
 
 
