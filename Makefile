@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 48 --seed 7
 	$(BIN)/python -m benchmarks.tiny_clip $(DEMO)/clip
+	rm -rf $(DEMO)/mined
 	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined
 	$(BIN)/maskmine verify $(DEMO)/mined
 	$(BIN)/maskmine show $(DEMO)/mined

@@ -212,13 +212,10 @@ def _words(problem: Any) -> str:  # noqa: ANN401 - pydantic's error details
     if kind == "union_tag_not_found":
         return f"the key 'kind' is required, one of {_kinds(problem['loc'])}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    message = message.replace("expected greater", "expected a number greater").replace(
-        "expected less", "expected a number less"
-    )
+    message = re.sub(r"^expected (greater|less)", r"expected a number \1", message)
     if kind in ("model_type", "model_attributes_type"):
-        message = "expected a mapping" + (
-            f" with a key 'kind', one of {kinds}" if (kinds := _kinds(problem["loc"])) else ""
-        )
+        kinds = _kinds(problem["loc"])
+        message = f"expected a mapping with a key 'kind', one of {kinds}" if kinds else "expected a mapping"
     if kind == "tuple_type":
         message = "expected a list"
     shown = repr(found) if not isinstance(found, dict) else "a mapping"

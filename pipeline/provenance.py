@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import stages
 import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources import source_files
@@ -17,6 +18,7 @@ from pipeline.storage import open_location
 from stages.clip_files import LOCAL_DIR, clip_files
 from stages.config import identity
 from stages.errors import UserError
+from stages.jsons import digest
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
@@ -101,6 +103,13 @@ def library_fingerprint() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "none"
     return found
+
+
+def _code_version() -> str:
+    """Of the stages, whose code decides what is mined; a cached result of other code is not taken for this one's."""
+    root = Path(stages.__file__).parent
+    sources = sorted(root.rglob("*.py"))
+    return digest([[str(file.relative_to(root)), file.read_text(encoding="utf-8")] for file in sources])[:16]
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:  # noqa: ANN401 - any JSON value

@@ -25,6 +25,7 @@ from stages.jsons import canonical_json, digest, sha256_hex
 from stages.matching import match
 from stages.mentions import merge_mentions
 from stages.proposals.provided import mask_files
+from stages.proposals.refine import CHANGES, refine
 from stages.records import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
 
 
@@ -205,11 +206,10 @@ class ProposalStep:
             unit.stats["images_segmented"] += 1
             self._cache.put("proposals", key, _packed(values))
         image.proposals = [_proposal_from_json(value) for value in values["proposals"]]
-        image.dropped.update({f"proposal.{reason}": count for reason, count in values["dropped"].items()})
+        drops = {reason: count for reason, count in values["dropped"].items() if reason not in CHANGES}
+        image.dropped.update({f"proposal.{reason}": count for reason, count in drops.items()})
 
     def _compute(self, image: ImageWork) -> dict[str, Any]:
-        from stages.proposals.refine import refine
-
         if self._proposer is None:
             from stages.proposals import build_proposer
 

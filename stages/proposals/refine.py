@@ -15,6 +15,10 @@ from stages.config import Config
 from stages.records import Counts, Proposal, Rle
 
 
+CHANGES = ("holes_filled", "crumbs_removed")
+"""Counts of refine that are no drops: masks that were changed."""
+
+
 class MaskRules(Config):
     """Which masks of an image are kept, and how they are cleaned.
 
