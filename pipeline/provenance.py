@@ -95,7 +95,7 @@ def config_identity(manifest: BuildManifest) -> dict[str, Any]:
 
 def library_fingerprint() -> dict[str, str]:
     """Versions that floats and encodings may depend on."""
-    found = {"maskmine format": str(FORMAT)}
+    found = {"maskmine": f"{FORMAT}.{_code_version()}"}
     found |= {"python": ".".join(str(part) for part in sys.version_info[:2]), "machine": platform.machine()}
     for name in _LIBRARIES:
         try:

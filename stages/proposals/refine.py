@@ -14,7 +14,6 @@ from pydantic import Field
 from stages.config import Config
 from stages.records import Counts, Proposal, Rle
 
-
 CHANGES = ("holes_filled", "crumbs_removed")
 """Counts of refine that are no drops: masks that were changed."""
 
