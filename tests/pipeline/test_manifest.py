@@ -1,0 +1,239 @@
+"""Manifests: all mistakes reported together, each with its key and what was expected; locations and variables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.manifest import STAGES, BuildManifest, load_manifest, parse_manifest
+from pipeline.sources import CocoSource, TableSource
+from stages.errors import UserError
+from stages.nouns import SpacyNouns
+
+
+def good(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML values
+    """The smallest manifest; `a__b=value` sets a nested key."""
+    values: dict[str, Any] = {
+        "source": {"kind": "coco", "images": "photos", "captions": "captions.json"},
+        "proposals": {"proposer": {"kind": "classical"}},
+        "matching": {"clip": {"model": "local-dir:clip"}},
+    }
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return values
+
+
+def problems(**changes: Any) -> list[str]:  # noqa: ANN401
+    """The lines of the error that a changed manifest gives."""
+    with pytest.raises(UserError) as caught:
+        parse_manifest(good(**changes), "my.yaml")
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"my.yaml: {len(lines)} problem(s) in the manifest:"
+    return [line.strip() for line in lines]
+
+
+def written(folder: Path, values: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "manifest.yaml"
+    file.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return file
+
+
+def test_reports_all_wrong_keys_together_each_with_what_was_expected() -> None:
+    found = problems(
+        sed=3, seed="x", run__workers=0, run__runner="dask", matching__rules={"min_score_cosine": 2}, source__limit=0
+    )
+    assert sorted(found) == [
+        "matching.rules.min_score_cosine: expected a number less than or equal to 1 (found 2)",
+        "run.runner: expected 'ray' or 'loop' (found 'dask')",
+        "run.workers: expected a number greater than or equal to 1 (found 0)",
+        "sed: unknown key; check its spelling, or remove it",
+        "seed: expected a valid integer, unable to parse string as an integer (found 'x')",
+        "source.limit: expected a number greater than or equal to 1 (found 0)",
+    ]
+
+
+def test_empty_manifest_names_the_required_sections() -> None:
+    with pytest.raises(UserError) as caught:
+        parse_manifest({}, "my.yaml")
+    for key in ("source", "proposals", "matching"):
+        assert f"  {key}: this key is required" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "kinds"),
+    [
+        ("source", ["coco", "table", "webdataset"]),
+        ("nouns.extractor", ["nltk", "spacy"]),
+        ("proposals.proposer", ["classical", "ground_truth", "precomputed", "sam", "eomt", "oneformer"]),
+    ],
+)
+@pytest.mark.parametrize("value", [{"kind": "cocoo"}, {}, "coco", None])
+def test_wrong_kind_lists_the_allowed_kinds(key: str, kinds: list[str], value: object) -> None:
+    (line,) = problems(**{key.replace(".", "__"): value})
+    assert line.startswith(f"{key}: ")
+    for kind in kinds:
+        assert f"'{kind}'" in line
+
+
+def test_key_inside_a_kind_is_named_without_the_kind() -> None:
+    assert problems(proposals__proposer={"kind": "sam"}) == ["proposals.proposer.model: this key is required"]
+    assert problems(proposals__proposer={"kind": "classical", "sam": 2}) == [
+        "proposals.proposer.sam: unknown key; check its spelling, or remove it"
+    ]
+
+
+@pytest.mark.parametrize("templates", [["a photo"], ["{} and {}"], [], ["a {}", "b"]])
+def test_template_needs_one_slot(templates: list[str]) -> None:
+    (line,) = problems(matching__templates=templates)
+    assert line.startswith("matching.templates: expected one or more texts with exactly one {}")
+
+
+@pytest.mark.parametrize("order", [["nouns", "read", "proposals", "matching", "shards"], ["read"], [*STAGES, "read"]])
+def test_pools_hold_all_stages_in_order(order: list[str]) -> None:
+    (line,) = problems(run__pools=[{"stages": order}])
+    assert line.startswith("run.pools: the pools' stages together must be read, nouns, proposals, matching, shards")
+
+
+def test_defaults() -> None:
+    manifest = parse_manifest(good(), "my.yaml")
+    assert isinstance(manifest.nouns.extractor, SpacyNouns)
+    assert manifest.matching.rules.strategy == "best_mask_per_noun"
+    assert (manifest.run.runner, manifest.run.workers, manifest.run.pools) == ("ray", None, ())
+    assert manifest.source.use_captions == "all"  # type: ignore[union-attr]
+
+
+def test_parsed_manifest_never_changes() -> None:
+    manifest = parse_manifest(good(), "my.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        manifest.seed = 3  # type: ignore[misc]
+
+
+def test_excluded_ids_may_be_numbers() -> None:
+    assert parse_manifest(good(source__exclude=[107, "b"]), "my.yaml").source.exclude == ("107", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [1, 2", "not valid YAML"),
+        ("- source\n- proposals", "expected a mapping with the keys source, proposals, matching"),
+        ("", "expected a mapping"),
+        ("just text", "expected a mapping"),
+    ],
+)
+def test_file_that_is_no_mapping_is_refused_by_name(tmp_path: Path, content: str, message: str) -> None:
+    file = written(tmp_path, content)
+    with pytest.raises(UserError, match=message) as caught:
+        load_manifest(file)
+    assert str(file) in str(caught.value)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for file in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(UserError, match="cannot read the manifest") as caught:
+            load_manifest(file)
+        assert str(file) in str(caught.value)
+    (tmp_path / "latin.yaml").write_bytes("source: caf\xe9".encode("latin-1"))
+    with pytest.raises(UserError, match="cannot read the manifest"):
+        load_manifest(tmp_path / "latin.yaml")
+
+
+def coco(manifest: BuildManifest) -> CocoSource:
+    assert isinstance(manifest.source, CocoSource)
+    return manifest.source
+
+
+def test_relative_locations_are_relative_to_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = good(source__masks=["masks/a.json", "/b.json"], run__cache="cache", source__captions="s3://bucket/c.json")
+    manifest = load_manifest(written(tmp_path / "deep", values))
+    source, base = coco(manifest), tmp_path / "deep"
+    assert source.images == str(base / "photos")
+    assert source.masks == (str(base / "masks/a.json"), "/b.json")
+    assert source.captions == "s3://bucket/c.json"
+    assert manifest.matching.clip.model == f"local-dir:{base / 'clip'}"
+    assert manifest.run.cache == str(base / "cache")
+
+
+def test_names_that_are_no_paths_stay(tmp_path: Path) -> None:
+    values = good(
+        matching__clip={"model": "ViT-B-16", "pretrained": "openai"},
+        run__cache="none",
+        proposals__proposer={"kind": "mask2former", "model": "facebook/mask2former"},
+    )
+    manifest = load_manifest(written(tmp_path, values))
+    assert (manifest.matching.clip.model, manifest.matching.clip.pretrained) == ("ViT-B-16", "openai")
+    assert manifest.run.cache == "none"
+    assert manifest.proposals.proposer.model == "facebook/mask2former"  # type: ignore[union-attr]
+
+
+def test_local_weights_are_relative_to_the_manifest(tmp_path: Path) -> None:
+    values = good(matching__clip={"model": "ViT-B-16", "pretrained": "./weights.pt"})
+    assert load_manifest(written(tmp_path, values)).matching.clip.pretrained == str(tmp_path / "weights.pt")
+
+
+def test_settings_take_the_place_of_keys_and_are_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path / "deep", good())
+    settings = ["source.images=mine", "matching.rules.min_score_cosine=0.25", "source.exclude=[a, b]", "seed=7"]
+    manifest = load_manifest(file, settings)
+    assert coco(manifest).images == str(tmp_path / "mine")
+    assert coco(manifest).captions == str(tmp_path / "deep/captions.json")
+    assert manifest.matching.rules.min_score_cosine == 0.25
+    assert manifest.source.exclude == ("a", "b")
+    assert manifest.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seed", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("seed.deep=3", "'seed' is no section"),
+        ("seed=[1", "not valid YAML"),
+        ("source.images=${MASKMINE_NOT_SET}", "no environment variable"),
+        ("source.imgaes=x", "source.imgaes: unknown key"),
+    ],
+)
+def test_wrong_setting_is_refused(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_manifest(written(tmp_path, good(seed=1)), [setting])
+    if "unknown" not in message:
+        assert f"--set {setting}" in str(caught.value)
+
+
+def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHOTOS", "/photos of mine")
+    source = {"kind": "table", "path": "${PHOTOS}/a.csv", "root": "${PHOTOS}"}
+    table = load_manifest(written(tmp_path, good(source=source))).source
+    assert isinstance(table, TableSource)
+    assert (table.path, table.root) == ("/photos of mine/a.csv", "/photos of mine")
+
+
+def test_all_unset_variables_are_named_with_their_keys(tmp_path: Path) -> None:
+    values = good(source__images="${MASKMINE_NO}/a", source__masks=["${MASKMINE_NEITHER}"])
+    with pytest.raises(UserError) as caught:
+        load_manifest(written(tmp_path, values))
+    assert "source.images: ${MASKMINE_NO}" in str(caught.value)
+    assert "source.masks: ${MASKMINE_NEITHER}" in str(caught.value)
+    assert str(tmp_path / "manifest.yaml") in str(caught.value)
+
+
+def test_shipped_manifests_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted((Path(__file__).parents[2] / "manifests/build").glob("*.yaml"))
+    assert files
+    for file in files:
+        for name in re.findall(r"\$\{(\w+)\}", file.read_text()):
+            monkeypatch.setenv(name, "/data")
+        load_manifest(file)
