@@ -13,9 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.steps import images_root, status_of
 from pipeline.storage import Store
-from pipeline.work import BuildSpec, ImageWork, UnitWork, timed
+from pipeline.work import BuildSpec, ImageWork, UnitWork, images_root, status_of, timed
 from stages.images import decode_image
 from stages.jsons import canonical_json, sha256_hex
 from stages.shards import Sample, build_sample, write_shard

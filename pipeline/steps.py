@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -14,19 +11,28 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.cache import Cache
+from pipeline.commit import CommitStep
 from pipeline.devices import device_class, limit_threads, resolve
+from pipeline.packing import (
+    caption_from_json,
+    caption_to_json,
+    packed,
+    proposal_from_json,
+    proposal_to_json,
+    unpacked,
+)
 from pipeline.sources import ImageReader
 from pipeline.storage import Store, open_location, read_bytes
-from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, timed
+from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
 from stages.config import identity
 from stages.errors import SampleError
 from stages.images import decode_image
-from stages.jsons import canonical_json, digest, sha256_hex
+from stages.jsons import digest, sha256_hex
 from stages.matching import match
 from stages.mentions import merge_mentions
 from stages.proposals.provided import mask_files
 from stages.proposals.refine import CHANGES, refine
-from stages.records import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
+from stages.records import CaptionNouns, ImageRecord, Noun, Rle
 
 
 class Step(Protocol):
@@ -41,8 +47,6 @@ class LockError(Exception):
 
 def build_steps(spec: BuildSpec, names: tuple[str, ...]) -> list[Step]:
     """Loads what the named steps need, in this process."""
-    from pipeline.commit import CommitStep
-
     limit_threads(spec.manifest.compute.threads)
     makers: dict[str, Callable[[BuildSpec], Step]] = {
         "read": ReadStep,
@@ -102,11 +106,6 @@ class ReadStep:
         return [image.record.file for image in unit.images if before.get(image.record.image_id) != image.sha256]
 
 
-def images_root(unit: UnitWork) -> str:
-    """One hash over the hashes of a unit's images."""
-    return digest([[image.record.image_id, image.sha256, image.masks_sha256] for image in unit.images])
-
-
 def _hash_mask_files(record: ImageRecord) -> str:
     """Of the files that the record's masks lie in (panoptic PNGs); empty if they lie in the record itself."""
     files = mask_files(record)
@@ -157,14 +156,14 @@ class NounStep:
         blob = self._cache.get("nouns", key)
         if blob is not None:
             unit.stats["captions_from_cache"] += len(captions)
-            return [_caption_from_json(values) for values in _unpacked(blob)]
+            return [caption_from_json(values) for values in unpacked(blob)]
         if self._extractor is None:
             from stages.nouns import build_extractor
 
             self._extractor = build_extractor(self._section.extractor)
         found: list[CaptionNouns] = self._extractor.extract(captions)
         unit.stats["captions_read"] += len(captions)
-        self._cache.put("nouns", key, _packed([_caption_to_json(caption) for caption in found]))
+        self._cache.put("nouns", key, packed([caption_to_json(caption) for caption in found]))
         return found
 
 
@@ -200,12 +199,12 @@ class ProposalStep:
         blob = self._cache.get("proposals", key)
         if blob is not None:
             unit.stats["images_from_cache"] += 1
-            values = _unpacked(blob)
+            values = unpacked(blob)
         else:
             values = self._compute(image)
             unit.stats["images_segmented"] += 1
-            self._cache.put("proposals", key, _packed(values))
-        image.proposals = [_proposal_from_json(value) for value in values["proposals"]]
+            self._cache.put("proposals", key, packed(values))
+        image.proposals = [proposal_from_json(value) for value in values["proposals"]]
         drops = {reason: count for reason, count in values["dropped"].items() if reason not in CHANGES}
         image.dropped.update({f"proposal.{reason}": count for reason, count in drops.items()})
 
@@ -216,7 +215,7 @@ class ProposalStep:
             self._proposer = build_proposer(self._manifest.proposals.proposer, self._device, self._precision)
         raw = self._proposer.propose(image.record, decode_image(image.data))
         kept, dropped = refine(raw, self._manifest.proposals.refine)
-        return {"proposals": [_proposal_to_json(proposal) for proposal in kept], "dropped": dropped}
+        return {"proposals": [proposal_to_json(proposal) for proposal in kept], "dropped": dropped}
 
 
 class MatchStep:
@@ -259,7 +258,7 @@ class MatchStep:
             [
                 image.sha256,
                 [noun.surface for noun, _ in image.nouns],
-                [_proposal_to_json(p)[0] for p in image.proposals],
+                [proposal_to_json(p)[0] for p in image.proposals],
             ]
             for image in images
         ]
@@ -313,50 +312,5 @@ def start_unit(spec: BuildSpec, number: int, killers: frozenset[str], only: froz
     return UnitWork(number, unit_key(spec.plan_digest, number), images, killers, only is not None)
 
 
-def _packed(value: object) -> bytes:
-    return gzip.compress(canonical_json(value), compresslevel=1, mtime=0)
-
-
-def _unpacked(blob: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    return json.loads(gzip.decompress(blob))
-
-
 def _renumbered(noun: Noun, number: int) -> Noun:
     return Noun(noun.surface, noun.canonical, number, noun.start, noun.end, noun.rule)
-
-
-def _proposal_to_json(proposal: Proposal) -> list[Any]:
-    rle = proposal.rle
-    return [[rle.height, rle.width, rle.counts], proposal.score, proposal.source, proposal.label]
-
-
-def _proposal_from_json(value: list[Any]) -> Proposal:
-    rle, score, source, label = value
-    return Proposal(Rle(*rle), score, source, label)
-
-
-def _caption_to_json(caption: CaptionNouns) -> list[Any]:
-    nouns = [[n.surface, n.canonical, n.caption_number, n.start, n.end, n.rule] for n in caption.nouns]
-    dropped = [[d.surface, d.caption_number, d.start, d.end, d.reason] for d in caption.dropped]
-    return [nouns, dropped]
-
-
-def _caption_from_json(value: list[Any]) -> CaptionNouns:
-    nouns, dropped = value
-    return CaptionNouns(tuple(Noun(*noun) for noun in nouns), tuple(DroppedNoun(*item) for item in dropped))
-
-
-def status_of(image: ImageWork) -> tuple[str, str]:
-    """What became of an image (pairs, no_pairs, quarantined), and for no_pairs the reason."""
-    if image.refused:
-        return "quarantined", ""
-    if image.matches:
-        return "pairs", ""
-    if not image.record.captions:
-        return "no_pairs", "no_captions"
-    if not image.nouns:
-        return "no_pairs", "no_nouns"
-    if not image.proposals:
-        return "no_pairs", "no_proposals"
-    reasons = Counter({reason: count for reason, count in image.dropped.items() if reason.startswith("match.")})
-    return "no_pairs", min(reasons, key=lambda reason: (-reasons[reason], reason)).removeprefix("match.")

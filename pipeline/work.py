@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.manifest import BuildManifest
 from stages.errors import SampleError
-from stages.jsons import sha256_hex
+from stages.jsons import digest, sha256_hex
 from stages.mentions import Mention
 from stages.records import ImageRecord, Match, Noun, Proposal, QuarantineRow
 
@@ -128,3 +128,24 @@ def timed(unit: UnitWork, stage: str) -> Iterator[None]:
         yield
     finally:
         unit.seconds[stage] = unit.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def images_root(unit: UnitWork) -> str:
+    """One hash over the hashes of a unit's images."""
+    return digest([[image.record.image_id, image.sha256, image.masks_sha256] for image in unit.images])
+
+
+def status_of(image: ImageWork) -> tuple[str, str]:
+    """What became of an image (pairs, no_pairs, quarantined), and for no_pairs the reason."""
+    if image.refused:
+        return "quarantined", ""
+    if image.matches:
+        return "pairs", ""
+    if not image.record.captions:
+        return "no_pairs", "no_captions"
+    if not image.nouns:
+        return "no_pairs", "no_nouns"
+    if not image.proposals:
+        return "no_pairs", "no_proposals"
+    reasons = Counter({reason: count for reason, count in image.dropped.items() if reason.startswith("match.")})
+    return "no_pairs", min(reasons, key=lambda reason: (-reasons[reason], reason)).removeprefix("match.")
