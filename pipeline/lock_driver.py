@@ -37,7 +37,8 @@ def only_driver(store: Store, take_over: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        store.fs.rm_file(store.path(LOCK))
+        if store.read_or_none(LOCK) == canonical_json(holder):  # not that of one who has taken over
+            store.fs.rm_file(store.path(LOCK))
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def _dead_here(found: bytes) -> bool:
         os.kill(int(values.get("pid", 0)), 0)
     except ProcessLookupError:
         return True
-    except (PermissionError, ValueError):
+    except (PermissionError, ValueError, TypeError, OverflowError):
         return False
     return False
 

@@ -58,15 +58,18 @@ def hash_location(location: str, key: str) -> str:
                 hashed.update(piece)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"{key}: there is no file {location}") from error
+    except OSError as error:
+        raise UserError(f"{key}: {location} cannot be read: {error}") from error
     return hashed.hexdigest()
 
 
 def input_hashes(manifest: BuildManifest) -> dict[str, str]:
     """Annotation files by their role."""
     files = source_files(manifest.source)
+    hashed = {role: hash_location(file, "source." + role.replace("table", "path")) for role, file in files.items()}
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
-        files["precomputed"] = manifest.proposals.proposer.path
-    return {role: hash_location(file, f"source.{role}") for role, file in sorted(files.items())}
+        hashed["precomputed"] = hash_location(manifest.proposals.proposer.path, "proposals.proposer.path")
+    return hashed
 
 
 def model_hashes(manifest: BuildManifest) -> dict[str, dict[str, str]]:
