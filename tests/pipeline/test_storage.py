@@ -1,0 +1,134 @@
+"""Storage: files appear whole or not at all, on a local disk and behind a URL; what may pass is tried again."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cache import Cache, default_cache_url
+from pipeline.storage import Store, open_location, read_bytes, retried
+from stages.errors import UserError
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
+
+
+def test_files_are_written_read_listed_and_replaced(store: Store) -> None:
+    assert store.sizes("a") == {}
+    assert store.read_or_none("a/b.txt") is None
+    assert not store.exists("a/b.txt")
+    store.write("a/b.txt", b"one")
+    store.write("a/b.txt", b"three")
+    store.write("a/c.txt", b"")
+    store.write("a/deep/d.txt", b"1")
+    assert store.read("a/b.txt") == b"three"
+    assert store.exists("a/b.txt")
+    assert store.sizes("a") == {"b.txt": 5, "c.txt": 0}
+    assert store.read_many(["a/b.txt", "a/none.txt", "a/c.txt"]) == {"a/b.txt": b"three", "a/c.txt": b""}
+    assert store.read_many([]) == {}
+    with pytest.raises(FileNotFoundError):
+        store.read("none")
+
+
+def test_prepared_file_is_moved_to_its_name(store: Store) -> None:
+    part = store.temporary("a/b.txt")
+    part.write_bytes(b"whole")
+    assert store.sizes("a").get("b.txt") is None
+    store.put(part, "a/b.txt")
+    assert store.read("a/b.txt") == b"whole"
+    assert not part.exists()
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    store.write("a.txt", b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write("a.txt", b"new")
+    monkeypatch.undo()
+    assert store.read("a.txt") == b"old"
+    store.remove_parts("")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_only_half_written_files_are_cleared_away(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for name in ("a.part", ".hidden", "b.tar"):
+        store.write(name, b"1")
+    store.temporary("b.tar").write_bytes(b"half")
+    assert len(store.sizes("")) == 4
+    store.remove_parts("")
+    assert sorted(store.sizes("")) == [".hidden", "a.part", "b.tar"]
+
+
+def test_part_of_a_file_is_read(store: Store) -> None:
+    store.write("a", b"0123456789")
+    assert read_bytes(store.fs, store.path("a"), 3, 6) == b"345"
+    assert read_bytes(store.fs, store.path("a"), 0, 0) == b""
+
+
+class Flaky:
+    """Fails so often before it works."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.left, self.error, self.calls = failures, error, 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        self.left -= 1
+        if self.left >= 0:
+            raise self.error
+        return "done"
+
+
+@pytest.mark.parametrize(
+    ("failures", "error", "calls"),
+    [(2, OSError("reset"), 3), (1, TimeoutError(), 2), (3, OSError("reset"), 3), (1, FileNotFoundError(), 1)],
+)
+def test_only_what_may_pass_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, failures: int, error: Exception, calls: int
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("pipeline.storage.time.sleep", waits.append)
+    action = Flaky(failures, error)
+    if failures < 3 and not isinstance(error, FileNotFoundError):
+        assert retried(action) == "done"
+    else:
+        with pytest.raises(type(error)):
+            retried(action)
+    assert action.calls == calls
+    assert waits == [1, 2][: calls - 1]
+
+
+@pytest.mark.parametrize("url", ["gopher://x/y", "nosuch://bucket"])
+def test_unknown_protocol_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match=f"{url}: .*expected a path or a URL that fsspec knows"):
+        open_location(url)
+
+
+def test_cache_keeps_results_by_kind_and_key(tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path))
+    cache.put("nouns", "abcd", b"1")
+    cache.put("scores", "abcd", b"2")
+    again: Any = Cache(str(tmp_path))
+    assert (again.get("nouns", "abcd"), again.get("scores", "abcd"), again.get("nouns", "abce")) == (b"1", b"2", None)
+    Cache(None).put("nouns", "abcd", b"3")
+    assert Cache(None).get("nouns", "abcd") is None
+
+
+def test_cache_lies_where_the_system_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    monkeypatch.delenv("MASKMINE_CACHE", raising=False)
+    assert default_cache_url() == "/caches/maskmine"
+    monkeypatch.setenv("MASKMINE_CACHE", "s3://shared/cache")
+    assert default_cache_url() == "s3://shared/cache"
