@@ -7,22 +7,34 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from stages.errors import SampleError
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+MAX_SIDE_PX = 65_500
+"""The longest side that libjpeg writes: crops of a photo are stored as JPEG."""
 
 
 def decode_image(data: bytes, max_pixels: int = 100_000_000) -> NDArray[np.uint8]:
     """Decodes a photo of any format that Pillow reads.
 
-    EXIF orientation is applied, so that the photo is upright; CMYK is converted; 16-bit grey is scaled (not
-    clipped) to 8 bits; transparency is laid on white, as a browser would show it.
+    EXIF orientation is applied, so that the photo is upright; damaged EXIF is ignored; CMYK is converted; 16-bit
+    grey is scaled (not clipped) to 8 bits; transparency is laid on white, as a browser would show it.
 
     Args:
         data: the file's bytes.
-        max_pixels: larger photos are refused before they are decoded.
+        max_pixels: larger photos are refused before they are decoded, as are those with a side over MAX_SIDE_PX.
 
     Returns:
         [H, W, 3] RGB, uint8.
@@ -37,17 +49,33 @@ def decode_image(data: bytes, max_pixels: int = 100_000_000) -> NDArray[np.uint8
             # Pillow warns of large images; max_pixels decides here, with an error of our own.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > max_pixels:
-                    size = f"{image.width}x{image.height}"
-                    raise SampleError("image_too_large", f"{size} pixels; expected at most {max_pixels} in all")
+                _check(image, max_pixels)
                 image.load()
-                return np.array(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    except SampleError:
+                return np.array(_to_rgb(_upright(image)), dtype=np.uint8)
+    except (SampleError, MemoryError):
         raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise SampleError("undecodable_image", f"expected an image that Pillow reads: {_plain(error)}") from error
     except Image.DecompressionBombError as error:
         raise SampleError("image_too_large", f"expected at most {max_pixels} pixels: {error}") from error
+    except Exception as error:  # decoders of damaged files raise errors of any kind
+        raise SampleError("undecodable_image", f"expected an image that Pillow reads: {_plain(error)}") from error
+
+
+def _check(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE_PX:
+        found = f"{image.width}x{image.height} pixels"
+        raise SampleError("image_too_large", f"{found}; expected at most {max_pixels} in all, {MAX_SIDE_PX} a side")
+    if image.format == "EPS":
+        # Pillow would run Ghostscript on it, a program that may differ or lack, on a file that nobody vouches for.
+        raise SampleError("undecodable_image", "expected a raster image, found PostScript")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The photo turned as its EXIF says. Not Pillow's own function: it fails where any other tag is damaged."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # a photo is as good without its EXIF
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
