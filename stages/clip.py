@@ -63,7 +63,11 @@ class ClipJudge:
 
     @torch.inference_mode()
     def encode_regions(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Tensor:
-        """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given."""
+        """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given.
+
+        Raises:
+            UserError: the model gives NaN or infinity, as some do in half precision.
+        """
         features = [self._encode(batch) for batch in self._batches(regions)]
         return torch.cat(features) if features else torch.empty(0, 0)
 
@@ -96,6 +100,11 @@ class ClipJudge:
         autocast = torch.autocast(self._device.type, self._dtype) if half else contextlib.nullcontext()
         with autocast:
             features = self._model.encode_image(normalise(pixels.to(self._device), self._mean, self._std))
+        if not torch.isfinite(features).all():
+            raise UserError(
+                f"matching.clip: the image tower gives NaN or infinity in {self._dtype}; expected finite numbers. "
+                "Set compute.precision to bf16 or fp32, or check the weights."
+            )
         return torch.nn.functional.normalize(features.float(), dim=-1).cpu()
 
 
@@ -119,9 +128,10 @@ def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
             require_pretrained=True,
         )
         tokenizer = open_clip.get_tokenizer(config.model)
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged files raise errors of many libraries
         raise UserError(
-            f"matching.clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): {error}\n"
+            f"matching.clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): "
+            f"{type(error).__name__}: {error}\n"
             "Check that the weights belong to the model's config."
         ) from error
     return model.eval().requires_grad_(False), tokenizer

@@ -29,7 +29,7 @@ class ClipConfig(Config):
 
 
 def clip_files(config: ClipConfig) -> list[Path]:
-    """The local files that define a CLIP (weights, and config if it is a folder), downloaded if need be; for hashing.
+    """The local files that define a CLIP, downloaded if need be, for hashing: weights, and config unless built in.
 
     Raises:
         UserError: they cannot be found or fetched.
@@ -41,11 +41,13 @@ def clip_files(config: ClipConfig) -> list[Path]:
 
     try:
         if config.model.startswith("hf-hub:"):
-            return [Path(download_pretrained_from_hf(config.model.removeprefix("hf-hub:")))]
+            repo = config.model.removeprefix("hf-hub:")
+            # The config decides the floats, too: activation, mean colour, context length.
+            return [Path(download_pretrained_from_hf(repo, filename=name)) for name in ("open_clip_config.json", None)]
+        if tag := pretrained_tag(config):  # before a file of that name, as open_clip itself looks
+            return [Path(download_pretrained(tag))]
         if config.pretrained and Path(config.pretrained).is_file():
             return [Path(config.pretrained)]
-        if tag := pretrained_tag(config):
-            return [Path(download_pretrained(tag))]
     except Exception as error:  # the hub clients raise errors of many libraries
         raise UserError(
             f"matching.clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
