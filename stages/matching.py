@@ -40,7 +40,8 @@ def match(
 ) -> tuple[list[Match], dict[str, int]]:
     """Matches the nouns of one image with its masks.
 
-    Ties go to the proposal, then the noun, that comes first.
+    Ties go to the proposal, then the noun, that comes first; among assignments of equal sum, `one_to_one` takes the
+    one that scipy's solver finds, the same on every run.
 
     Args:
         scores_cosine: [R, N] cosines of R proposals and N nouns, in [-1, 1].
@@ -51,12 +52,19 @@ def match(
         Matches in the order of the nouns, at most one a noun; and for the nouns without one, how many for which
         reason: no_proposals, not_mutual, unassigned, below_min_score, below_margin_noun, below_margin_mask,
         over_max_pairs_per_mask. Matches and reasons add up to N.
+
+    Raises:
+        ValueError: `canonical` has another length than N, or a score is NaN or infinite.
     """
     masks, nouns = scores_cosine.shape
     if len(canonical) != nouns:
         raise ValueError(f"{nouns} columns of scores but {len(canonical)} canonical forms")
+    if not nouns:
+        return [], {}
     if not masks:
-        return [], {"no_proposals": nouns} if nouns else {}
+        return [], {"no_proposals": nouns}
+    if not np.isfinite(scores_cosine).all():
+        raise ValueError("scores: expected finite cosines, got NaN or infinity")
     dropped: Counter[str] = Counter()
     kept: list[Match] = []
     for noun, proposal in enumerate(_partners(scores_cosine, canonical, rules.strategy)):

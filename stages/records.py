@@ -36,8 +36,11 @@ class Rle:
     def from_coco(cls, segmentation: Mapping[str, Any] | list[list[float]], height: int, width: int) -> Rle:
         """Reads COCO's three forms: compressed RLE, uncompressed RLE, polygons (pixels, x y x y ...).
 
+        Runs are taken as they are: pycocotools does not notice runs that end before the image does, and then
+        decodes to undefined pixels. Input that nobody vouches for is checked first, see stages.proposals.provided.
+
         Raises:
-            ValueError: the RLE's own size is not [height, width], or the segmentation is malformed.
+            ValueError: the RLE's own size is not [height, width], or no polygon has three points.
         """
         if isinstance(segmentation, Mapping):
             size = [int(value) for value in segmentation["size"]]
