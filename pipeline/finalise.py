@@ -140,11 +140,29 @@ def finalise(
     return lock
 
 
+_LOCK_KEYS: dict[str, type] = {
+    "plan": dict,
+    "plan_digest": str,
+    "units": list,
+    "killers": list,
+    "counts": dict,
+    "tables": dict,
+    "images_root": str,
+}
+_UNIT_KEYS = {"unit", "key", "images_root", "rows_sha256", "shard_sha256"}
+
+
 def read_lock(data: bytes) -> dict[str, Any]:
     """Raises ValueError if it is no lock of a build."""
     lock = json.loads(data)
-    if not isinstance(lock, dict) or not {"plan_digest", "units", "plan"} <= lock.keys():
+    if not isinstance(lock, dict) or not lock.keys() >= _LOCK_KEYS.keys():
         raise ValueError("expected the build.lock.json of a finished build")
+    for key, kind in _LOCK_KEYS.items():
+        if not isinstance(lock[key], kind):
+            raise ValueError(f"{key}: expected {kind.__name__}, found {type(lock[key]).__name__}")
+    for entry in lock["units"]:
+        if not isinstance(entry, dict) or not entry.keys() >= _UNIT_KEYS or not isinstance(entry["unit"], int):
+            raise ValueError(f"units: expected objects with {', '.join(sorted(_UNIT_KEYS))}")
     return lock
 
 

@@ -22,6 +22,8 @@ from stages.errors import UserError
 from stages.jsons import canonical_json, digest
 from stages.records import Rle
 
+_ROWS_OF = {"index": "pairs", "images": "images", "quarantine": "quarantine"}
+_MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
 _EXTENSIONS = ["jpg", "json", "mask.png", "txt"]
 
 
@@ -49,17 +51,47 @@ def verify(url: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _problems(store: Store, lock: dict[str, Any]) -> Iterator[str]:
-    if digest(lock["plan"]) != lock["plan_digest"]:
-        yield f"{LOCK_FILE}: plan_digest is not the hash of plan"
-    if digest([entry["images_root"] for entry in lock["units"]]) != lock["images_root"]:
-        yield f"{LOCK_FILE}: images_root is not the hash of the units' roots"
+    yield from _guarded(LOCK_FILE, _lock_problems(lock))
     if not store.exists(CARD):
         yield f"{CARD}: missing"
     yield from _strange_files(store, lock)
     seen = Counter[str]()
     for entry in lock["units"]:
-        yield from _unit_problems(store, lock, entry, seen)
-    yield from _table_problems(store, lock, seen)
+        unit = entry["unit"]
+        yield from _guarded(receipt_name(unit), _receipt_problems(store, entry))
+        yield from _guarded(rows_name(unit), _unit_problems(store, entry, seen))
+    complete = seen["units"] == len(lock["units"])  # else the counts differ, which is no news
+    if complete:
+        yield from _guarded(LOCK_FILE, _count_problems(lock, seen))
+    for table, rows in _ROWS_OF.items():
+        yield from _guarded(table_name(table), _table_problems(store, lock, table, seen[rows] if complete else None))
+
+
+def _guarded(name: str, problems: Iterator[str]) -> Iterator[str]:
+    """The problems; files may hold anything, and what cannot even be checked is a problem, too."""
+    try:
+        yield from problems
+    except Exception as error:
+        yield f"{name}: cannot be checked: {type(error).__name__}: {error}"
+
+
+def _content(store: Store, name: str) -> bytes | None:
+    try:
+        return store.read_or_none(name)
+    except OSError:
+        return None
+
+
+def _lock_problems(lock: dict[str, Any]) -> Iterator[str]:
+    if digest(lock["plan"]) != lock["plan_digest"]:
+        yield f"{LOCK_FILE}: plan_digest is not the hash of plan"
+    if digest([entry["images_root"] for entry in lock["units"]]) != lock["images_root"]:
+        yield f"{LOCK_FILE}: images_root is not the hash of the units' roots"
+    if [entry["unit"] for entry in lock["units"]] != list(range(len(lock["units"]))):
+        yield f"{LOCK_FILE}: units are not numbered from 0 without a gap"
+    for entry in lock["units"]:
+        if entry["key"] != unit_key(lock["plan_digest"], entry["unit"]):
+            yield f"{LOCK_FILE}: unit {entry['unit']} has a key of another plan"
 
 
 def _strange_files(store: Store, lock: dict[str, Any]) -> Iterator[str]:
@@ -68,32 +100,33 @@ def _strange_files(store: Store, lock: dict[str, Any]) -> Iterator[str]:
         yield f"shards/{name}: no part of this build"
 
 
-def _unit_problems(store: Store, lock: dict[str, Any], entry: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
-    unit = entry["unit"]
-    shard, receipt, rows = shard_name(unit), receipt_name(unit), rows_name(unit)
-    if entry["key"] != unit_key(lock["plan_digest"], unit):
-        yield f"{LOCK_FILE}: unit {unit} has a key of another plan"
+def _receipt_problems(store: Store, entry: dict[str, Any]) -> Iterator[str]:
+    receipt = receipt_name(entry["unit"])
     found = store.read_or_none(receipt)
     if found is None:
         yield f"{receipt}: missing"
     elif (values := json.loads(found))["key"] != entry["key"] or values["shard"]["sha256"] != entry["shard_sha256"]:
         yield f"{receipt}: speaks of another shard than {LOCK_FILE}"
-    packed = store.read_or_none(rows)
+
+
+def _unit_problems(store: Store, entry: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
+    shard, rows = shard_name(entry["unit"]), rows_name(entry["unit"])
+    data, packed = _content(store, shard), _content(store, rows)
+    shard_is_whole = data is not None and hashlib.sha256(data).hexdigest() == entry["shard_sha256"]
+    if not shard_is_whole:
+        yield f"{shard}: {_CHANGED if data is not None else _MISSING}"
     if packed is None or hashlib.sha256(packed).hexdigest() != entry["rows_sha256"]:
-        yield f"{rows}: {'missing' if packed is None else 'changed since it was written'}"
+        yield f"{rows}: {_CHANGED if packed is not None else _MISSING}"
         return
-    unit_rows = read_unit_rows(store, unit)
-    seen.update({name: len(found_rows) for name, found_rows in unit_rows.items()})
+    unit_rows = read_unit_rows(store, entry["unit"])
+    seen.update({"units": 1, **{name: len(found_rows) for name, found_rows in unit_rows.items()}})
+    seen.update(f"images_{row['status']}" for row in unit_rows["images"])
+    seen.update(f"{row['item']}s_set_aside" for row in unit_rows["quarantine"])
     root = digest([[row["image_id"], row["sha256"], row["masks_sha256"]] for row in unit_rows["images"]])
     if root != entry["images_root"]:
         yield f"{rows}: image hashes do not give the images_root of {LOCK_FILE}"
-    data = store.read_or_none(shard)
-    if data is None:
-        yield f"{shard}: missing"
-    elif hashlib.sha256(data).hexdigest() != entry["shard_sha256"]:
-        yield f"{shard}: changed since it was written (sha256)"
-    else:
-        yield from _shard_problems(shard, data, unit_rows["pairs"])
+    if data is not None and shard_is_whole:
+        yield from _guarded(shard, _shard_problems(shard, data, unit_rows["pairs"]))
 
 
 def _shard_problems(name: str, data: bytes, pairs: list[dict[str, Any]]) -> Iterator[str]:
@@ -142,23 +175,23 @@ def _sample_problems(sample: dict[str, bytes], row: dict[str, Any]) -> Iterator[
         yield "area or box is not that of the mask"
 
 
-def _table_problems(store: Store, lock: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
-    for table, rows in (("index", "pairs"), ("images", "images"), ("quarantine", "quarantine")):
-        name = table_name(table)
-        data = store.read_or_none(name)
-        if data is None:
-            yield f"{name}: missing"
-            continue
-        if hashlib.sha256(data).hexdigest() != lock["tables"][name]:
-            yield f"{name}: changed since it was written (sha256)"
-            continue
+def _count_problems(lock: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
+    if seen["images"] != lock["plan"]["images"]:
+        yield f"{LOCK_FILE}: the plan has {lock['plan']['images']} images, the units have {seen['images']}"
+    for name, count in lock["counts"].items():
+        found = seen["captions_set_aside" if name == "captions_quarantined" else name]
+        if count != found:
+            yield f"{LOCK_FILE}: counts {count} {name}, the units have {found}"
+
+
+def _table_problems(store: Store, lock: dict[str, Any], table: str, rows: int | None) -> Iterator[str]:
+    name = table_name(table)
+    data = _content(store, name)
+    if data is None:
+        yield f"{name}: {_MISSING}"
+    elif hashlib.sha256(data).hexdigest() != lock["tables"][name]:
+        yield f"{name}: {_CHANGED}"
+    else:
         found = pyarrow.parquet.read_table(io.BytesIO(data))
-        if found.schema.names != TABLES[table].names or len(found) != seen[rows]:
-            yield f"{name}: {len(found)} rows, the units have {seen[rows]}"
-    counts, images = lock["counts"], seen["images"]
-    if images != lock["plan"]["images"]:
-        yield f"images.parquet: {images} images, the plan has {lock['plan']['images']}: some were lost"
-    if sum(counts[f"images_{status}"] for status in ("pairs", "no_pairs", "quarantined")) != lock["plan"]["images"]:
-        yield f"{LOCK_FILE}: images with pairs, without and quarantined do not add up to the plan's"
-    if counts["pairs"] != seen["pairs"]:
-        yield f"{LOCK_FILE}: counts {counts['pairs']} pairs, the units have {seen['pairs']}"
+        if found.schema.names != TABLES[table].names or (rows is not None and len(found) != rows):
+            yield f"{name}: {len(found)} rows, the units have {rows}"
