@@ -40,9 +40,7 @@ def main() -> None:
                 ("resume, all done", [*build, *settings]),
             ):
                 found = measure(command)
-                figures = (
-                    f"{found.wall_s:.1f} s wall, {found.cpu_s:.1f} s processor, peak so far {found.peak_mib:.0f} MiB"
-                )
+                figures = f"{found.wall_s:.1f} s wall, {found.cpu_s:.1f} s processor, peak {found.peak_mib:.0f} MiB"
                 print(f"{options.rows:,} rows, {receipts:,} receipts: {what}: {figures}", flush=True)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,20 +36,31 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({model}), Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
 
 
-def measure(command: Sequence[str], **environment: str) -> Measured:
-    """Runs a command to its end.
+_WATCH = """
+import json, os, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], open(sys.argv[1], "w"))
+sys.exit(code)
+"""
 
-    Peak memory is that of the largest single process of all that were measured so far, so measure small ones first.
+
+def measure(command: Sequence[str], **environment: str) -> Measured:
+    """Runs a command to its end; the figures are the operating system's, of its process and those it waited for.
+
+    A small process of its own starts and watches it: a child's peak memory counts from that of its parent.
 
     Raises:
         RuntimeError: it failed.
     """
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    ended = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False
-    )
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if ended.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(wall, cpu, after.ru_maxrss / 1024, ended.stdout)
+    start = time.perf_counter()
+    with tempfile.NamedTemporaryFile("r") as figures:
+        watched = [sys.executable, "-c", _WATCH, figures.name, *command]
+        ended = subprocess.run(
+            watched, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False
+        )
+        wall = time.perf_counter() - start
+        if ended.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}")
+        cpu_s, peak_mib = json.load(figures)
+    return Measured(wall, cpu_s, peak_mib, ended.stdout)
