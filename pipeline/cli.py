@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from stages.errors import UserError
 
@@ -45,6 +46,24 @@ def main() -> None:
         raise
 
 
+@contextmanager
+def _storage_of(place: str) -> Iterator[None]:
+    """Turns a storage's failure (disk full, no rights, no bucket, no network) into a message that says where.
+
+    Raises:
+        UserError: naming the place.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # s3fs lets errors of botocore through, which are no OSErrors.
+        if isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
+            raise UserError(f"{place}: cannot be read or written: {error}") from error
+        raise
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -67,19 +86,21 @@ def plan(
 
     console = Console()
     settings = load_manifest(manifest, setting)
-    planned = make_plan(settings)
-    table = Table(show_header=False, box=None)
-    table.add_row("images", f"{len(planned.rows):,}")
-    table.add_row("missing", f"{planned.missing:,} not in their folder; they would be quarantined")
-    table.add_row("shards", f"{planned.units:,} of {planned.images_per_unit} images")
-    for role, value in planned.document["inputs"].items():
-        table.add_row(f"input {role}", f"sha256 {value[:16]}")
+    with _storage_of(f"inputs of {manifest}"):
+        planned = make_plan(settings)
+    rows = [
+        ("images", f"{len(planned.rows):,}"),
+        ("missing", f"{planned.missing:,} not in their folder; they would be quarantined"),
+        ("shards", f"{planned.units:,} of {planned.images_per_unit} images"),
+    ]
+    rows += [(f"input {role}", f"sha256 {value[:16]}") for role, value in planned.document["inputs"].items()]
     for stage, files in planned.document["models"].items():
-        table.add_row(f"model {stage}", ", ".join(f"{name} {value[:8]}" for name, value in files.items()) or "none")
-    table.add_row("plan", planned.digest)
-    console.print(table)
+        listed = [f"{name} {value[:8]}" for name, value in files.items()] or ["none"]
+        rows += [(f"model {stage}", line) for line in listed]
+    _print_rows(console, [*rows, ("plan", planned.digest)])
     if sample:
-        found = estimate(settings, planned, sample)
+        with _storage_of(f"inputs of {manifest}"):
+            found = estimate(settings, planned, sample)
         total = len(planned.rows)
         console.print(
             f"From a sample of {found.images} images: about {_duration(found.seconds_an_image * total)} on one worker "
@@ -87,6 +108,7 @@ def plan(
             f"{found.pairs_an_image * total:,.0f} pairs"
             + (f"; {found.quarantined} of the sample would be quarantined." if found.quarantined else "."),
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -112,7 +134,8 @@ def build(
     overrides = [*setting, *(f"run.{name}={value}" for name, value in given.items() if value is not None)]
     settings = load_manifest(manifest, overrides)
     try:
-        outcome = run_build(settings, out, console, address=address, lock=lock, take_over=take_over)
+        with _storage_of(out):
+            outcome = run_build(settings, out, console, address=address, lock=lock, take_over=take_over)
     except LockError as error:
         raise UserError(f"{error} ({lock}); the build cannot be reproduced from these images") from error
     if outcome.lock is None:
@@ -129,7 +152,8 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     from pipeline.verify import verify as check
 
     console = Console()
-    lock, problems = check(directory)
+    with _storage_of(directory):
+        lock, problems = check(directory)
     for problem in problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
     if problems:
@@ -137,7 +161,9 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
         raise typer.Exit(1)
     counts = lock["counts"]
     console.print(
-        f"{directory}: all is well: {counts['pairs']:,} pairs of {counts['images']:,} images.", highlight=False
+        f"{directory}: all is well: {counts['pairs']:,} pairs of {counts['images']:,} images.",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -174,18 +200,26 @@ def world(
 def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:
     counts = lock["counts"]
     units = len(lock["units"])
-    table = Table(show_header=False, box=None)
-    table.add_row("pairs", f"{counts['pairs']:,}")
-    table.add_row("images with pairs", f"{counts['images_pairs']:,} of {counts['images']:,}")
-    table.add_row("images without", f"{counts['images_no_pairs']:,} (reasons in images.parquet)")
     quarantined = f"{counts['images_quarantined']:,} images, {counts['captions_quarantined']:,} captions"
-    table.add_row("quarantined", f"{quarantined} (reasons in quarantine.parquet)")
-    table.add_row("shards", f"{units:,}" + (f", {done_before:,} of them from before" if done_before else ""))
-    table.add_row("plan", lock["plan_digest"][:16])
-    table.add_row("folder", out)
-    console.print(table)
+    rows = [
+        ("pairs", f"{counts['pairs']:,}"),
+        ("images with pairs", f"{counts['images_pairs']:,} of {counts['images']:,}"),
+        ("images without", f"{counts['images_no_pairs']:,} (reasons in images.parquet)"),
+        ("quarantined", f"{quarantined} (reasons in quarantine.parquet)"),
+        ("shards", f"{units:,}" + (f", {done_before:,} of them from before" if done_before else "")),
+        ("plan", lock["plan_digest"][:16]),
+        ("folder", out),
+    ]
+    _print_rows(console, rows)
     if reference:
         _compare(console, lock, reference)
+
+
+def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values in two columns; a value is never cut or folded, so that it can be copied."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        console.print(f"{name:<{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _compare(console: Console, lock: dict[str, Any], reference: str) -> None:
