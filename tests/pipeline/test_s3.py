@@ -1,0 +1,166 @@
+"""Builds on S3: by URL, on a server on loopback, with the bytes of a local build."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.manifest import BuildManifest, parse_manifest
+from pipeline.verify import verify
+from tests.photos import write_photos
+from tests.pipeline.conftest import bytes_of, manifest_values, run_build
+
+FileSystem = Any  # fsspec has no types
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1",
+}
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """File system of an S3 server with six photos in s3://photos, and no bucket beside."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()
+        files = s3fs.S3FileSystem(use_listings_cache=False)
+        files.mkdir("photos")
+        files.put(str(write_photos(tmp_path_factory.mktemp("s3") / "photos", 6)) + "/", "photos/", recursive=True)
+        yield files
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: FileSystem) -> str:
+    name = uuid.uuid4().hex
+    s3.mkdir(name)
+    return name
+
+
+def values(clip: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML values
+    source = {
+        "kind": "coco",
+        "images": "s3://photos/images",
+        "captions": "s3://photos/captions.json",
+        "masks": ["s3://photos/instances.json"],
+    }
+    return manifest_values(Path("unused"), clip, source=source, **changes)
+
+
+def manifest(clip: str) -> BuildManifest:
+    return parse_manifest(values(clip), "test")
+
+
+@pytest.fixture(scope="module")
+def local(s3: FileSystem, tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build of the photos on S3 into a local folder."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    run_build(manifest(tiny_clip), out)
+    return out
+
+
+def different(s3: FileSystem, url: str, local: Path) -> list[str]:
+    """Files of a finished build that are not those of the local one."""
+    remote = {path.partition("/out/")[2] for path in s3.find(url) if "/.maskmine/" not in path}
+    assert remote == set(bytes_of(local))
+    return [name for name in remote if s3.cat_file(f"{url}/{name}") != (local / name).read_bytes()]
+
+
+def maskmine(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which gets the server by environment."""
+    code = "from pipeline.cli import main; main()"
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_build_on_s3_has_the_bytes_of_a_local_one_and_resumes(
+    s3: FileSystem,
+    bucket: str,
+    tiny_clip: str,
+    local: Path,
+) -> None:
+    url = f"s3://{bucket}/out"
+    run_build(manifest(tiny_clip), url)
+    assert different(s3, url, local) == []
+    assert verify(url)[1] == []
+    s3.rm_file(f"{bucket}/out/.maskmine/receipts/000001.json")
+    assert verify(url)[1] == [".maskmine/receipts/000001.json: missing"]
+    assert run_build(manifest(tiny_clip), url).done_before == 1
+    assert different(s3, url, local) == []
+    assert verify(url)[1] == []
+    s3.pipe_file(f"{bucket}/out/shards/000001.tar", b"spoilt")
+    assert verify(url)[1] == ["shards/000001.tar: changed since it was written (sha256)"]
+    assert not s3.exists(f"{bucket}/out/.maskmine/driver.lock")
+
+
+def test_ray_workers_write_to_s3(s3: FileSystem, bucket: str, tiny_clip: str, local: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(values(tiny_clip)))
+    url = f"s3://{bucket}/out"
+    ended = maskmine("build", str(tmp_path / "m.yaml"), "--out", url, "--runner", "ray", "--workers", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert different(s3, url, local) == []
+
+
+def test_cache_on_s3_is_shared(s3: FileSystem, bucket: str, tiny_clip: str, tmp_path: Path) -> None:
+    cached = parse_manifest(values(tiny_clip, run__cache=f"s3://{bucket}/cache"), "test")
+    run_build(cached, tmp_path / "a")
+    assert {path.split("/")[2] for path in s3.find(f"{bucket}/cache")} == {"nouns", "proposals", "scores"}
+    second = run_build(cached, tmp_path / "b")
+    assert sum(receipt["run"].get("images_segmented", 0) for receipt in second.receipts) == 0
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "MANIFEST", "--out", "s3://nobucket/out"], r"s3://nobucket/out: .*bucket does not exist"),
+        (["build", "MANIFEST", "--out", "OUT", "--set", "source.captions=s3://nobucket/c"], r"no file s3://nobucket/c"),
+        (
+            ["build", "MANIFEST", "--out", "OUT", "--set", "source.images=s3://nobucket/i"],
+            r"no folder .*s3://nobucket/i",
+        ),
+        (["verify", "s3://nobucket/out"], r"s3://nobucket/out: no build\.lock\.json"),
+    ],
+)
+@pytest.mark.usefixtures("s3")
+def test_wrong_bucket_is_one_message(tiny_clip: str, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(values(tiny_clip)))
+    places = {"MANIFEST": str(tmp_path / "m.yaml"), "OUT": str(tmp_path / "out")}
+    ended = maskmine(*(places.get(word, word) for word in arguments))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.search(message, ended.stderr), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.usefixtures("s3")
+def test_missing_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ended = maskmine("verify", "s3://photos/out")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "maskmine: s3://photos/out: cannot be read or written: Unable to locate credentials\n"
