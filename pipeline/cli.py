@@ -140,7 +140,7 @@ def build(
         raise UserError(f"{error} ({lock}); the build cannot be reproduced from these images") from error
     if outcome.lock is None:
         for unit, reason in sorted(outcome.failures.items()):
-            console.print(f"unit {unit} failed: {reason}", markup=False, highlight=False)
+            console.print(f"unit {unit} failed: {reason}", markup=False, highlight=False, soft_wrap=True)
         console.print("Not finished; the same command tries the failed units again.")
         raise typer.Exit(1)
     _summary(console, out, outcome.lock, outcome.done_before, lock)
@@ -157,7 +157,7 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     for problem in problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
     if problems:
-        console.print(f"{len(problems)} problem(s) in {directory}.", highlight=False)
+        console.print(f"{len(problems)} problem(s) in {directory}.", highlight=False, soft_wrap=True)
         raise typer.Exit(1)
     counts = lock["counts"]
     console.print(
@@ -194,7 +194,11 @@ def world(
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("rendering", total=images)
         write_world(out, images, seed, workers=workers, progress=lambda done: progress.update(task, completed=done))
-    console.print(f"{out}: {images:,} scenes with captions, masks and labels (see docs/world.md).", highlight=False)
+    console.print(
+        f"{out}: {images:,} scenes with captions, masks and labels (see docs/world.md).",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:

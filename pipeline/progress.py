@@ -60,12 +60,14 @@ class BuildProgress:
             self._last = now
             left = (self._total - self._done) / self._rate() if self._rate() else 0.0
             self._console.print(
-                f"{self._done}/{self._total} images, {self._note()}, {left:.0f} s left", highlight=False
+                f"{self._done}/{self._total} images, {self._note()}, {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
-        self._console.print(line, highlight=False, markup=False)
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _rate(self) -> float:
         spent = time.monotonic() - self._start
