@@ -60,9 +60,13 @@ def _take_remote(store: Store, holder: dict[str, Any], take_over: bool) -> None:
     found = store.read_or_none(LOCK)
     if found is not None and not take_over and not _dead_here(found):
         raise UserError(_refusal(store.url, found) + " If that process is gone, add --take-over.")
-    store.write(LOCK, canonical_json(holder))
-    if store.read(LOCK) != canonical_json(holder):
-        raise UserError(_refusal(store.url, store.read(LOCK)))
+    if found is not None:
+        store.write(LOCK, canonical_json(holder))
+        return
+    try:  # of two that start at the same time, one comes first
+        store.fs.pipe_file(store.path(LOCK), canonical_json(holder), mode="create")
+    except FileExistsError as error:
+        raise UserError(_refusal(store.url, store.read(LOCK))) from error
 
 
 def _dead_here(found: bytes) -> bool:

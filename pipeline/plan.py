@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.manifest import BuildManifest
 from pipeline.provenance import FORMAT, config_identity, input_hashes, model_hashes
@@ -48,7 +49,7 @@ class Plan:
     @property
     def missing(self) -> int:
         """Images that the folder's listing does not have; they will be quarantined."""
-        return int((self.rows["listed"].to_numpy() == -1).sum()) if self.rows["listed"].null_count == 0 else 0
+        return pc.sum(pc.equal(self.rows["listed"], -1)).as_py() or 0
 
     def images_of(self, unit: int) -> int:
         return min(self.images_per_unit, len(self.rows) - unit * self.images_per_unit)
@@ -76,6 +77,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
     rows = canonical_order(rows)
     if not len(rows):
         raise UserError("source: no image in the input; check source's paths")
+    _check_excluded(manifest, rows)
     rows = _drawn(rows, manifest)
     rows = add_listing(rows, manifest.source)
     document = {
@@ -120,6 +122,15 @@ def _check_masks(manifest: BuildManifest, rows: pa.Table) -> None:
         raise UserError(
             "proposals.proposer.kind: ground_truth needs masks that came with the input; "
             "set source.masks to an instances, stuff or panoptic JSON (source.kind: coco)"
+        )
+
+
+def _check_excluded(manifest: BuildManifest, rows: pa.Table) -> None:
+    excluded = pa.array(manifest.source.exclude, pa.string())
+    unknown = excluded.filter(pc.invert(pc.is_in(excluded, value_set=rows["image_id"].combine_chunks())))
+    if len(unknown):
+        raise UserError(
+            f"source.exclude: no image has the id {unknown[0].as_py()!r}; ids look like {rows['image_id'][0]}"
         )
 
 

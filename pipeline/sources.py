@@ -34,6 +34,9 @@ ROWS = pa.schema(
 """One row an image; `listed` is the file's size in bytes as the folder's listing has it, -1 if it is not there."""
 
 
+_WEB = ("http://", "https://")  # has no folders that could be listed
+
+
 class _Source(Config):
     """What every source has.
 
@@ -202,28 +205,30 @@ def to_record(row: dict[str, Any]) -> ImageRecord:
 
 
 def add_listing(rows: pa.Table, source: AnySource) -> pa.Table:
-    """Adds the column `listed`: sizes from one listing of each folder that is named; null without a listing.
+    """Adds the column `listed`: sizes from one listing of each folder that is named; null where there is no listing.
 
     Raises:
-        UserError: no folder that is named exists, so that a wrong path is found before a build and not by it.
+        UserError: not one of the images is there, so that a wrong path is found before a build and not by it.
     """
     names_only = source.listing == "names" or isinstance(source, WebdatasetSource)
-    if names_only or root_of(source).startswith(("http://", "https://")):
+    if names_only or root_of(source).startswith(_WEB):
         return rows.append_column("listed", pa.nulls(len(rows), pa.int64()))
     root = root_of(source)
     sizes: dict[str, int] = {}
-    found = False
     folders = pc.unique(pc.replace_substring_regex(rows["file"], r"[^/]*$", "")).to_pylist()
-    for folder in sorted(folders):
+    for folder in sorted(folder for folder in folders if not folder.startswith(_WEB)):
         location = folder if folder.startswith("/") or "://" in folder else f"{root.rstrip('/')}/{folder}"
         fs, path = open_location(location)
         try:
             entries = fs.ls(path.rstrip("/"), detail=True)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        found = True
         sizes.update({folder + entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in entries})
-    if not found:
-        raise UserError(f"source: no folder of images at {root}; check source.images (coco) or source.root (table)")
-    listed = pa.array([sizes.get(file, -1) for file in rows["file"].to_pylist()], pa.int64())
+    files = rows["file"].to_pylist()
+    listed = pa.array([None if file.startswith(_WEB) else sizes.get(file, -1) for file in files], pa.int64())
+    if pc.max(listed).as_py() == -1:
+        raise UserError(
+            f"source: not one of the {len(rows)} images is at {root}, such as {rows['file'][0].as_py()}; "
+            "check source.images (coco) or source.root (table)"
+        )
     return rows.append_column("listed", listed)

@@ -94,6 +94,17 @@ def test_remote_driver_elsewhere_is_refused_unless_taken_over(remote: Store) -> 
     assert not remote.exists(LOCK)
 
 
+def test_of_two_remote_drivers_that_start_together_one_is_refused(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = iter([None])
+    monkeypatch.setattr(remote, "read_or_none", lambda name: next(seen))
+    mark(remote, host="another-host", pid=1)  # after the look, before the mark
+    with pytest.raises(UserError, match="process 1 on another-host"), only_driver(remote):
+        pass
+    assert json.loads(remote.read(LOCK))["pid"] == 1
+
+
 def test_remote_driver_that_lives_here_is_refused(remote: Store) -> None:
     mark(remote, host=socket.gethostname(), pid=os.getppid())
     with pytest.raises(UserError, match=f"process {os.getppid()}"), only_driver(remote):

@@ -167,6 +167,11 @@ def test_seed_draws_subset_and_order(manifest: Make) -> None:
     assert set(ids_of(make_plan(manifest(source__limit=5)))) > set(drawn)
 
 
+def test_excluded_id_that_no_image_has_is_refused(manifest: Make) -> None:
+    with pytest.raises(UserError, match=r"source\.exclude: no image has the id '000107'; ids look like 100"):
+        make_plan(manifest(source__exclude=[107, "000107"]))
+
+
 def test_ground_truth_without_masks_is_refused(manifest: Make) -> None:
     with pytest.raises(UserError, match=r"source\.masks"):
         make_plan(manifest(source__masks=[]))

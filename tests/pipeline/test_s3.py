@@ -141,7 +141,7 @@ def test_cache_on_s3_is_shared(s3: FileSystem, bucket: str, tiny_clip: str, tmp_
         (["build", "MANIFEST", "--out", "OUT", "--set", "source.captions=s3://nobucket/c"], r"no file s3://nobucket/c"),
         (
             ["build", "MANIFEST", "--out", "OUT", "--set", "source.images=s3://nobucket/i"],
-            r"no folder .*s3://nobucket/i",
+            r"not one .*s3://nobucket/i",
         ),
         (["verify", "s3://nobucket/out"], r"s3://nobucket/out: no build\.lock\.json"),
     ],

@@ -297,6 +297,12 @@ class TestOrderAndListing:
         by_name = source.model_copy(update={"listing": "names"})
         assert add_listing(read_rows(by_name), by_name)["listed"].null_count == 5
 
+    def test_images_on_the_web_are_not_listed(self, tmp_path: Path) -> None:
+        names = ["http://127.0.0.1:9/a.jpg", "https://127.0.0.1:9/deep/b.jpg"]
+        (tmp_path / "t.csv").write_text("image,caption\n" + "".join(f"{name},c\n" for name in names))
+        source = TableSource(path=str(tmp_path / "t.csv"))
+        assert add_listing(read_rows(source), source)["listed"].to_pylist() == [None, None]
+
     def test_files_are_found_relative_to_the_table_or_to_root_or_absolute(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         for number, folder in enumerate((tmp_path, tmp_path / "in")):
@@ -309,8 +315,11 @@ class TestOrderAndListing:
         assert ImageReader(TableSource(path=path)).read(absolute) == b"\1"
 
     def test_wrong_image_folder_is_refused_when_planning(self, manifest: Make, photos: Path) -> None:
+        for place in ("imgaes", "captions.json", "."):
+            with pytest.raises(UserError, match="not one of the 10 images is at"):
+                make_plan(manifest(source__images=str(photos / place)))
         wrong = manifest(source__images=str(photos / "imgaes"))
-        with pytest.raises(UserError, match=r"no folder of images at .*imgaes; check source\.images"):
+        with pytest.raises(UserError, match=r"not one of the 10 images is at .*imgaes, .* check source\.images"):
             make_plan(wrong)
 
     def test_input_without_images_is_refused(self, manifest: Make, photos: Path, tmp_path: Path) -> None:
