@@ -33,7 +33,7 @@ def main() -> None:
         manifest = load_manifest(write_manifest(folder, table, images_per_shard=options.images))
         plan, store = make_plan(manifest), Store(str(folder / "out"))
         write_plan(plan, store)
-        spec = BuildSpec(manifest, plan.digest, store.url, None, "")
+        spec = BuildSpec(manifest, plan.digest, store.url, None, "", plan.document["models"])
         steps = build_steps(spec, STAGES)
         for number in range(2):
             unit = start_unit(spec, number, frozenset())

@@ -81,6 +81,7 @@ def build(
             out_url=out,
             cache_url=cache_url(manifest),
             fingerprint=digest(library_fingerprint()),
+            models=plan.document["models"],
             expected_images=expected,
             lock_url=lock,
         )

@@ -96,7 +96,7 @@ class CommitStep:
             pixels = decode_image(image.data)
             for number, pair in enumerate(image.matches):
                 noun, mentions = image.nouns[pair.noun]
-                key = f"{image.row:09d}-{number:03d}"
+                key = f"{image.row:09d}-{number:04d}"
                 proposal = image.proposals[pair.proposal]
                 yield build_sample(key, image.record, pixels, proposal, noun, mentions, pair, self._rules)
 

@@ -50,7 +50,7 @@ def estimate(manifest: BuildManifest, plan: Plan, images: int) -> Estimate:
     )
     chosen = [to_record(plan.rows.slice(row, 1).to_pylist()[0]) for row in lots[: images + 1]]
     with tempfile.TemporaryDirectory() as folder:
-        spec = BuildSpec(manifest, plan.digest, folder, None, "")
+        spec = BuildSpec(manifest, plan.digest, folder, None, "", plan.document["models"])
         steps = build_steps(spec, STAGES)
         warm_up, counted = chosen[:1], chosen[1:] or chosen
         for number, records in enumerate((warm_up, counted)):

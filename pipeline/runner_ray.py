@@ -7,20 +7,24 @@ process has exactly one suspect, and how often it is tried again is decided here
 from __future__ import annotations
 
 import logging
+import math
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.manifest import STAGES, Pool, Run
 from pipeline.runner_loop import Failures
-from pipeline.steps import LockError, build_steps, start_unit
+from pipeline.steps import LockError, build_steps, check_same, start_unit
 from pipeline.work import BuildSpec, UnitWork
 from stages.errors import UserError
 
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_FAILED_STARTS = 20
 _DEATHS_OF_ONE = 2
 """An image that is alone with its process must have died so often before it is called a killer."""
 
@@ -58,12 +62,16 @@ class Worker:
         self._spec, self._stages = spec, stages
         self._steps: list[Any] | None = None
 
+    def ready(self) -> None:
+        """Returns once the actor is up."""
+
     def run(
         self, unit: int, killers: frozenset[str], only: frozenset[str] | None, work: UnitWork | None
     ) -> tuple[dict[str, Any], UnitWork | None]:
         """Runs the stages; gives a small status for the driver, and the unit's state for the next pool."""
         try:
             if self._steps is None:
+                check_same(self._spec)
                 self._steps = build_steps(self._spec, self._stages)
             work = start_unit(self._spec, unit, killers, only) if work is None else work
             for step in self._steps:
@@ -78,14 +86,19 @@ class Worker:
 
 
 @contextmanager
-def ray_cluster(pools: Sequence[Pool], address: str | None) -> Iterator[None]:
+def ray_cluster(run: Run, address: str | None) -> Iterator[tuple[Pool, ...]]:
     """Connects to Ray: the cluster at `address`, one that this process has already, or one started here.
+
+    Returns:
+        The pools to run.
 
     Raises:
         UserError: the cluster cannot be reached, or is too small for the pools.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        _check_reachable(address)
     import ray
 
     mine = not ray.is_initialized()
@@ -93,32 +106,50 @@ def ray_cluster(pools: Sequence[Pool], address: str | None) -> Iterator[None]:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"--address {address}: cannot connect to Ray: {error}") from error
+            hint = "If it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH."
+            raise UserError(f"--address {address}: cannot connect to Ray: {error}\n{hint}") from error
     elif mine:
-        cpus = max(os.cpu_count() or 1, int(sum(pool.actors * pool.cpus for pool in pools)) + 1)
+        wanted = sum(pool.actors * pool.cpus for pool in run.pools) or (run.workers or 0)
         ray.init(
-            num_cpus=cpus,
+            num_cpus=max(os.cpu_count() or 1, math.ceil(wanted)),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     try:
-        _check_resources(pools, dict(ray.cluster_resources()))  # type: ignore[no-untyped-call]
-        yield
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        pools = pools_of(run, nodes)
+        _check_resources(pools, nodes)
+        yield pools
     finally:
         if mine:
             ray.shutdown()
 
 
-def pools_of(run: Run) -> tuple[Pool, ...]:
-    """The pools that a manifest asks for; without any, one of `workers` actors that run all stages."""
+def _check_reachable(address: str) -> None:
+    """Fails at once where Ray would try for minutes; and takes the token that `ray start` leaves for its user."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"--address {address}: nothing answers there ({error}); check `ray status`") from error
+    if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray/auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def pools_of(run: Run, nodes: Sequence[dict[str, float]]) -> tuple[Pool, ...]:
+    """The pools that a manifest asks for; without any, one of `workers` actors that run all stages.
+
+    Args:
+        run: the manifest's part.
+        nodes: resources of the cluster's machines.
+    """
     if run.pools:
         return run.pools
-    import torch
-
-    gpus = torch.cuda.device_count()
-    workers = run.workers or gpus or os.cpu_count() or 1
+    cpus, gpus = (sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU"))
+    workers = run.workers or int(gpus) or int(cpus) or 1
     return (Pool(stages=STAGES, actors=workers, cpus=1, gpus=min(1.0, gpus / workers)),)
 
 
@@ -148,8 +179,7 @@ def run_ray(
     Raises:
         UserError, LockError: the build cannot go on.
     """
-    pools = pools_of(spec.manifest.run)
-    with ray_cluster(pools, address):
+    with ray_cluster(spec.manifest.run, address) as pools:
         scheduler = Scheduler(spec, pools, killers, on_receipt, say, on_killer)
         try:
             return scheduler.run(units)
@@ -173,8 +203,10 @@ class Scheduler:
         self._on_receipt, self._say, self._on_killer = on_receipt, say, on_killer
         self._max_attempts = spec.manifest.run.max_attempts
         self._waiting: list[deque[Job]] = [deque() for _ in pools]
-        self._idle = [[self._start_actor(pool) for _ in range(pool.actors)] for pool in pools]
+        self._idle: list[list[Any]] = [[] for _ in pools]
+        self._starting: dict[Any, tuple[int, Any]] = {}
         self._running: dict[Any, tuple[Job, Any]] = {}
+        self._failed_starts = 0
         self._searches: dict[int, Search] = {}
         self._failures: Failures = {}
 
@@ -182,36 +214,61 @@ class Scheduler:
         """Does all units."""
         import ray
 
+        for number, pool in enumerate(self._pools):
+            for _ in range(pool.actors):
+                self._start_actor(number)
         todo = deque(units)
         window = self._spec.manifest.run.window * sum(pool.actors for pool in self._pools)
         while True:
             while todo and self._in_flight() < window:
                 self._waiting[0].append(Job(todo.popleft()))
             self._launch()
-            if not self._running:
+            if not self._in_flight():
                 return self._failures
-            ready, _ = ray.wait(list(self._running), num_returns=1)
+            ready, _ = ray.wait([*self._running, *self._starting], num_returns=1)
             for status in ready:
-                self._finish(status)
+                if status in self._starting:
+                    self._started(status)
+                else:
+                    self._finish(status)
 
     def close(self) -> None:
         """Stops the actors, so that none goes on after the driver has."""
         import ray
 
-        actors = [actor for _, actor in self._running.values()] + [actor for pool in self._idle for actor in pool]
+        actors = [actor for _, actor in [*self._running.values(), *self._starting.values()]]
+        actors += [actor for pool in self._idle for actor in pool]
         for actor in actors:
             ray.kill(actor)
 
     def _in_flight(self) -> int:
         return len(self._running) + sum(len(waiting) for waiting in self._waiting)
 
-    def _start_actor(self, pool: Pool) -> Any:  # noqa: ANN401 - Ray's handle
+    def _start_actor(self, number: int) -> None:
+        """Asks Ray for an actor; it gets work once it is up, so that a full cluster stalls no unit."""
         import ray
 
-        actor = ray.remote(Worker).options(
-            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, max_concurrency=1
+        pool = self._pools[number]
+        actor: Any = (
+            ray.remote(Worker)
+            .options(num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, max_concurrency=1)
+            .remote(self._spec, pool.stages)
         )
-        return actor.remote(self._spec, pool.stages)
+        self._starting[actor.ready.remote()] = (number, actor)
+
+    def _started(self, ready: Any) -> None:  # noqa: ANN401 - Ray's reference
+        import ray
+
+        number, actor = self._starting.pop(ready)
+        try:
+            ray.get(ready)
+        except ray.exceptions.RayError as error:
+            self._failed_starts += 1
+            if self._failed_starts > _FAILED_STARTS:
+                raise UserError(f"Ray's workers die as they start: {str(error).splitlines()[0]}") from error
+            self._start_actor(number)
+            return
+        self._idle[number].append(actor)
 
     def _launch(self) -> None:
         # Later pools first: what is nearly done frees the window.
@@ -229,7 +286,7 @@ class Scheduler:
         try:
             answer = ray.get(status)
         except ray.exceptions.RayError as error:
-            self._idle[job.pool].append(self._start_actor(self._pools[job.pool]))
+            self._start_actor(job.pool)
             self._died(job, str(error).splitlines()[0])
             return
         self._idle[job.pool].append(actor)
@@ -311,11 +368,13 @@ class Scheduler:
             self._waiting[0].append(Job(job.unit))
 
 
-def _check_resources(pools: Sequence[Pool], have: dict[str, float]) -> None:
-    for name, key in (("CPUs", "CPU"), ("GPUs", "GPU")):
-        need = sum(pool.actors * (pool.cpus if key == "CPU" else pool.gpus) for pool in pools)
-        if need > have.get(key, 0.0):
+def _check_resources(pools: Sequence[Pool], nodes: Sequence[dict[str, float]]) -> None:
+    for key in ("CPU", "GPU"):
+        each = [(pool.cpus if key == "CPU" else pool.gpus, pool.actors) for pool in pools]
+        need, have = sum(size * actors for size, actors in each), [node.get(key, 0.0) for node in nodes]
+        if need > sum(have) or max(size for size, _ in each) > max(have, default=0.0):
             raise UserError(
-                f"run.pools: the actors want {need:g} {name} in all, the Ray cluster has {have.get(key, 0.0):g}; "
-                "lower actors or workers, or add machines"
+                f"run: the actors want {need:g} {key}s in all, at most {max(size for size, _ in each):g} in one; "
+                f"the Ray cluster has {sum(have):g} on {len(nodes)} machine(s). Lower run.workers or run.pools, "
+                "or add machines"
             )

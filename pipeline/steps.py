@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -21,11 +22,12 @@ from pipeline.packing import (
     proposal_to_json,
     unpacked,
 )
+from pipeline.provenance import differences, library_fingerprint, model_hashes
 from pipeline.sources import ImageReader
 from pipeline.storage import Store, open_location, read_bytes
 from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
 from stages.config import identity
-from stages.errors import SampleError
+from stages.errors import SampleError, UserError
 from stages.images import decode_image
 from stages.jsons import digest, sha256_hex
 from stages.matching import match
@@ -56,6 +58,21 @@ def build_steps(spec: BuildSpec, names: tuple[str, ...]) -> list[Step]:
         "shards": CommitStep,
     }
     return [makers[name](spec) for name in names]
+
+
+def check_same(spec: BuildSpec) -> None:
+    """Makes sure that this process has the driver's libraries and models.
+
+    Raises:
+        UserError: it has not, so that its floats could differ.
+    """
+    if digest(library_fingerprint()) != spec.fingerprint:
+        raise UserError(
+            f"{socket.gethostname()}: a worker has other library versions than this command; install the same release "
+            "of maskmine on all machines"
+        )
+    if changed := differences(spec.models, model_hashes(spec.manifest)):
+        raise UserError(f"{socket.gethostname()}: a worker sees other model files:\n  " + "\n  ".join(changed))
 
 
 class ReadStep:
@@ -120,8 +137,6 @@ class NounStep:
     """Finds every image's nouns; bad captions are quarantined one by one."""
 
     def __init__(self, spec: BuildSpec) -> None:
-        from pipeline.provenance import model_hashes
-
         self._section = spec.manifest.nouns
         self._cache = Cache(spec.cache_url)
         self._key = [spec.fingerprint, identity(self._section.extractor), model_hashes(spec.manifest)["nouns"]]
@@ -171,15 +186,13 @@ class ProposalStep:
     """Proposes masks for the images that have nouns, one photo at a time, so that they are cached by content."""
 
     def __init__(self, spec: BuildSpec) -> None:
-        from pipeline.provenance import model_hashes
-
         self._manifest = spec.manifest
         self._cache = Cache(spec.cache_url)
         self._device, self._precision = resolve(spec.manifest.compute)
         self._key = [
             spec.fingerprint,
             identity(spec.manifest.proposals),
-            model_hashes(spec.manifest)["proposals"],
+            spec.models["proposals"],
             [device_class(self._device), self._precision, spec.manifest.compute.threads],
         ]
         self._proposer: Any = None
@@ -222,8 +235,6 @@ class MatchStep:
     """Scores every (region, noun) of an image with CLIP and matches them; crops are batched over the unit."""
 
     def __init__(self, spec: BuildSpec) -> None:
-        from pipeline.provenance import model_hashes
-
         self._section = spec.manifest.matching
         self._cache = Cache(spec.cache_url)
         self._device, self._precision = resolve(spec.manifest.compute)
@@ -232,7 +243,7 @@ class MatchStep:
             identity(self._section.clip),
             identity(self._section.regions),
             list(self._section.templates),
-            model_hashes(spec.manifest)["matching"],
+            spec.models["matching"],
             [device_class(self._device), self._precision, spec.manifest.compute.threads],
         ]
         self._judge: Any = None

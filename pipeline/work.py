@@ -90,6 +90,7 @@ class BuildSpec:
         expected_images: unit -> root of the image hashes that a lock demands.
         lock_url: the lock that demands them.
         fingerprint: digest of the library versions, part of every cache key.
+        models: hashes of the models' files, as the plan has them.
     """
 
     manifest: BuildManifest
@@ -97,6 +98,7 @@ class BuildSpec:
     out_url: str
     cache_url: str | None
     fingerprint: str
+    models: dict[str, dict[str, str]]
     expected_images: dict[int, str] | None = None
     lock_url: str | None = None
 

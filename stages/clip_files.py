@@ -81,4 +81,5 @@ def _folder_files(folder: Path) -> list[Path]:
             raise UserError(
                 f"matching.clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}"
             )
-    return [config, weights]
+    tokenizer = [file for pattern in ("*token*", "vocab*", "merges*", "*.model") for file in folder.glob(pattern)]
+    return [config, weights, *sorted({file for file in tokenizer if file.is_file()})]

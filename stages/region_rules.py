@@ -13,13 +13,11 @@ class RegionRules(Config):
     """How a masked region becomes CLIP's input; the defaults are the published ones.
 
     Attributes:
-        mask_threshold: soft masks keep the pixels above it.
         expand_ratio: the tight box's sides are multiplied by it about its centre, then clipped to the image.
         fill: what stands outside the mask: CLIP's mean colour, or the photo itself.
         antialias: low-pass filter when shrinking; False as published, True helps a CLIP of small input size.
     """
 
-    mask_threshold: float = Field(0.4, ge=0, lt=1)
     expand_ratio: float = Field(1.0, gt=0)
     fill: Literal["mean", "photo"] = "mean"
     antialias: bool = False

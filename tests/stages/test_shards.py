@@ -11,7 +11,6 @@ import tarfile
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -209,16 +208,13 @@ def test_stock_webdataset_opens_a_shard(shard: Path) -> None:
 
 
 @pytest.fixture
-def wds_dataset(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """open_clip's function that makes its loader of training data, able to run beside the pinned webdataset."""
+def wds_dataset() -> Callable[..., Any]:
+    """open_clip's own function that makes its loader of training data."""
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("pandas") is None:
             # It is imported for CSV files, which no one reads here.
             patch.setitem(sys.modules, "pandas", ModuleType("pandas"))
         data: Any = importlib.import_module("open_clip_train.data")
-    # From 0.2.96 on, webdataset marks a shard's end by {}, on which this loader fails (open_clip issue 935); with
-    # the webdataset that open_clip asks for, up to 0.2.86, it runs as it is.
-    monkeypatch.setattr(data, "tar_file_expander", partial(data.tar_file_expander, eof_value=None))
     function: Callable[..., Any] = data.get_wds_dataset
     return function
 
