@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipeline.manifest import STAGES, Pool, Run
@@ -106,7 +105,7 @@ def ray_cluster(run: Run, address: str | None) -> Iterator[tuple[Pool, ...]]:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            hint = "If it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH."
+            hint = "If the cluster was started by `ray start`, which asks for a token, set RAY_AUTH_MODE=token."
             raise UserError(f"--address {address}: cannot connect to Ray: {error}\n{hint}") from error
     elif mine:
         wanted = sum(pool.actors * pool.cpus for pool in run.pools) or (run.workers or 0)
@@ -128,15 +127,13 @@ def ray_cluster(run: Run, address: str | None) -> Iterator[tuple[Pool, ...]]:
 
 
 def _check_reachable(address: str) -> None:
-    """Fails at once where Ray would try for minutes; and takes the token that `ray start` leaves for its user."""
+    """Fails at once where Ray would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:
             raise UserError(f"--address {address}: nothing answers there ({error}); check `ray status`") from error
-    if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray/auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def pools_of(run: Run, nodes: Sequence[dict[str, float]]) -> tuple[Pool, ...]:
