@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.listing import add_listing, canonical_order, read_rows
 from pipeline.manifest import BuildManifest
 from pipeline.provenance import FORMAT, config_identity, input_hashes, model_hashes
-from pipeline.sources import add_listing, canonical_order, read_rows, to_record
+from pipeline.sources import to_record
 from pipeline.storage import Store
 from stages.errors import UserError
 from stages.jsons import canonical_json, digest

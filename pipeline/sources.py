@@ -6,12 +6,10 @@ import json
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.storage import open_location, read_bytes
 from stages.config import Config, Location
-from stages.errors import UserError
 from stages.records import ImageRecord, SourceMask
 
 MASK = pa.struct(
@@ -34,7 +32,7 @@ ROWS = pa.schema(
 """One row an image; `listed` is the file's size in bytes as the folder's listing has it, -1 if it is not there."""
 
 
-_WEB = ("http://", "https://")  # has no folders that could be listed
+WEB = ("http://", "https://")  # has no folders that could be listed
 
 
 class _Source(Config):
@@ -146,45 +144,6 @@ def source_files(source: AnySource) -> dict[str, str]:
     return {"table": source.path} if isinstance(source, TableSource) else {}
 
 
-def read_rows(source: AnySource) -> pa.Table:
-    """All images of a source, one row each (schema ROWS, without `listed`), unordered.
-
-    Raises:
-        UserError: naming the file, what was expected and what to do.
-    """
-    if isinstance(source, CocoSource):
-        from pipeline.source_coco import read_coco
-
-        return read_coco(source)
-    if isinstance(source, TableSource):
-        from pipeline.source_table import read_table
-
-        return read_table(source)
-    from pipeline.source_webdataset import read_webdataset
-
-    return read_webdataset(source)
-
-
-def canonical_order(rows: pa.Table) -> pa.Table:
-    """Sorted by image id: as numbers if all of them are, as text otherwise.
-
-    Raises:
-        UserError: an image id occurs twice.
-    """
-    ids = rows["image_id"]
-    if pc.all(pc.match_substring_regex(ids, r"^(0|[1-9]\d{0,17})$")).as_py():
-        order = pc.sort_indices(ids.cast(pa.int64()))
-    else:
-        order = pc.sort_indices(ids)
-    rows = rows.take(order).combine_chunks()
-    ids = rows["image_id"]
-    if len(rows) > 1:
-        twice = ids[1:].filter(pc.equal(ids[1:], ids[:-1]))
-        if len(twice):
-            raise UserError(f"source: image id {twice[0].as_py()!r} occurs more than once ({len(twice)} such rows)")
-    return rows
-
-
 def to_record(row: dict[str, Any]) -> ImageRecord:
     """A row of a plan as a record."""
     masks = tuple(
@@ -202,33 +161,3 @@ def to_record(row: dict[str, Any]) -> ImageRecord:
         mask_size_hw_px=None if height is None or width is None else (height, width),
         license=row["license"],
     )
-
-
-def add_listing(rows: pa.Table, source: AnySource) -> pa.Table:
-    """Adds the column `listed`: sizes from one listing of each folder that is named; null where there is no listing.
-
-    Raises:
-        UserError: not one of the images is there, so that a wrong path is found before a build and not by it.
-    """
-    names_only = source.listing == "names" or isinstance(source, WebdatasetSource)
-    if names_only or root_of(source).startswith(_WEB):
-        return rows.append_column("listed", pa.nulls(len(rows), pa.int64()))
-    root = root_of(source)
-    sizes: dict[str, int] = {}
-    folders = pc.unique(pc.replace_substring_regex(rows["file"], r"[^/]*$", "")).to_pylist()
-    for folder in sorted(folder for folder in folders if not folder.startswith(_WEB)):
-        location = folder if folder.startswith("/") or "://" in folder else f"{root.rstrip('/')}/{folder}"
-        fs, path = open_location(location)
-        try:
-            entries = fs.ls(path.rstrip("/"), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        sizes.update({folder + entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in entries})
-    files = rows["file"].to_pylist()
-    listed = pa.array([None if file.startswith(_WEB) else sizes.get(file, -1) for file in files], pa.int64())
-    if pc.max(listed).as_py() == -1:
-        raise UserError(
-            f"source: not one of the {len(rows)} images is at {root}, such as {rows['file'][0].as_py()}; "
-            "check source.images (coco) or source.root (table)"
-        )
-    return rows.append_column("listed", listed)

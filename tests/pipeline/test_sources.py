@@ -12,17 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pipeline.sources import (
-    AnySource,
-    CocoSource,
-    Columns,
-    ImageReader,
-    TableSource,
-    WebdatasetSource,
-    canonical_order,
-    read_rows,
-    to_record,
-)
+from pipeline.listing import canonical_order, read_rows
+from pipeline.sources import AnySource, CocoSource, Columns, ImageReader, TableSource, WebdatasetSource, to_record
 from stages.errors import UserError
 from stages.records import ImageRecord
 

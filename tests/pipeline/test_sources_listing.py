@@ -10,14 +10,10 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from pipeline.listing import add_listing, read_rows
 from pipeline.manifest import BuildManifest, parse_manifest
 from pipeline.plan import make_plan
-from pipeline.sources import (
-    ImageReader,
-    TableSource,
-    add_listing,
-    read_rows,
-)
+from pipeline.sources import ImageReader, TableSource
 from stages.errors import UserError
 from stages.records import ImageRecord
 from tests.photos import CAPTIONS, write_photos
