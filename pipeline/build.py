@@ -171,9 +171,9 @@ def _settle(store: Store, plan: Plan) -> None:
     before = read_plan_document(store)
     libraries = library_fingerprint()
     if before is None:
-        foreign = sorted(name for name in store.sizes("") if not name.startswith("."))
+        foreign = [name for name in store.names() if not name.startswith(".")]
         if foreign:
-            raise UserError(f"{store.url}: holds files that are no build, such as {foreign[0]}; choose an empty folder")
+            raise UserError(f"{store.url}: holds what is no build, such as {foreign[0]}; choose an empty folder")
         store.write(LIBRARIES, canonical_json(libraries))
         write_plan(plan, store)
         return

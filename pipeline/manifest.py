@@ -141,6 +141,17 @@ class BuildManifest(Config):
     run: Run = Run()
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without the silence about a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, value in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=value[0].start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
 def load_manifest(path: Path, overrides: Sequence[str] = ()) -> BuildManifest:
     """Reads a build manifest.
 
@@ -160,7 +171,7 @@ def load_manifest(path: Path, overrides: Sequence[str] = ()) -> BuildManifest:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the manifest: {error}") from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -270,7 +281,7 @@ def _override(data: dict[str, Any], setting: str) -> None:
         if not isinstance(place, dict):
             raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from error
     unset: list[str] = []

@@ -139,6 +139,15 @@ class Store:
             return {}
         return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
 
+    def names(self) -> list[str]:
+        """What lies directly in the store's own folder, files and folders; [] if there is no such folder."""
+        try:
+            if self.is_local:
+                return sorted(os.listdir(self.root))
+            return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in self.fs.ls(self.root, detail=False))
+        except FileNotFoundError:
+            return []
+
     def remove_parts(self, folder: str) -> None:
         """Clears away what a killed run left half written."""
         if self.is_local:

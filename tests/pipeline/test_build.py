@@ -115,6 +115,12 @@ def test_folder_with_other_files_is_refused(manifest: Make, tmp_path: Path) -> N
         run_build(manifest(), tmp_path)
 
 
+def test_folder_with_other_folders_is_refused(manifest: Make, tmp_path: Path) -> None:
+    (tmp_path / "out/photos").mkdir(parents=True)
+    with pytest.raises(UserError, match="such as photos"):
+        run_build(manifest(), tmp_path / "out")
+
+
 def test_second_driver_is_refused_and_told_who_is_the_first(manifest: Make, tmp_path: Path) -> None:
     from pipeline.lock_driver import only_driver
     from pipeline.storage import Store

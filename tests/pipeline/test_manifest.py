@@ -237,3 +237,10 @@ def test_shipped_manifests_parse(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in re.findall(r"\$\{(\w+)\}", file.read_text()):
             monkeypatch.setenv(name, "/data")
         load_manifest(file)
+
+
+def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("seed: 1\nsource: {kind: table, path: a.csv}\nseed: 2\n")
+    with pytest.raises(UserError, match=r"'seed' stands twice(.|\n)*line 1"):
+        load_manifest(file)
