@@ -34,7 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console(stderr=True)
     try:
-        app()
+        app(prog_name="maskmine")
     except UserError as error:
         console.print(f"maskmine: {error}", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
