@@ -110,7 +110,7 @@ def test_torch_in_the_published_order_gives_the_same() -> None:
 
 
 def test_published_rules_are_the_defaults() -> None:
-    assert RegionRules() == RegionRules(mask_threshold=0.4, expand_ratio=1.0, fill="mean", antialias=False)
+    assert RegionRules() == RegionRules(expand_ratio=1.0, fill="mean", antialias=False)
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.4, 0.8])
