@@ -45,7 +45,7 @@ def show(url: str, pairs: int, console: Console) -> None:
         caption = Text("".join(sign if sign.isprintable() else " " for sign in row["caption"]))
         caption.stylize("bold cyan", row["noun_start"], row["noun_end"])
         share = row["area_px"] / (row["image_height_px"] * row["image_width_px"])
-        cells = (Text(row["file"]), Text(row["noun"]), f"{row['score_cosine']:.3f}", f"{share:.0%}")
+        cells = (Text(row["file"].rpartition("/")[2]), Text(row["noun"]), f"{row['score_cosine']:.3f}", f"{share:.0%}")
         table.add_row(*cells, caption)
     console.print(table)
     common = index["noun_canonical"].value_counts().to_pylist()
