@@ -52,9 +52,6 @@ class Plan:
         """Images that the folder's listing does not have; they will be quarantined."""
         return pc.sum(pc.equal(self.rows["listed"], -1)).as_py() or 0
 
-    def images_of(self, unit: int) -> int:
-        return min(self.images_per_unit, len(self.rows) - unit * self.images_per_unit)
-
 
 def unit_key(plan_digest: str, unit: int) -> str:
     """Identity of a unit's result."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,18 +18,6 @@ from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-class RegionJudge(Protocol):
-    """What matching needs of a CLIP; tests inject small ones."""
-
-    def encode_regions(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Tensor:
-        """Unit vectors float32 [N, D] of (photo, mask) pairs; photos are [H, W, 3] RGB uint8."""
-        ...
-
-    def encode_noun(self, noun: str) -> Tensor:
-        """Unit vector float32 [D]."""
-        ...
 
 
 class ClipJudge:
