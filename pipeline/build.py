@@ -71,7 +71,7 @@ def build(
         plan = make_plan(manifest)
         expected = _expected_images(lock, plan) if lock else None
         _settle(store, plan)
-        killers = frozenset(json.loads(store.read_or_none(KILLERS) or b"[]"))
+        killers = _known_killers(store)
         if lock:
             killers |= frozenset(read_lock_file(lock)["killers"])
         receipts = read_receipts(store, plan)
@@ -89,12 +89,17 @@ def build(
         failures = _run(spec, plan, receipts, killers, console, address, store)
         if failures:
             return Outcome(None, _in_order(receipts), done_before, failures)
-        killers = frozenset(json.loads(store.read_or_none(KILLERS) or b"[]")) | killers
+        killers |= _known_killers(store)  # those found in this run, too
         finished = _finished(store, plan, receipts)
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
             finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(killers))
         return Outcome(finished, _in_order(receipts), done_before, {})
+
+
+def _known_killers(store: Store) -> frozenset[str]:
+    """Ids of the images that this build found to kill their process."""
+    return frozenset(json.loads(store.read_or_none(KILLERS) or b"[]"))
 
 
 def cache_url(manifest: BuildManifest) -> str | None:

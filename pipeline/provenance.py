@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from stages.jsons import digest
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
+from stages.weights import hash_files
 
 FORMAT = 1
 """Raised when the same manifest would give other bytes because maskmine itself changed."""
@@ -79,9 +79,9 @@ def model_hashes(manifest: BuildManifest) -> dict[str, dict[str, str]]:
         UserError: a model cannot be found.
     """
     return {
-        "proposals": _hashes(model_files(manifest.proposals.proposer)),
-        "nouns": _hashes(_noun_files(manifest)),
-        "matching": _hashes(clip_files(manifest.matching.clip)),
+        "proposals": hash_files(model_files(manifest.proposals.proposer)),
+        "nouns": hash_files(_noun_files(manifest)),
+        "matching": hash_files(clip_files(manifest.matching.clip)),
     }
 
 
@@ -141,7 +141,3 @@ def _is_here(name: str) -> bool:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _hashes(files: Iterable[Path]) -> dict[str, str]:
-    return {file.name: hash_location(str(file), "model") for file in sorted(files)}
