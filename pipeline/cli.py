@@ -201,6 +201,35 @@ def world(
     )
 
 
+@app.command()
+def audit(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a finished build.")],
+    truth: Annotated[
+        list[str], typer.Option(metavar="FILE", help="COCO-style annotations; may be given again.", show_default=False)
+    ],
+    synonyms: Annotated[str | None, typer.Option(metavar="FILE", help="Other words for the truth's classes.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All figures, as JSON.")] = None,
+) -> None:
+    """Compare a build's pairs with ground truth: precision, recall, calibration of the score."""
+    import json
+
+    from rich.progress import Progress
+
+    from pipeline.audit import audit as run_audit
+    from pipeline.audit.printing import print_report
+
+    console = Console()
+    with _storage_of(directory), Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("auditing", total=None)
+        report = run_audit(
+            directory, truth, synonyms, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    print_report(report, directory, console)
+    if json_file is not None:
+        with _storage_of(str(json_file)):
+            json_file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:
     counts = lock["counts"]
     units = len(lock["units"])

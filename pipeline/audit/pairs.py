@@ -1,0 +1,125 @@
+"""The pairs of a finished build, image by image, without its pixels."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow.parquet
+
+from pipeline.commit import shard_name
+from pipeline.finalise import LOCK_FILE, read_lock, table_name
+from pipeline.storage import Store
+from stages.errors import UserError
+
+_KEYS = (
+    "image_id",
+    "noun",
+    "noun_canonical",
+    "score_cosine",
+    "mask_id",
+    "mask_rle",
+    "image_height_px",
+    "image_width_px",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What an audit needs of a pair: see docs/formats.md for the fields."""
+
+    image_id: str
+    noun: str
+    canonical: str
+    score_cosine: float
+    mask_id: str
+    mask_rle: Any
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """A row of images.parquet."""
+
+    image_id: str
+    file: str
+    status: str
+    nouns: int
+    pairs: int
+
+
+class Build:
+    """A finished build, for reading.
+
+    Attributes:
+        images: rows of images.parquet, in order.
+        plan_digest: the build's identity.
+
+    Raises:
+        UserError: there is no finished build, or its tables are damaged.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._store, self._url = Store(url), url
+        data = self._store.read_or_none(LOCK_FILE)
+        if data is None:
+            raise UserError(f"{url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it")
+        try:
+            self._lock = read_lock(data)
+            self.plan_digest: str = self._lock["plan_digest"]
+            table = pyarrow.parquet.read_table(
+                io.BytesIO(self._store.read(table_name("images"))),
+                columns=["image_id", "file", "status", "nouns", "pairs"],
+            )
+        except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+            raise self._damaged(f"{LOCK_FILE} or {table_name('images')}: {error}") from error
+        self.images = [ImageRow(**row) for row in table.to_pylist()]
+
+    def images_with_pairs(self, progress: Callable[[int], None] | None = None) -> Iterator[tuple[str, list[Pair]]]:
+        """Image id and pairs of every image that has any, shard by shard.
+
+        Args:
+            progress: called with the number of shards done so far.
+
+        Raises:
+            UserError: a shard is damaged or missing, or has other pairs than the build's table of images says.
+        """
+        expected = {row.image_id: row.pairs for row in self.images if row.pairs}
+        for done, entry in enumerate(self._lock["units"], start=1):
+            name = shard_name(entry["unit"])
+            for image_id, pairs in groupby(self._pairs_of(name), key=lambda pair: pair.image_id):
+                listed = list(pairs)
+                if expected.pop(image_id, None) != len(listed):
+                    raise self._damaged(f"{name}: image {image_id} has other pairs than {table_name('images')} says")
+                yield image_id, listed
+            if progress is not None:
+                progress(done)
+        if expected:
+            raise self._damaged(f"{len(expected)} image(s) lack their pairs, e.g. {next(iter(expected))}")
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self._lock["units"])
+
+    def _pairs_of(self, name: str) -> Iterator[Pair]:
+        try:
+            with (
+                self._store.fs.open(self._store.path(name), "rb") as file,
+                tarfile.open(fileobj=file, mode="r:") as tar,
+            ):
+                for member in tar:
+                    if member.name.endswith(".json") and (content := tar.extractfile(member)) is not None:
+                        values = json.loads(content.read())
+                        yield Pair(*(values[key] for key in _KEYS))
+        except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(f"{name}: {type(error).__name__}: {error}") from error
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self._url}: the build is damaged: {what}; `maskmine verify` says more")

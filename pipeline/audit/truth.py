@@ -1,0 +1,213 @@
+"""The truth about a build's images: regions with classes, from any COCO-style files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stages.errors import SampleError, UserError
+from stages.proposals.annotations import read_coco_masks
+from stages.proposals.configs import GroundTruthProposals
+from stages.proposals.json_stream import Element, iterate_elements
+from stages.proposals.provided import ProvidedProposer
+from stages.records import ImageRecord, Rle, SourceMask
+
+
+@dataclass(frozen=True, slots=True)
+class TruthImage:
+    """An image as a truth file lists it: name and size in pixels, where the file has them."""
+
+    image_id: str
+    file_name: str | None
+    height_px: int | None
+    width_px: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A true region: its mask, the number of its class, and whether it is a crowd."""
+
+    rle: Rle
+    label: int
+    is_crowd: bool
+
+
+@dataclass(slots=True)
+class TruthFile:
+    """One file: its images and classes, and its masks as Arrow rows (columns of COCO_SCHEMA).
+
+    Attributes:
+        synonyms: class name -> other words, where the categories list them, as LVIS does.
+        rows: image id -> rows of `masks`.
+    """
+
+    path: str
+    masks: pa.Table
+    images: dict[str, TruthImage] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    synonyms: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+
+def read_truth_file(path: str) -> TruthFile:
+    """Reads a COCO-style file: instances, stuff or panoptic JSON.
+
+    Raises:
+        UserError: naming the file and what it lacks.
+    """
+    truth = TruthFile(path, read_coco_masks(path))
+    with fsspec.open(path, "rt", encoding="utf-8-sig", compression="infer") as file:
+        for element in iterate_elements(file, path):
+            if element.key == "images":
+                image = _image(element, f"{path}: images[{element.index}]")
+                truth.images[image.image_id] = image
+            elif element.key == "categories":
+                truth.names.append(str(element.value["name"]))
+                others = element.value.get("synonyms")
+                if isinstance(others, list):
+                    truth.synonyms[truth.names[-1]] = [str(word) for word in others]
+    for key, there in (("images", truth.images), ("categories", truth.names)):
+        if not there:
+            raise UserError(
+                f"{path}: expected COCO annotations, with the lists images, annotations, categories; no {key}"
+            )
+    if truth.masks["label"].null_count:
+        row = pc.index(pc.is_null(truth.masks["label"]), True).as_py()
+        raise UserError(f"{path}: mask {row} has no category_id, so that no noun can be compared with it")
+    return truth
+
+
+def _image(element: Element, where: str) -> TruthImage:
+    value = element.value
+    if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
+        raise UserError(f"{where}: expected an object with a number or text 'id'")
+    name = value.get("file_name") or value.get("coco_url")  # LVIS has URLs alone
+    height, width = value.get("height"), value.get("width")
+    if not isinstance(name, str | None) or not isinstance(height, int | None) or not isinstance(width, int | None):
+        raise UserError(f"{where}: expected a text 'file_name', and whole numbers 'height' and 'width'")
+    return TruthImage(str(value["id"]), name, height, width)
+
+
+class Truth:
+    """All files together, for the images of one build.
+
+    Args:
+        files: as `read_truth_file` gives them.
+        build_images: image id -> file, of the build.
+
+    Attributes:
+        names: the classes; a name that stands in two files is one class.
+        audited: ids of the build's images that a file lists, in the build's order.
+
+    Raises:
+        UserError: no file lists any image of the build.
+    """
+
+    def __init__(self, files: Sequence[TruthFile], build_images: Mapping[str, str]) -> None:
+        self.names = list(dict.fromkeys(name for file in files for name in file.names))
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._proposer = ProvidedProposer(GroundTruthProposals(include_crowd=True))
+        self._found = [_matched(file, build_images) for file in files]
+        self._files = list(files)
+        self.audited = [image for image in build_images if any(image in found for found in self._found)]
+        for file, found in zip(files, self._found, strict=True):
+            if not found:
+                raise UserError(
+                    f"--truth: {file.path}: lists none of the build's {len(build_images):,} images; images are "
+                    f"matched by id or file name: the build has {_example(build_images)}, the truth has "
+                    f"{_example({image.image_id: str(image.file_name) for image in file.images.values()})}"
+                )
+            _group(file, {image.image_id for image in found.values()})
+
+    def labels_of(self, image_id: str) -> list[tuple[int, bool]]:
+        """(class, is crowd) of the image's regions, in the order of `regions`; no mask is decoded."""
+        return [
+            (self._numbers[label], bool(crowd))
+            for _, _, rows in self._rows(image_id)
+            for label, crowd in zip(rows["label"].to_pylist(), rows["is_crowd"].to_pylist(), strict=True)
+        ]
+
+    def regions(self, image_id: str, height_px: int, width_px: int) -> list[Region]:
+        """The image's true regions, each checked.
+
+        Raises:
+            UserError: a region is damaged, or the image has another size.
+        """
+        regions: list[Region] = []
+        for file, image, rows in self._rows(image_id):
+            listed = (image.height_px, image.width_px)
+            if None not in listed and listed != (height_px, width_px):
+                raise UserError(
+                    f"--truth: {file.path}: image {image.image_id} is {image.height_px} x {image.width_px} pixels "
+                    f"(height x width), in the build {height_px} x {width_px}; is it the truth of these images?"
+                )
+            labels, crowds = rows["label"].to_pylist(), rows["is_crowd"].to_pylist()
+            where = f"--truth: {file.path}: image {image.image_id}"
+            rles = self.decoded(rows["segmentation"].to_pylist(), height_px, width_px, where)
+            regions += [
+                Region(rle, self._numbers[label], bool(crowd))
+                for rle, label, crowd in zip(rles, labels, crowds, strict=True)
+            ]
+        return regions
+
+    def decoded(self, segmentations: Sequence[Any], height_px: int, width_px: int, where: str) -> list[Rle]:
+        """Segmentations (polygons, RLE, panoptic references; objects or JSON text) as checked masks.
+
+        Raises:
+            UserError: one is damaged, or of another size; begins with `where`.
+        """
+        masks = tuple(SourceMask(segmentation) for segmentation in segmentations)
+        record = ImageRecord("", "", (), masks=masks, mask_size_hw_px=(height_px, width_px))
+        size_alone = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (height_px, width_px, 3))
+        try:
+            return [proposal.rle for proposal in self._proposer.propose(record, size_alone)]
+        except SampleError as error:
+            raise UserError(f"{where}: {error.message}; mend or remove it") from error
+
+    def _rows(self, image_id: str) -> Iterator[tuple[TruthFile, TruthImage, pa.Table]]:
+        for file, found in zip(self._files, self._found, strict=True):
+            if image_id in found:
+                image = found[image_id]
+                yield file, image, file.masks.take(pa.array(file.rows.get(image.image_id, np.zeros(0, np.int64))))
+
+
+def _matched(file: TruthFile, build_images: Mapping[str, str]) -> dict[str, TruthImage]:
+    """Image of the build -> image of the file: by id, else by a file name that only one image of the file has."""
+    by_name: dict[str, TruthImage | None] = {}
+    for image in file.images.values():
+        if image.file_name:
+            name = _base(image.file_name)
+            by_name[name] = None if name in by_name else image
+    found = {}
+    for image_id, name in build_images.items():
+        match = file.images.get(image_id) or by_name.get(_base(name))
+        if match is not None:
+            found[image_id] = match
+    return found
+
+
+def _base(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _example(images: Mapping[str, str]) -> str:
+    image_id, name = next(iter(images.items()), ("no images", ""))
+    return f"{image_id!r} ({name})"
+
+
+def _group(file: TruthFile, wanted: set[str]) -> None:
+    """Keeps the masks of the wanted images alone, and notes their rows by image."""
+    ids = pa.array(sorted(wanted), pa.string())
+    file.masks = file.masks.filter(pc.is_in(file.masks["image_id"], value_set=ids))
+    codes = pc.index_in(file.masks["image_id"], value_set=ids).to_numpy()
+    order = np.argsort(codes, kind="stable").astype(np.int64)
+    starts = np.searchsorted(codes[order], np.arange(len(ids) + 1))
+    for number, image_id in enumerate(ids.to_pylist()):
+        file.rows[image_id] = order[starts[number] : starts[number + 1]]
