@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pipeline.world.config import WorldConfig
 from pipeline.world.vocabulary import load_vocabulary
-from pipeline.world.writer import write_world
+from pipeline.world.writer import write_captioned_shards, write_world
 
-__all__ = ["WorldConfig", "load_vocabulary", "write_world"]
+__all__ = ["WorldConfig", "load_vocabulary", "write_captioned_shards", "write_world"]

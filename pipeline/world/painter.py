@@ -40,13 +40,22 @@ class ScenePainter:
         folder, seed, _, start, stop = job
         return [self._paint_scene(Path(folder), seed, index) for index in range(start, stop)]
 
+    def captioned(self, seed: int, index: int) -> tuple[bytes, list[str]]:
+        """Scene `index` without annotations: the bytes of its JPEG, and its captions."""
+        scene = self._renderer.render(np.random.default_rng([seed, index, 0]))
+        ids = list(range(len(scene.placed) + len(scene.stuff)))
+        number = len(scene.placed)
+        captions, _ = self._captions(
+            np.random.default_rng([seed, index, 1]), scene, index + 1, ids[:number], ids[number:]
+        )
+        return _jpeg(scene), [entry["caption"] for entry in captions]
+
     def _paint_scene(self, out: Path, seed: int, index: int) -> dict[str, Any]:
         # Captions have numbers of their own, so that the option `mention` leaves the pictures as they are.
         scene = self._renderer.render(np.random.default_rng([seed, index, 0]))
         image_id, name = index + 1, f"{index + 1:07d}"
-        quality = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
-        _write(out / "images" / f"{name}.jpg", np.ascontiguousarray(scene.image[..., ::-1]), quality)
-        _write(out / "labels" / f"{name}.png", _label_map(scene), [])
+        (out / "images" / f"{name}.jpg").write_bytes(_jpeg(scene))
+        (out / "labels" / f"{name}.png").write_bytes(_encoded(_label_map(scene), ".png", []))
         size = self._config.size_px
         image = {"id": image_id, "file_name": f"{name}.jpg", "height": size, "width": size, "license": 1}
         first_id = image_id * _IDS_PER_IMAGE
@@ -136,8 +145,13 @@ def _label_map(scene: Scene) -> NDArray[np.uint16]:
     return labels
 
 
-def _write(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], parameters: list[int]) -> None:
-    done, data = cv2.imencode(path.suffix, image, parameters)
+def _jpeg(scene: Scene) -> bytes:
+    bgr = np.ascontiguousarray(scene.image[..., ::-1])
+    return _encoded(bgr, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])
+
+
+def _encoded(image: NDArray[np.uint8] | NDArray[np.uint16], suffix: str, parameters: list[int]) -> bytes:
+    done, data = cv2.imencode(suffix, image, parameters)
     if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode the picture")
-    path.write_bytes(data.tobytes())
+        raise RuntimeError(f"OpenCV could not encode a picture as {suffix}")
+    return data.tobytes()

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 
@@ -16,6 +16,7 @@ from pipeline.world.painter import ScenePainter
 from pipeline.world.vocabulary import Vocabulary, load_vocabulary
 from stages.errors import UserError
 from stages.jsons import canonical_json
+from stages.shards import Sample, write_shard
 
 LICENSE_NAME = "CC BY-SA 4.0"
 LICENSE_URL = "https://creativecommons.org/licenses/by-sa/4.0/"
@@ -28,6 +29,7 @@ The art was scaled, turned, lit and put on procedural backgrounds. Pictures and 
 shared under the same license.
 """
 _CHUNK = 32
+SCENES_PER_SHARD = 1000
 
 
 def write_world(
@@ -61,11 +63,49 @@ def write_world(
     starts = range(0, images, _CHUNK)
     jobs = [(str(out), seed, config, start, min(start + _CHUNK, images)) for start in starts]
     entries: list[dict[str, Any]] = []
-    for chunk in _run(jobs, workers):
+    for chunk in _run(_paint, jobs, workers):
         entries += chunk
         if progress is not None:
             progress(len(entries))
     _write_annotations(out, entries, config, seed, vocabulary)
+
+
+def write_captioned_shards(
+    out: Path,
+    images: int,
+    seed: int,
+    config: WorldConfig | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Renders captioned scenes into WebDataset shards, to train a CLIP on: no masks, no labels.
+
+    Shards are 00000.tar, ... of `SCENES_PER_SHARD` scenes, written as canonically as the miner's: KEY.jpg, KEY.txt
+    (the first caption; the layout of img2dataset) and KEY.json with all captions under ``captions``. Scene i is
+    the scene that write_world renders from the same seed and options.
+
+    Args:
+        out: folder; made if absent, and must be empty.
+        images: how many scenes, at least 1.
+        seed: at least 0.
+        config: options; defaults if not given.
+        workers: processes; 1 renders in this one.
+        progress: called with the number of scenes done so far.
+
+    Raises:
+        UserError: as write_world.
+    """
+    config = config or WorldConfig()
+    _check(out, images, seed, workers, config, load_vocabulary())
+    out.mkdir(parents=True, exist_ok=True)
+    starts = range(0, images, SCENES_PER_SHARD)
+    jobs = [(str(out), seed, config, start, min(start + SCENES_PER_SHARD, images)) for start in starts]
+    done = 0
+    for count in _run(_write_shard, jobs, workers):
+        done += count
+        if progress is not None:
+            progress(done)
+    (out / "LICENSE.txt").write_text(LICENSE_TEXT, encoding="utf-8")
 
 
 def _check(out: Path, images: int, seed: int, workers: int, config: WorldConfig, vocabulary: Vocabulary) -> None:
@@ -87,28 +127,41 @@ def _check(out: Path, images: int, seed: int, workers: int, config: WorldConfig,
 
 
 _Job = tuple[str, int, WorldConfig, int, int]
+_Done = TypeVar("_Done")
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[list[dict[str, Any]]]:
+def _run(work: Callable[[_Job], _Done], jobs: list[_Job], workers: int) -> Iterator[_Done]:
     """Results of all jobs, in their order."""
     if workers == 1:
-        painter = ScenePainter(jobs[0][2])
-        for job in jobs:
-            yield painter.paint(job)
+        yield from map(work, jobs)
         return
     context = get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.map(_paint_in_worker, jobs)
+        yield from pool.map(work, jobs)
 
 
 @lru_cache(maxsize=1)
-def _worker_painter(config: WorldConfig) -> ScenePainter:
-    """One painter for each worker process, so that art is rasterised once in each."""
+def _painter(config: WorldConfig) -> ScenePainter:
+    """One painter a process, so that art is rasterised once in each."""
     return ScenePainter(config)
 
 
-def _paint_in_worker(job: _Job) -> list[dict[str, Any]]:
-    return _worker_painter(job[2]).paint(job)
+def _paint(job: _Job) -> list[dict[str, Any]]:
+    return _painter(job[2]).paint(job)
+
+
+def _write_shard(job: _Job) -> int:
+    """Writes one shard of captioned scenes; returns how many."""
+    folder, seed, config, start, stop = job
+    with (Path(folder) / f"{start // SCENES_PER_SHARD:05d}.tar").open("wb") as file:
+        write_shard((_captioned(config, seed, index) for index in range(start, stop)), file)
+    return stop - start
+
+
+def _captioned(config: WorldConfig, seed: int, index: int) -> Sample:
+    jpeg, captions = _painter(config).captioned(seed, index)
+    members = {"jpg": jpeg, "json": canonical_json({"captions": captions}), "txt": captions[0].encode()}
+    return Sample(f"{index + 1:07d}", members, row={})
 
 
 def _write_annotations(

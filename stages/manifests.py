@@ -1,0 +1,181 @@
+"""Reading manifests: YAML with environment variables, relative locations and settings; all errors told together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from stages.clip_files import LOCAL_DIR
+from stages.config import Config
+from stages.errors import UserError
+
+Unions = Mapping[tuple[int | str, ...], Any]
+"""Where a model has a union told apart by a key 'kind', and the union."""
+_Model = TypeVar("_Model", bound=Config)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without the silence about a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, value in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=value[0].start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
+def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads a manifest's values, not yet validated.
+
+    Environment variables written as ``${NAME}`` are filled in. Relative locations are relative to the manifest's
+    folder.
+
+    Args:
+        path: YAML file.
+        keys: the keys that it must have, for the message.
+        overrides: ``key.key=value`` settings that take the place of the file's; values are YAML; their relative
+            paths are relative to the working directory.
+
+    Raises:
+        UserError: the file cannot be read, is no mapping, or a variable is not set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the manifest: {error}") from error
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a mapping with the keys {keys}")
+    unset: list[str] = []
+    data = _fill(data, path.parent, unset)
+    if unset:
+        raise UserError(f"{path}: no environment variable has the name that these keys use:\n  " + "\n  ".join(unset))
+    for override in overrides:
+        _override(data, override)
+    return dict(data)
+
+
+def validate(model: type[_Model], data: dict[str, Any], name: str, unions: Unions) -> _Model:
+    """Validates a manifest's values.
+
+    Args:
+        model: what they should be.
+        data: the values.
+        name: of the manifest, for the message.
+        unions: of the model.
+
+    Raises:
+        UserError: naming the manifest, every wrong key, what was expected and what was found.
+    """
+    try:
+        return TypeAdapter(model).validate_python(data)
+    except ValidationError as error:
+        lines = [f"{name}: {error.error_count()} problem(s) in the manifest:"]
+        for problem in error.errors(include_url=False):
+            lines.append(f"  {_key(problem['loc'], unions)}: {_words(problem, unions)}")
+        raise UserError("\n".join(lines)) from error
+
+
+def _key(location: tuple[int | str, ...], unions: Unions) -> str:
+    # pydantic puts a union's kind into the location; the manifest has no such key.
+    parts = [part for at, part in enumerate(location) if location[:at] not in unions]
+    return ".".join(str(part) for part in parts) or "(top)"
+
+
+def _words(problem: Any, unions: Unions) -> str:  # noqa: ANN401 - pydantic's error details
+    kind, found = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        return "unknown key; check its spelling, or remove it"
+    if kind == "missing":
+        return "this key is required"
+    if kind == "union_tag_invalid":
+        return f"unknown kind {problem['ctx']['tag']!r}; expected one of {problem['ctx']['expected_tags']}"
+    if kind == "union_tag_not_found":
+        return f"the key 'kind' is required, one of {_kinds(problem['loc'], unions)}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = re.sub(r"^expected (greater|less)", r"expected a number \1", message)
+    if kind in ("model_type", "model_attributes_type"):
+        kinds = _kinds(problem["loc"], unions)
+        message = f"expected a mapping with a key 'kind', one of {kinds}" if kinds else "expected a mapping"
+    if kind == "tuple_type":
+        message = "expected a list"
+    shown = repr(found) if not isinstance(found, dict) else "a mapping"
+    return f"{message} (found {shown if len(shown) <= 80 else shown[:77] + '...'})"
+
+
+def _kinds(location: tuple[int | str, ...], unions: Unions) -> str:
+    """The kinds of the union at a location; empty if there is none."""
+    schema = TypeAdapter(unions[location]).json_schema() if location in unions else {}
+    return ", ".join(f"'{kind}'" for kind in schema.get("discriminator", {}).get("mapping", ()))
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_PATH_KEYS = {
+    "shards_from",
+    "images",
+    "captions",
+    "masks",
+    "panoptic_folder",
+    "path",
+    "root",
+    "shards_url",
+    "cache",
+    "tagger",
+}
+
+
+def _fill(value: Any, base: Path, unset: list[str], key: str = "") -> Any:  # noqa: ANN401 - any YAML value
+    """Fills in environment variables and makes relative locations relative to `base`; adds to `unset` what it lacks."""
+    if isinstance(value, dict):
+        return {name: _fill(item, base, unset, f"{key}.{name}" if key else str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, base, unset, key) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            unset.append(f"{key}: {found[0]}")
+        return os.environ.get(found[1], "")
+
+    return _located(_VARIABLE.sub(variable, value), base, key.rpartition(".")[2])
+
+
+def _located(value: str, base: Path, key: str) -> str:
+    if key in _PATH_KEYS and value != "none" and "://" not in value:
+        return str(base / os.path.expanduser(value))
+    if key == "model" and value.startswith(LOCAL_DIR):
+        return LOCAL_DIR + str(base / os.path.expanduser(value.removeprefix(LOCAL_DIR)))
+    if key in ("model", "pretrained") and value.startswith(("./", "../", "~/")):
+        return str(base / os.path.expanduser(value))
+    return value
+
+
+def _override(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {setting}: expected key=value, such as matching.rules.min_score_cosine=0.2")
+    *parents, last = key.split(".")
+    place = data
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from error
+    unset: list[str] = []
+    place[last] = _fill(value, Path.cwd(), unset, key)
+    if unset:
+        raise UserError(f"--set {setting}: no environment variable has that name")

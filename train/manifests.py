@@ -1,0 +1,20 @@
+"""Reading the manifests of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.manifests import read_values, validate
+from stages.nouns import NounsConfig
+from train.pretrain.config import PretrainManifest
+
+
+def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> PretrainManifest:
+    """Reads the manifest of a CLIP from scratch; see stages.manifests.read_values.
+
+    Raises:
+        UserError: naming the file, every wrong key, what was expected and what was found.
+    """
+    data = read_values(path, "kind, shards, model, steps", overrides)
+    return validate(PretrainManifest, data, str(path), {("nouns", "extractor"): NounsConfig})

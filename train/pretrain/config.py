@@ -1,0 +1,60 @@
+"""The manifest of a CLIP from scratch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stages.config import Config, Location
+from stages.nouns import NounsConfig, SpacyNouns
+
+
+class NounBank(Config):
+    """The nouns that every picture is held against.
+
+    Attributes:
+        extractor: finds nouns in a sample of the captions.
+        sample: captions to read for it.
+        min_mentions: nouns with fewer mentions in the sample are left out.
+        templates: prompts with one ``{}``; each step draws one.
+        weight: of this loss beside the captions' loss.
+    """
+
+    extractor: NounsConfig = SpacyNouns()
+    sample: int = Field(20_000, ge=1)
+    min_mentions: int = Field(10, ge=1)
+    templates: tuple[str, ...] = ("a photo of a {}", "a picture of a {}", "a {}", "{}")
+    weight: float = Field(1.0, ge=0)
+
+
+class PretrainManifest(Config):
+    """A CLIP from scratch.
+
+    Attributes:
+        shards: captioned WebDataset shards; ``{00000..00099}`` stands for a range.
+        model: open_clip's model configuration; the text tower's vocabulary is trained on the captions.
+        crop_scale: least share of a picture's area that a random crop keeps.
+        lr: peak learning rate; Muon for the matrices of the transformers (scaled to AdamW's step sizes), AdamW for
+            all else.
+        warmup_steps: linear warm-up; then a cosine down to zero at the last step.
+        precision: autocast of both towers.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    version: Literal[1] = 1
+    kind: Literal["pretrain"]
+    shards: tuple[Location, ...] = Field(min_length=1)
+    model: dict[str, Any]
+    nouns: NounBank = NounBank()
+    batch_size: int = Field(256, ge=2)
+    steps: int = Field(ge=1)
+    crop_scale: float = Field(0.6, gt=0, le=1)
+    lr: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(200, ge=0)
+    weight_decay: float = Field(0.1, ge=0)
+    optimizer: Literal["muon", "adamw"] = "muon"
+    precision: Literal["fp32", "bf16"] = "bf16"
+    workers: int = Field(1, ge=0)
+    checkpoint_every: int = Field(500, ge=1)
+    seed: int = 0

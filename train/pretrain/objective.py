@@ -1,0 +1,62 @@
+"""What a CLIP from scratch minimises: captions against pictures of the batch, and pictures against all nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+
+def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
+    """Cross-entropy of each row with a target that is even over the row's positives; rows without any count nothing.
+
+    Args:
+        logits: float [N, M].
+        positives: bool [N, M].
+
+    Returns:
+        The mean over rows that have a positive; 0 if none has.
+    """
+    counts = positives.sum(dim=1)
+    targets = positives / counts.clamp(min=1)[:, None]
+    losses = -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
+    return losses.sum() / (counts > 0).sum().clamp(min=1)
+
+
+def caption_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """CLIP's symmetric loss, in which captions that mention the same nouns are not each other's negatives.
+
+    Args:
+        images: unit vectors [N, D].
+        texts: unit vectors [N, D]; row i belongs to picture i.
+        scale: factor of the cosines.
+        same: bool [N, N], captions i and j mention the same nouns; true on the diagonal.
+    """
+    logits = scale * images @ texts.T
+    return (soft_cross_entropy(logits, same) + soft_cross_entropy(logits.T, same)) / 2
+
+
+def noun_loss(images: Tensor, nouns: Tensor, scale: Tensor, mentioned: Sequence[frozenset[int]]) -> Tensor:
+    """Each picture against all nouns of the bank; those that its captions mention are its positives.
+
+    Args:
+        images: unit vectors [N, D].
+        nouns: unit vectors [M, D].
+        scale: factor of the cosines.
+        mentioned: numbers of the nouns of each picture.
+    """
+    positives = torch.zeros(len(images), len(nouns), dtype=torch.bool, device=images.device)
+    for row, numbers in enumerate(mentioned):
+        positives[row, list(numbers)] = True
+    return soft_cross_entropy(scale * images @ nouns.T, positives)
+
+
+def same_nouns(mentioned: Sequence[frozenset[int]]) -> Tensor:
+    """bool [N, N]: captions that mention the same nouns, at least one; and the diagonal."""
+    numbers: dict[frozenset[int], int] = {}
+    sets = torch.tensor(
+        [numbers.setdefault(nouns, len(numbers)) if nouns else -1 - row for row, nouns in enumerate(mentioned)]
+    )
+    return sets[:, None] == sets[None]

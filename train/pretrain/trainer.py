@@ -1,0 +1,180 @@
+"""Trains a CLIP from scratch: setup, one loop, cleanup. A stopped run goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as functional
+from braceexpand import braceexpand
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader
+
+from stages.errors import UserError
+from stages.jsons import digest
+from stages.regions import normalise
+from train.pretrain.config import PretrainManifest
+from train.pretrain.nouns import NounFinder, find_nouns
+from train.pretrain.objective import caption_loss, noun_loss, same_nouns
+from train.pretrain.shards import Batches, Captioned, CaptionedPictures, read_captioned
+from train.pretrain.tokens import write_tokenizer
+
+_STATE = "state.pt"
+_MAX_SCALE = 100.0
+
+
+def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, Any]], None]) -> None:
+    """Trains until the last step and writes `out`/clip, a folder that open_clip loads as ``local-dir:``.
+
+    Args:
+        manifest: the recipe.
+        out: folder of the run; holds log.jsonl, the checkpoint, and in the end the model.
+        report: called with a line of the log now and then.
+
+    Raises:
+        UserError: the shards cannot be read, or `out` holds a run of another recipe.
+    """
+    samples = read_captioned(_files(manifest))
+    captions = [caption for sample in samples for caption in sample.captions]
+    bank = manifest.nouns
+    finder = find_nouns(captions, bank.extractor, bank.sample, bank.min_mentions, manifest.seed)
+    folder = out / "clip"
+    write_tokenizer(captions, manifest.model["text_cfg"]["vocab_size"], folder)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": manifest.model, "preprocess_cfg": {}}))
+    run = _Run(manifest, out, samples, finder)
+    run.resume()
+    run.train(report)
+    state = {name: value.half().contiguous() for name, value in run.model.state_dict().items()}
+    save_file(state, str(folder / "open_clip_model.safetensors"))
+
+
+class _Run:
+    """Model, optimisers and data of a run."""
+
+    def __init__(self, manifest: PretrainManifest, out: Path, samples: list[Captioned], finder: NounFinder) -> None:
+        self.manifest, self.out, self.samples, self.finder = manifest, out, samples, finder
+        torch.manual_seed(manifest.seed)
+        self.model = open_clip.CLIP(**json.loads(json.dumps(manifest.model)))
+        self.tokenize = open_clip.get_tokenizer(f"local-dir:{out / 'clip'}")
+        self.optimizers = _optimizers(self.model, manifest)
+        self.step = 0
+        self.recipe = digest(manifest.model_dump(mode="json", exclude={"shards", "workers", "checkpoint_every"}))
+
+    def resume(self) -> None:
+        path = self.out / _STATE
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["recipe"] != self.recipe:
+            raise UserError(f"{self.out}: holds a run of another recipe; choose another folder, or remove it")
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step = state["step"]
+
+    def save(self) -> None:
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        state = {"recipe": self.recipe, "step": self.step, "model": self.model.state_dict(), "optimizers": optimizers}
+        partial = self.out / f"{_STATE}.partial"
+        torch.save(state, partial)
+        partial.replace(self.out / _STATE)
+
+    def train(self, report: Callable[[dict[str, Any]], None]) -> None:
+        recipe = self.manifest
+        size_px = self.model.visual.image_size[0]
+        pictures = CaptionedPictures(self.samples, size_px, recipe.crop_scale, recipe.seed)
+        batches = Batches(len(self.samples), recipe.batch_size, recipe.seed, self.step, recipe.steps)
+        loader = DataLoader(pictures, batch_sampler=batches, num_workers=recipe.workers)
+        self.model.train()
+        start, first = time.monotonic(), self.step
+        with (self.out / "log.jsonl").open("a") as log:
+            for images, numbers, chosen in loader:
+                losses = self._step(images, list(zip(numbers.tolist(), chosen.tolist(), strict=True)))
+                self.step += 1
+                if self.step % 20 == 0 or self.step == recipe.steps:
+                    rate = (self.step - first) * recipe.batch_size / (time.monotonic() - start)
+                    line = {"step": self.step, **losses, "images_per_s": round(rate, 1)}
+                    log.write(json.dumps(line) + "\n")
+                    log.flush()
+                    report(line)
+                if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
+                    self.save()
+
+    def _step(self, pixels: Tensor, chosen: list[tuple[int, int]]) -> dict[str, float]:
+        recipe, model = self.manifest, self.model
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * _schedule(self.step, recipe.warmup_steps, recipe.steps)
+        captions = [self.samples[number].captions[pick] for number, pick in chosen]
+        template = recipe.nouns.templates[self.step % len(recipe.nouns.templates)]
+        images = normalise(pixels.float(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+        autocast = torch.autocast("cpu", torch.bfloat16) if recipe.precision == "bf16" else contextlib.nullcontext()
+        with autocast, sdpa_kernel(SDPBackend.MATH):
+            image_features = model.encode_image(images)
+            text_features = _encode_text(model, self.tokenize(captions))
+            noun_features = _encode_text(model, self.tokenize([template.format(noun) for noun in self.finder.nouns]))
+        image_features, text_features, noun_features = (
+            functional.normalize(features.float(), dim=-1)
+            for features in (image_features, text_features, noun_features)
+        )
+        scale = model.logit_scale.exp().clamp(max=_MAX_SCALE)
+        own = [self.finder.find(caption) for caption in captions]
+        every = [frozenset().union(*map(self.finder.find, self.samples[number].captions)) for number, _ in chosen]
+        of_captions = caption_loss(image_features, text_features, scale, same_nouns(own))
+        of_nouns = noun_loss(image_features, noun_features, scale, every)
+        torch.autograd.backward(of_captions + recipe.nouns.weight * of_nouns)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        logged = {"caption_loss": of_captions, "noun_loss": of_nouns, "scale": scale}
+        return {name: round(value.item(), 4) for name, value in logged.items()}
+
+
+def _encode_text(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
+    """encode_text without the columns that are padding in every row: attention is causal, so they change nothing."""
+    length = int((tokens != 0).sum(dim=1).max())
+    embedded = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    hidden = model.ln_final(model.transformer(embedded, attn_mask=model.attn_mask[:length, :length]))
+    pooled: Tensor = hidden[torch.arange(len(tokens)), tokens.argmax(dim=1)] @ model.text_projection
+    return pooled
+
+
+def _files(manifest: PretrainManifest) -> list[Path]:
+    return [Path(name) for pattern in manifest.shards for name in braceexpand(pattern)]
+
+
+def _optimizers(model: nn.Module, recipe: PretrainManifest) -> list[torch.optim.Optimizer]:
+    """Muon for the transformers' matrices, AdamW for the rest; no weight decay on vectors and embeddings."""
+    hidden, matrices, others = [], [], []
+    for name, parameter in model.named_parameters():
+        if "resblocks" in name and parameter.ndim == 2:
+            hidden.append(parameter)
+        elif parameter.ndim >= 2 and "embedding" not in name:
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
+    adamw_groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if recipe.optimizer == "adamw":
+        adamw_groups[0]["params"] = matrices + hidden
+        return [torch.optim.AdamW(adamw_groups, lr=recipe.lr, betas=(0.9, 0.98))]
+    return [
+        torch.optim.AdamW(adamw_groups, lr=recipe.lr, betas=(0.9, 0.98)),
+        torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+    ]
+
+
+def _schedule(step: int, warmup: int, steps: int) -> float:
+    """Share of the peak learning rate at a step."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
