@@ -161,7 +161,7 @@ def read_synonyms(path: str) -> dict[str, list[str]]:
     """
     data = read_json(path, "--synonyms")
     if isinstance(data, list) and all(isinstance(entry, dict) and {"name", "forms"} <= entry.keys() for entry in data):
-        data = {entry["name"]: entry["forms"] for entry in data}
+        data = {str(entry["name"]): entry["forms"] for entry in data}
     if not isinstance(data, dict):
         raise UserError(f"--synonyms: {path}: expected {{name: [words]}}, or a list of {{name, forms}}")
     for name, words in data.items():

@@ -1,0 +1,119 @@
+"""Builds and truths made by hand, so small that every figure is known on paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from pipeline.commit import shard_name
+from pipeline.finalise import TABLES
+from stages.jsons import canonical_json, digest
+from stages.records import Rle
+from stages.shards import Sample, write_shard
+
+SIDE = 100
+Box = tuple[int, int, int, int]
+
+
+def mask(*boxes: Box, side: int = SIDE) -> dict[str, Any]:
+    """RLE of the union of boxes (left, top, right, bottom)."""
+    pixels = np.zeros((side, side), bool)
+    for left, top, right, bottom in boxes:
+        pixels[top:bottom, left:right] = True
+    return Rle.encode(pixels).to_coco()
+
+
+def pair(noun: str, region: Any, score: float = 0.3, canonical: str | None = None) -> dict[str, Any]:  # noqa: ANN401
+    """The keys of a pair's JSON that an audit reads, beside the image's."""
+    return {
+        "noun": noun,
+        "noun_canonical": canonical or noun,
+        "score_cosine": score,
+        "mask_id": digest(region)[:16],
+        "mask_rle": region,
+        "image_height_px": SIDE,
+        "image_width_px": SIDE,
+    }
+
+
+def write_build(
+    out: Path,
+    images: Mapping[str, Sequence[dict[str, Any]]],
+    nouns: int = 0,
+    quarantined: Sequence[str] = (),
+    images_per_shard: int = 2,
+    files: Mapping[str, str] | None = None,
+) -> Path:
+    """A finished build with the given pairs of each image; of each image as many nouns, at least one a pair."""
+    names = [*images, *quarantined]
+    units = [names[start : start + images_per_shard] for start in range(0, len(names), images_per_shard)]
+    for number, unit in enumerate(units):
+        samples = [
+            Sample(f"{names.index(image):09d}-{place:03d}", {"jpg": b"no picture", "json": canonical_json(values)}, {})
+            for image in unit
+            for place, entry in enumerate(images.get(image, ()))
+            for values in [{"image_id": image, **entry}]
+        ]
+        shard = out / shard_name(number)
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        with open(shard, "wb") as file:
+            write_shard(samples, file)
+    rows: list[dict[str, Any]] = [
+        {
+            "image_id": name,
+            "file": (files or {}).get(name, f"photos/{name}.jpg"),
+            "status": "quarantined" if name in quarantined else "pairs" if images[name] else "no_pairs",
+            "nouns": max(nouns, len(images.get(name, ()))),
+            "pairs": len(images.get(name, ())),
+            "dropped": [],
+        }
+        for name in names
+    ]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows, TABLES["images"]), out / "images.parquet")
+    lock: dict[str, Any] = {
+        "plan": {},
+        "plan_digest": "abc",
+        "killers": [],
+        "counts": {},
+        "tables": {},
+        "images_root": "",
+    }
+    entry = {"key": "", "images_root": "", "rows_sha256": "", "shard_sha256": ""}
+    lock["units"] = [{"unit": number, **entry} for number in range(len(units))]
+    (out / "build.lock.json").write_text(json.dumps(lock))
+    return out
+
+
+def write_truth(
+    path: Path,
+    classes: Sequence[Any],
+    images: Mapping[str, Sequence[tuple[str, Any] | tuple[str, Any, int]]],
+    changes: Mapping[str, Any] | None = None,
+) -> str:
+    """A COCO file: (class, segmentation[, iscrowd]) of each image; ids that are numbers stand as numbers."""
+    categories = [entry if isinstance(entry, dict) else {"name": entry} for entry in classes]
+    categories = [{"id": number, **entry} for number, entry in enumerate(categories, start=1)]
+    numbers = {entry["name"]: entry["id"] for entry in categories}
+    annotations = [
+        {"image_id": _id(image), "category_id": numbers[name], "segmentation": region, "iscrowd": sum(crowd)}
+        for image, regions in images.items()
+        for name, region, *crowd in regions
+    ]
+    data = {
+        "images": [{"id": _id(image), "file_name": f"{image}.jpg", "height": SIDE, "width": SIDE} for image in images],
+        "annotations": [{"id": number, **entry} for number, entry in enumerate(annotations, start=1)],
+        "categories": categories,
+        **(changes or {}),
+    }
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+def _id(image: str) -> int | str:
+    return int(image) if image.isdigit() else image
