@@ -10,12 +10,13 @@ from rich.console import Console
 
 from pipeline.cache import default_cache_url
 from pipeline.commit import RECEIPTS, SHARDS, UNIT_ROWS, receipt_name, rows_name, shard_name
-from pipeline.finalise import LOCK_FILE, finalise, read_lock
+from pipeline.finalise import LOCK_FILE, REPORT, finalise, read_lock
 from pipeline.lock_driver import only_driver
 from pipeline.manifest import BuildManifest
 from pipeline.plan import Plan, make_plan, read_plan_document, unit_key, write_plan
 from pipeline.progress import BuildProgress
 from pipeline.provenance import differences, library_fingerprint
+from pipeline.report.timing import timed_run
 from pipeline.runner_loop import Failures
 from pipeline.storage import Store, open_location, read_bytes
 from pipeline.work import BuildSpec
@@ -86,7 +87,8 @@ def build(
             lock_url=lock,
         )
         done_before = len(receipts)
-        failures = _run(spec, plan, receipts, killers, console, address, store)
+        with timed_run(store, receipts, manifest.run.runner):
+            failures = _run(spec, plan, receipts, killers, console, address, store)
         if failures:
             return Outcome(None, _in_order(receipts), done_before, failures)
         killers |= _known_killers(store)  # those found in this run, too
@@ -94,7 +96,21 @@ def build(
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
             finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(killers))
+            _report(store, console)
+        elif not store.exists(REPORT):
+            _report(store, console)
         return Outcome(finished, _in_order(receipts), done_before, {})
+
+
+def _report(store: Store, console: Console) -> None:
+    """Writes report.html. The build is whole without it, so a failure is told and stops nothing."""
+    from pipeline.report.page import write_report
+
+    try:
+        write_report(store)
+    except Exception as error:
+        what = f"{REPORT} could not be written ({type(error).__name__}: {error}); maskmine report tries again"
+        console.print(what, markup=False, highlight=False, soft_wrap=True)
 
 
 def _known_killers(store: Store) -> frozenset[str]:

@@ -44,6 +44,7 @@ to hold for the crops; where the input states one, it is in each sample's JSON a
 | index.parquet | one row a pair |
 | images.parquet | one row an image: what became of it |
 | quarantine.parquet | one row a bad image or caption |
+| report.html | pictures of pairs, counts and histograms, for a browser |
 | build.lock.json | all that is needed to build this again, and to prove it |
 
 ## Reading

@@ -179,6 +179,22 @@ def show(
 
 
 @app.command()
+def report(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a finished build.")],
+    pairs: Annotated[int, typer.Option(min=1, max=100, help="Pictures in each section of pairs.")] = 12,
+) -> None:
+    """Write a finished build's report.html again: pictures of pairs, counts, histograms. A build writes it, too."""
+    from pipeline.report.page import write_report
+    from pipeline.storage import Store
+
+    with _storage_of(directory):
+        size = write_report(Store(directory), pairs)
+    Console().print(
+        f"{directory.rstrip('/')}/report.html: {_size(size)}.", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
 def world(
     out: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder.", show_default=False)],
     images: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 100,

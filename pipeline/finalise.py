@@ -20,6 +20,8 @@ from stages.jsons import digest
 
 LOCK_FILE = "build.lock.json"
 CARD = "README.md"
+REPORT = "report.html"
+"""Written after the lock by pipeline.report, and not hashed: times are part of it."""
 
 _BOX = pa.list_(pa.int32(), 4)
 TABLES: dict[str, pa.Schema] = {

@@ -1,0 +1,174 @@
+"""The page: gathers what the build's folder tells, and fills the template."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import yaml
+from markupsafe import Markup
+
+from pipeline.finalise import LOCK_FILE, REPORT, read_lock
+from pipeline.report import tables
+from pipeline.report.cards import sections_of
+from pipeline.report.histogram import HEIGHT, WIDTH, Chart, draw
+from pipeline.report.nouns import noun_summary
+from pipeline.report.quarantined import Photos
+from pipeline.report.reasons import MEANINGS
+from pipeline.report.text import MINUS, clean, duration, file_size, percent, shorten
+from pipeline.report.timing import read_timing
+from pipeline.storage import Store
+from stages.errors import UserError
+from stages.jsons import digest
+
+PICTURES = 12
+"""Pairs a section, if nothing else is asked for."""
+
+_QUARANTINE_ROWS = 40
+_MANIFEST_CHARS = 20_000
+_LISTED = 200  # rows of a list of models or inputs
+
+
+def write_report(store: Store, pictures: int = PICTURES) -> int:
+    """Writes report.html into a finished build; the same folder and number give the same bytes.
+
+    Args:
+        store: the build's folder.
+        pictures: pairs a section; the more there are, the smaller they are.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        UserError: there is no finished build, or its tables cannot be read.
+    """
+    data = store.read_or_none(LOCK_FILE)
+    if data is None:
+        raise UserError(f"{store.url}: no {LOCK_FILE}, so no finished build; run its command again to finish it")
+    try:
+        page = render(store, read_lock(data), pictures).encode("utf-8", errors="replace")
+    except FileNotFoundError as error:
+        raise UserError(f"{store.url}: a file of the build is missing: {error}") from error
+    except (ValueError, pa.ArrowException) as error:
+        raise UserError(f"{store.url}: cannot be read (try maskmine verify): {error}") from error
+    store.write(REPORT, page)
+    return len(page)
+
+
+def render(store: Store, lock: dict[str, Any], pictures: int = PICTURES) -> str:
+    """The page's HTML.
+
+    Raises:
+        FileNotFoundError, ValueError, pyarrow.ArrowException: the build's tables are not there, or spoilt.
+    """
+    pairs = tables.read_pairs(store)
+    quarantine = tables.read_quarantine(store, _QUARANTINE_ROWS)
+    images = tables.read_images(store, {row["image_id"] for row in quarantine.rows})
+    photos = Photos(store, lock.get("manifest", {}).get("source"), images.sha256)
+    style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"n": "{:,}".format, "size": file_size, "duration": duration, "clean": clean}
+    sections = sections_of(store, pairs, lock["plan_digest"], pictures)
+    licenses = {card.license for section in sections for card in section.cards}
+    return environment.get_template("report.html").render(
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        lock=lock,
+        shard_bytes=sum(entry.get("shard_bytes", 0) for entry in lock["units"]),
+        made_of=_made_of(lock),
+        sections=sections,
+        one_license=licenses.pop() if len(licenses) == 1 else "",
+        strategy=lock["plan"]["config"]["matching"]["rules"]["strategy"],
+        pairs=pairs,
+        nouns=noun_summary(pairs.nouns),
+        charts=_charts(pairs),
+        chart_size=(WIDTH, HEIGHT),
+        images=images,
+        drops=_drops(images),
+        meanings=MEANINGS,
+        quarantine=quarantine,
+        quarantined=[photos.show(row) for row in quarantine.rows],
+        timing=read_timing(store, len(lock["units"])),
+    )
+
+
+def _charts(pairs: tables.Pairs) -> list[Chart]:
+    def plain(value: float) -> str:
+        return f"{value:.4g}".replace("-", MINUS)
+
+    def share(value_log10: float) -> str:
+        return percent(10**value_log10)
+
+    drawn = [
+        draw("Match score", "cosine", pairs.score, plain),
+        draw("Margin to the next noun on the mask", "difference of cosines", pairs.margin_noun, plain),
+        draw("Margin to the next mask for the noun", "difference of cosines", pairs.margin_mask, plain),
+        draw("Area of the mask", "share of the photo, logarithmic", pairs.area_log10, share, whole_ticks=True),
+    ]
+    return [chart for chart in drawn if chart]
+
+
+def _drops(images: tables.Images) -> list[tuple[str, str, list[tuple[str, int]]]]:
+    """Tables of reasons: title, what is counted, and (reason, times), the commonest first."""
+    kinds = {
+        "noun": ("Nouns left out when captions were read", "mentions"),
+        "proposal": ("Mask proposals left out", "masks"),
+        "match": ("Nouns that got no mask", "nouns"),
+    }
+    found = []
+    for kind, (title, unit) in kinds.items():
+        prefix = f"{kind}."
+        reasons = {name.removeprefix(prefix): n for name, n in images.dropped.items() if name.startswith(prefix)}
+        found.append((title, unit, _commonest(reasons)))
+    return [*found, ("Images without pairs", "images", _commonest(images.no_pairs))]
+
+
+def _commonest(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(((name, count) for name, count in counts.items() if count), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _made_of(lock: dict[str, Any]) -> dict[str, Any]:
+    """What the build was made from, as rows of tables."""
+    plan = lock["plan"]
+    config, rules = plan["config"], plan["config"]["matching"]["rules"]
+    manifest = lock.get("manifest") or config  # it names a local model, whose place is no part of the plan
+    clip = manifest["matching"]["clip"]
+    thresholds = [f"{name} {value}" for name, value in rules.items() if name != "strategy" and value is not None]
+    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
+    models = [(stage, name, value) for stage, named in plan["models"].items() for name, value in named.items()]
+    about = [
+        ("Source", config["source"]["kind"]),
+        ("Mask proposals", config["proposals"]["proposer"]["kind"]),
+        ("Nouns", config["nouns"]["extractor"]["kind"]),
+        ("CLIP", f"{clip['model']} {clip.get('pretrained') or ''}".strip()),
+        ("Matching", rules["strategy"]),
+        ("Thresholds", ", ".join(thresholds)),
+        ("Seed", str(config["seed"])),
+        ("Device", ", ".join(lock.get("devices", []))),
+    ]
+    return {
+        "about": [(name, _short(value)) for name, value in about],
+        "hashes": {
+            "Plan": lock["plan_digest"],
+            "Images": lock["images_root"],
+            "Libraries": digest(lock.get("libraries", {})),
+        },
+        "inputs": [(_short(role), _short(value)) for role, value in list(plan["inputs"].items())[:_LISTED]],
+        "models": [tuple(map(_short, row)) for row in models[:_LISTED]],
+        "libraries": [(_short(name), _short(value)) for name, value in lock.get("libraries", {}).items()],
+        "manifest": "\n".join(clean(line) for line in shorten(text, _MANIFEST_CHARS).splitlines()),
+    }
+
+
+def _short(value: object) -> str:
+    return clean(shorten(str(value), 160))

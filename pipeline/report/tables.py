@@ -1,0 +1,195 @@
+"""The build's tables, read in pieces: what is kept does not grow with the number of pairs or images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from pipeline.finalise import table_name
+from pipeline.report.histogram import Histogram
+from pipeline.storage import Store
+
+_BATCH_ROWS = 1 << 16
+_SHOWN_COLUMNS = ["key", "shard", "offset", "nbytes", "file", "caption", "noun", "noun_start", "noun_end"]
+_SHOWN_COLUMNS += ["score_cosine", "margin_noun", "margin_mask", "area_px", "image_height_px", "image_width_px"]
+_SHOWN_COLUMNS += ["proposal_source", "license"]
+
+
+class Extremes:
+    """For each noun, the pair with the lowest value: so no noun fills a list of extremes alone."""
+
+    def __init__(self) -> None:
+        self._lowest: dict[str, tuple[float, int]] = {}
+
+    def add(self, nouns: pa.DictionaryArray, values: NDArray[np.float64], first_row: int) -> None:
+        """Takes in some pairs.
+
+        Args:
+            nouns: [N] canonical nouns, dictionary-encoded.
+            values: [N], NaN where the pair has none.
+            first_row: of the first pair in the index.
+        """
+        codes = nouns.indices.to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(~np.isnan(values))
+        rows = rows[np.lexsort((rows, values[rows], codes[rows]))]
+        is_first = np.ones(len(rows), bool)
+        is_first[1:] = codes[rows][1:] != codes[rows][:-1]
+        for row in rows[is_first].tolist():
+            noun = nouns.dictionary[int(codes[row])].as_py()
+            found = (float(values[row]), first_row + row)
+            self._lowest[noun] = min(found, self._lowest.get(noun, found))
+
+    def rows(self, most: int) -> list[int]:
+        """Rows of the index, lowest value first; each noun once."""
+        return [row for _, row in sorted(self._lowest.values())[:most]]
+
+
+@dataclass
+class Pairs:
+    """What is told of all pairs."""
+
+    count: int = 0
+    nouns: Counter[str] = field(default_factory=Counter)
+    score: Histogram = field(default_factory=lambda: Histogram(-1, 1, 0.0005))
+    margin_noun: Histogram = field(default_factory=lambda: Histogram(-2, 2, 0.0005))
+    margin_mask: Histogram = field(default_factory=lambda: Histogram(-2, 2, 0.0005))
+    area_log10: Histogram = field(default_factory=lambda: Histogram(-8, 0.01, 0.01))
+    best: Extremes = field(default_factory=Extremes)
+    worst: Extremes = field(default_factory=Extremes)
+    doubtful: Extremes = field(default_factory=Extremes)
+
+
+def read_pairs(store: Store) -> Pairs:
+    """Goes through the index once.
+
+    Raises:
+        FileNotFoundError: there is no index.
+        pyarrow.ArrowException: it cannot be read.
+    """
+    pairs = Pairs()
+    columns = ["noun_canonical", "score_cosine", "margin_noun", "margin_mask"]
+    columns += ["area_px", "image_height_px", "image_width_px"]
+    for batch in _batches(store, "index", columns):
+        nouns = batch["noun_canonical"].dictionary_encode()
+        counted = nouns.value_counts()
+        pairs.nouns.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
+        values = {name: batch[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in columns[1:]}
+        score, margins = values["score_cosine"], (values["margin_noun"], values["margin_mask"])
+        pairs.score.add(score)
+        for histogram, margin in zip((pairs.margin_noun, pairs.margin_mask), margins, strict=True):
+            histogram.add(margin[~np.isnan(margin)])
+        share = values["area_px"] / (values["image_height_px"] * values["image_width_px"])
+        pairs.area_log10.add(np.log10(share))
+        for extremes, judged in ((pairs.best, -score), (pairs.worst, score), (pairs.doubtful, np.fmin(*margins))):
+            extremes.add(nouns, judged, pairs.count)
+        pairs.count += len(batch)
+    return pairs
+
+
+def draw_rows(seed: str, count: int, most: int) -> list[int]:
+    """Different rows of [0, count), drawn by hash; all of them if there are no more than `most`."""
+    if count <= most:
+        return list(range(count))
+    drawn: dict[int, None] = {}
+    number = 0
+    while len(drawn) < most:
+        lot = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8])
+        drawn[lot % count] = None
+        number += 1
+    return list(drawn)
+
+
+def read_shown(store: Store, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The wanted rows of the index by their numbers; reads only the row groups that hold them."""
+    found: dict[int, dict[str, Any]] = {}
+    wanted = np.array(sorted(set(rows)), np.int64)
+    with store.fs.open(store.path(table_name("index")), "rb") as file:
+        table = pyarrow.parquet.ParquetFile(file)
+        start = 0
+        for group in range(table.num_row_groups):
+            end = start + table.metadata.row_group(group).num_rows
+            inside = wanted[(wanted >= start) & (wanted < end)]
+            if len(inside):
+                taken = table.read_row_group(group, columns=_SHOWN_COLUMNS).take(pa.array(inside - start))
+                found.update(zip(inside.tolist(), taken.to_pylist(), strict=True))
+            start = end
+    return found
+
+
+@dataclass
+class Images:
+    """What is told of all images."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    no_pairs: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    sha256: dict[str, str] = field(default_factory=dict)
+
+
+def read_images(store: Store, hashes_of: set[str]) -> Images:
+    """Goes through the images table once; keeps the hashes of the named images."""
+    images = Images()
+    columns = ["image_id", "sha256", "status", "reason", "captions", "nouns", "proposals", "dropped"]
+    named = pa.array(sorted(hashes_of), pa.string())
+    for batch in _batches(store, "images", columns):
+        images.statuses.update(_counted(batch["status"]))
+        images.no_pairs.update(_counted(batch["reason"].filter(pc.equal(batch["status"], "no_pairs"))))
+        images.found.update({name: pc.sum(batch[name]).as_py() or 0 for name in ("captions", "nouns", "proposals")})
+        images.dropped.update(_summed(batch["dropped"]))
+        these = batch.filter(pc.is_in(batch["image_id"], value_set=named))
+        images.sha256.update(zip(these["image_id"].to_pylist(), these["sha256"].to_pylist(), strict=True))
+    return images
+
+
+@dataclass
+class Quarantine:
+    """What is told of bad inputs: counts by item, stage and reason, and the first few rows of each."""
+
+    count: int = 0
+    reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_quarantine(store: Store, most: int) -> Quarantine:
+    """Goes through the quarantine table once; keeps some rows of every reason, `most` in all if there are so many."""
+    found = Quarantine()
+    kept: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for batch in _batches(store, "quarantine", None):
+        for row in batch.to_pylist():
+            kind = (row["stage"], row["reason"], row["item"])
+            found.reasons[kind] += 1
+            rows = kept.setdefault(kind, [])
+            if len(rows) < most:
+                rows.append(row)
+    found.count = found.reasons.total()
+    # In turns, so that the commonest reason does not hide the others.
+    turns = [row for turn in range(most) for kind in sorted(kept) for row in kept[kind][turn : turn + 1]]
+    found.rows = sorted(turns[:most], key=lambda row: (row["stage"], row["reason"], row["unit"], row["image_id"]))
+    return found
+
+
+def _batches(store: Store, table: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    with store.fs.open(store.path(table_name(table)), "rb") as file:
+        yield from pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns)
+
+
+def _counted(values: pa.Array) -> dict[str, int]:
+    counts = values.value_counts()
+    return dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
+
+
+def _summed(maps: pa.MapArray) -> dict[str, int]:
+    """Sum of the values of each key; map arrays know their keys and items as flat arrays."""
+    flat = pa.table({"reason": maps.keys, "times": maps.items})
+    sums = flat.group_by("reason").aggregate([("times", "sum")])
+    return dict(zip(sums["reason"].to_pylist(), sums["times_sum"].to_pylist(), strict=True))
