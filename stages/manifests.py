@@ -121,15 +121,15 @@ def _kinds(location: tuple[int | str, ...], unions: Unions) -> str:
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PATH_KEYS = {
-    "shards_from",
-    "images",
+    "cache",
     "captions",
+    "images",
     "masks",
     "panoptic_folder",
     "path",
     "root",
+    "shards",
     "shards_url",
-    "cache",
     "tagger",
 }
 
