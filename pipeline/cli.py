@@ -24,6 +24,9 @@ ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Build ma
 Settings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest, e.g. source.images=/photos.")
 ]
+WorldSettings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the world, e.g. single_object=true.")
+]
 
 
 _INTERRUPTED = 130
@@ -199,22 +202,24 @@ def world(
     out: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder.", show_default=False)],
     images: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    setting: WorldSettings = [],  # noqa: B006 - typer's way
+    captioned: Annotated[bool, typer.Option("--captioned", help="Shards of pictures and captions; no masks.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; they change no byte.")] = 1,
 ) -> None:
     """Render captioned scenes with ground truth, in COCO's layout: a small world to try things on."""
     from rich.progress import Progress
 
-    from pipeline.world import write_world
+    from pipeline.world import WorldConfig, write_captioned_shards, write_world
+    from stages.manifests import read_settings, validate
 
+    config = validate(WorldConfig, read_settings(setting), "--set", {})
+    write = write_captioned_shards if captioned else write_world
     console = Console()
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("rendering", total=images)
-        write_world(out, images, seed, workers=workers, progress=lambda done: progress.update(task, completed=done))
-    console.print(
-        f"{out}: {images:,} scenes with captions, masks and labels (see docs/world.md).",
-        highlight=False,
-        soft_wrap=True,
-    )
+        write(out, images, seed, config, workers, lambda done: progress.update(task, completed=done))
+    held = "captions, in shards" if captioned else "captions, masks and labels"
+    console.print(f"{out}: {images:,} scenes with {held} (see docs/world.md).", highlight=False, soft_wrap=True)
 
 
 @app.command()

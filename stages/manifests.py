@@ -60,9 +60,22 @@ def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[st
     data = _fill(data, path.parent, unset)
     if unset:
         raise UserError(f"{path}: no environment variable has the name that these keys use:\n  " + "\n  ".join(unset))
+    return _set(dict(data), overrides)
+
+
+def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values that settings alone give, without a file; see read_values.
+
+    Raises:
+        UserError: a setting cannot be read.
+    """
+    return _set({}, overrides)
+
+
+def _set(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         _override(data, override)
-    return dict(data)
+    return data
 
 
 def validate(model: type[_Model], data: dict[str, Any], name: str, unions: Unions) -> _Model:
