@@ -63,6 +63,10 @@ class Timing:
     stage_seconds: Counter[str] = field(default_factory=Counter)
     stats: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def from_cache(self) -> bool:
+        return any(name.endswith("_from_cache") and number for name, number in self.stats.items())
+
 
 def read_timing(store: Store, units: int) -> Timing:
     """Reads runs.jsonl and the receipts of a build's units; what is not there, or unreadable, is left out."""

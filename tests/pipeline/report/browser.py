@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_ANSWER_WITHIN_S = 60.0
+_ANSWER_WITHIN_S = 120.0
 
 
 def find_browser() -> str | None:
