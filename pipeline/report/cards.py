@@ -56,7 +56,7 @@ def sections_of(store: Store, pairs: tables.Pairs, seed: str, most: int) -> list
         chosen = [("all", "All pairs", "In the order of the shards.", list(range(pairs.count)))]
     else:
         once = "Each noun once."
-        lowest = f"Another noun fits the mask, or another mask the noun, as well or better. {once}"
+        lowest = f"Another noun fits the mask, or another mask the noun, nearly as well or better. {once}"
         drawn = tables.draw_rows(seed, pairs.count, most)
         chosen = [
             ("best", "Best: highest scores", once, pairs.best.rows(most)),

@@ -189,7 +189,9 @@ def _counted(values: pa.Array) -> dict[str, int]:
 
 
 def _summed(maps: pa.MapArray) -> dict[str, int]:
-    """Sum of the values of each key; map arrays know their keys and items as flat arrays."""
-    flat = pa.table({"reason": maps.keys, "times": maps.items})
+    """Sum of the values of each key."""
+    # Keys and items are flat, and those of the whole array even where `maps` is a slice of it; offsets tell which.
+    start, end = maps.offsets[0].as_py(), maps.offsets[-1].as_py()
+    flat = pa.table({"reason": maps.keys.slice(start, end - start), "times": maps.items.slice(start, end - start)})
     sums = flat.group_by("reason").aggregate([("times", "sum")])
     return dict(zip(sums["reason"].to_pylist(), sums["times_sum"].to_pylist(), strict=True))

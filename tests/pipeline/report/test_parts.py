@@ -68,6 +68,28 @@ def test_choice_and_counts_are_those_of_a_plain_computation(tmp_path: Path) -> N
     }
 
 
+def test_images_are_counted_once_however_the_table_is_cut(tmp_path: Path) -> None:
+    """70,000 rows in one row group are read in two batches, which are slices of the same arrays."""
+    count = 70_000
+    columns: dict[str, Any] = {name: [None] * count for name in TABLES["images"].names}
+    columns["image_id"] = [str(number) for number in range(count)]
+    columns["sha256"] = [f"hash {number}" for number in range(count)]
+    columns["status"] = ["no_pairs" if number % 7 == 0 else "pairs" for number in range(count)]
+    columns["reason"] = ["no_nouns" if number % 7 == 0 else "" for number in range(count)]
+    columns["captions"] = [5] * count
+    columns["dropped"] = [
+        [("noun.junk", 2)] if number % 2 else [("match.x", 1), ("noun.y", 3)] for number in range(count)
+    ]
+    table = pa.table(columns, schema=TABLES["images"])
+    pyarrow.parquet.write_table(table, tmp_path / "images.parquet", row_group_size=count)
+    images = tables.read_images(Store(str(tmp_path)), {"3", "69999", "nobody"})
+    assert images.dropped == {"noun.junk": count, "match.x": count // 2, "noun.y": 3 * count // 2}
+    assert images.statuses == {"no_pairs": 10_000, "pairs": 60_000}
+    assert images.no_pairs == {"no_nouns": 10_000}
+    assert images.found["captions"] == 5 * count
+    assert images.sha256 == {"3": "hash 3", "69999": "hash 69999"}
+
+
 def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path) -> None:
     write_index(tmp_path, 200_000)
     tracemalloc.start()
