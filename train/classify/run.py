@@ -1,0 +1,109 @@
+"""Names every region and counts what was right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.errors import UserError
+from stages.records import Rle
+from stages.regions import masked_region, normalise
+from train.classify.config import ClassifyManifest
+from train.classify.regions import GroundTruth
+from train.classify.scores import score
+from train.load import load_judge
+from train.model import MaskPromptCLIP
+from train.text import encode_names
+
+_TOP = 5
+
+
+def classify(manifest: ClassifyManifest, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """Classifies all regions of a ground truth.
+
+    Args:
+        manifest: what, and by which CLIP.
+        progress: called with the number of regions done so far.
+
+    Returns:
+        Scores (see train.classify.scores), and ``left_out``: how many regions were not judged, by reason.
+
+    Raises:
+        UserError: the CLIP or the ground truth cannot be read, or no region is left to judge.
+    """
+    truth = GroundTruth(manifest.regions)
+    names = manifest.classes or truth.names
+    numbers = {name: number for number, name in enumerate(names)}
+    if unknown := sorted(set(manifest.seen or ()) - set(names)):
+        raise UserError(f"seen: {unknown[0]!r} is none of the {len(names)} classes")
+    model, tokenize = load_judge(manifest.judge, manifest.device)
+    text = encode_names(model.clip, tokenize, names, manifest.templates)
+    left_out = {"other_class": 0, "below_min_area": 0}
+    labels: list[int] = []
+    ranked: list[Tensor] = []
+    for batch in _batches(_regions(manifest, truth, numbers, left_out), manifest.batch_size):
+        ranked.append(_rank(model, batch, text, manifest))
+        labels += [number for _, _, number in batch]
+        if progress is not None:
+            progress(len(labels))
+    if not labels:
+        raise UserError(
+            f"no region is left to judge ({left_out}); check 'classes' against the names of the ground truth"
+        )
+    top = torch.cat(ranked).cpu().numpy()
+    seen = None if manifest.seen is None else np.array([name in set(manifest.seen) for name in names])
+    return {**score(top, np.array(labels), len(names), seen), "left_out": left_out}
+
+
+_Region = tuple[NDArray[np.uint8], Rle, int]
+
+
+def _regions(
+    manifest: ClassifyManifest, truth: GroundTruth, numbers: dict[str, int], left_out: dict[str, int]
+) -> Iterator[_Region]:
+    count = 0
+    for picture in truth.pictures():
+        for name, rle in picture.regions:
+            if name not in numbers:
+                left_out["other_class"] += 1
+            elif rle.area_px < manifest.min_area_px:
+                left_out["below_min_area"] += 1
+            elif count == manifest.limit:
+                return
+            else:
+                count += 1
+                yield picture.pixels, rle, numbers[name]
+
+
+def _batches(regions: Iterator[_Region], size: int) -> Iterator[list[_Region]]:
+    batch: list[_Region] = []
+    for region in regions:
+        batch.append(region)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _rank(model: MaskPromptCLIP, batch: list[_Region], text: Tensor, manifest: ClassifyManifest) -> Tensor:
+    """Numbers of the best classes, the best first, int64 [N, 5] or fewer columns."""
+    visual: Any = model.clip.visual
+    size = model.tower.grid[0] * model.tower.patch_px
+    mean_255 = tuple(value * 255 for value in visual.image_mean)
+    fill = manifest.rules.model_copy(update={"fill": "photo" if manifest.sight in ("picture", "crop") else "mean"})
+    cut = []
+    for pixels, rle, _ in batch:
+        mask = np.ones(pixels.shape[:2], dtype=bool) if manifest.sight == "picture" else rle.decode()
+        cut.append(masked_region(pixels, mask, size, (mean_255[0], mean_255[1], mean_255[2]), fill))
+    images = normalise(torch.stack([image for image, _ in cut]).to(text.device), visual.image_mean, visual.image_std)
+    masks = torch.stack([mask for _, mask in cut]).to(text.device) if manifest.sight == "prompted" else None
+    features = functional.normalize(model.encode_image(images, masks).float(), dim=-1)
+    return (features @ text.T).topk(min(_TOP, len(text)), dim=1).indices

@@ -1,0 +1,56 @@
+"""Which CLIP to use: plain, adapted by this project, or adapted by the published code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from stages.clip import load_clip
+from stages.clip_files import ClipConfig
+from stages.config import Config, Location
+from stages.errors import UserError
+from train.checkpoint import load_adapted
+from train.checkpoint_published import load_published
+from train.model import MaskPromptCLIP
+
+
+class Judge(Config):
+    """Which CLIP, and with which weights.
+
+    Attributes:
+        clip: a plain CLIP; not needed with a folder of our own.
+        weights: a folder that training wrote, or a file in one of the published layouts, which needs `clip` for its
+            configuration; see docs/checkpoints.md.
+    """
+
+    clip: ClipConfig | None = None
+    weights: Location | None = None
+
+    @model_validator(mode="after")
+    def _something_to_load(self) -> Self:
+        if self.clip is None and self.weights is None:
+            raise ValueError("expected 'clip' (a plain CLIP), 'weights' (a folder that training wrote), or both")
+        return self
+
+
+def load_judge(judge: Judge, device: str) -> tuple[MaskPromptCLIP, Any]:
+    """The model, frozen and in evaluation mode, and its tokenizer; a plain CLIP has no prompts.
+
+    Raises:
+        UserError: model or weights cannot be found or loaded.
+    """
+    if judge.weights is not None:
+        path = Path(judge.weights)
+        if path.is_dir():
+            model, tokenizer, _ = load_adapted(path, device)
+            return model, tokenizer
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such folder or file of weights")
+        if judge.clip is None:
+            raise UserError(f"{path}: a published file has no configuration; name its model under 'clip' as well")
+    assert judge.clip is not None
+    clip, tokenizer = load_clip(judge.clip, device)
+    model = load_published(Path(judge.weights), clip) if judge.weights else MaskPromptCLIP(clip, 0)
+    return model.to(device).eval().requires_grad_(False), tokenizer
