@@ -37,7 +37,10 @@ class PretrainManifest(Config):
         crop_scale: least share of a picture's area that a random crop keeps.
         lr: peak learning rate; Muon for the matrices of the transformers (scaled to AdamW's step sizes), AdamW for
             all else.
-        warmup_steps: linear warm-up; then a cosine down to zero at the last step.
+        warmup_steps: linear warm-up; then a cosine that would reach zero at `cosine_steps`.
+        cosine_steps: the same as `steps` unless given.
+        cooldown_steps: before the last step, the rate falls linearly to zero besides: a run may end before its cosine
+            does (Hägele et al., NeurIPS 2024).
         precision: autocast of both towers.
         checkpoint_every: steps between checkpoints.
     """
@@ -52,6 +55,8 @@ class PretrainManifest(Config):
     crop_scale: float = Field(0.6, gt=0, le=1)
     lr: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(200, ge=0)
+    cosine_steps: int | None = Field(None, ge=1)
+    cooldown_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.1, ge=0)
     optimizer: Literal["muon", "adamw"] = "muon"
     precision: Literal["fp32", "bf16"] = "bf16"

@@ -113,7 +113,7 @@ class _Run:
         recipe, model = self.manifest, self.model
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * _schedule(self.step, recipe.warmup_steps, recipe.steps)
+                group["lr"] = recipe.lr * schedule(self.step, recipe)
         captions = [self.samples[number].captions[pick] for number, pick in chosen]
         template = recipe.nouns.templates[self.step % len(recipe.nouns.templates)]
         images = normalise(pixels.float(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
@@ -173,8 +173,11 @@ def _optimizers(model: nn.Module, recipe: PretrainManifest) -> list[torch.optim.
     ]
 
 
-def _schedule(step: int, warmup: int, steps: int) -> float:
+def schedule(step: int, recipe: PretrainManifest) -> float:
     """Share of the peak learning rate at a step."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    horizon = max(recipe.cosine_steps or 0, recipe.steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / max(1, horizon - recipe.warmup_steps)))
+    left = (recipe.steps - step) / recipe.cooldown_steps if recipe.cooldown_steps else 1.0
+    return cosine * min(1.0, left)
