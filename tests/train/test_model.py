@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
-import timm
 import torch
-from open_clip.transformer import Transformer, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from stages.errors import UserError
-from train.model import MaskPromptCLIP, Part, resize_prompts
-
-TEXT = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
-VISION = {"image_size": 32, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8}
-
-
-def tiny(quick_gelu: bool = False, **vision: Any) -> Any:  # noqa: ANN401
-    """A CLIP of open_clip's own tower with random weights; keys of `vision` change it."""
-    torch.manual_seed(0)
-    clip = open_clip.CLIP(embed_dim=16, vision_cfg={**VISION, **vision}, text_cfg=TEXT, quick_gelu=quick_gelu)
-    return clip.eval()
-
-
-def tiny_lnd() -> Any:  # noqa: ANN401
-    """The same CLIP, whose blocks take tokens first, as older versions of open_clip have it."""
-    clip = tiny()
-    transformer = Transformer(width=32, layers=4, heads=2, batch_first=False)
-    transformer.load_state_dict(clip.visual.transformer.state_dict())
-    clip.visual.transformer = transformer
-    return clip.eval()
-
-
-def timm_clip(name: str, image_size: int, pool: str = "", **trunk: Any) -> Any:  # noqa: ANN401
-    """A CLIP whose tower is timm's; keys of `trunk` change timm's model of that name."""
-    torch.manual_seed(0)
-    vision = {"image_size": image_size, "timm_model_name": name, "timm_pool": pool, "timm_proj": "linear"}
-    clip = open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=vision, text_cfg=TEXT)
-    if trunk:
-        clip.visual.trunk = timm.create_model(name, num_classes=0, global_pool=pool, **trunk)
-    return clip.eval()
-
-
-def adapted(clip: Any, depth: int) -> MaskPromptCLIP:  # noqa: ANN401
-    torch.manual_seed(1)
-    model = MaskPromptCLIP(clip, depth)
-    with torch.no_grad():
-        if model.mask_embedding is not None:
-            model.mask_embedding.mul_(50)  # large enough that a wrong place would show
-    return model.eval()
-
-
-def inputs(size: int = 32, patch: int = 8) -> tuple[Tensor, Tensor]:
-    """Images [4, 3, H, W] and masks [4, 1, H, W]: all kept, all blank, one pixel, and a random half of the patches."""
-    generator = torch.Generator().manual_seed(2)
-    images = torch.randn(4, 3, size, size, generator=generator)
-    masks = torch.ones(4, 1, size, size)
-    masks[1:] = 0
-    masks[2, 0, patch + 1, 2 * patch - 1] = 1
-    half = (torch.rand(size // patch, size // patch, generator=generator) < 0.5).float()
-    masks[3, 0] = half.repeat_interleave(patch, 0).repeat_interleave(patch, 1)
-    return images, masks
+from tests.train.tiny_clips import TEXT, adapted, inputs, timm_clip, tiny, tiny_lnd
+from train.model import MaskPromptCLIP, resize_prompts
 
 
 def put_prompts(tokens: Tensor, prompt: Tensor, masks: Tensor, patch: int, first: int) -> Tensor:
@@ -249,99 +198,6 @@ def test_prompts_are_the_only_new_parameter_and_drawn_as_published() -> None:
     assert abs(float(model.mask_embedding.detach().mean())) < 0.001
 
 
-def test_depth_zero_has_no_prompts_and_masks_change_nothing() -> None:
-    clip = tiny()
-    model = MaskPromptCLIP(clip, 0)
-    images, masks = inputs()
-    assert len(list(model.parameters())) == len(list(clip.parameters()))
-    assert torch.equal(model.encode_image(images, masks), clip.encode_image(images))
-    with pytest.raises(UserError, match="depth 0"):
-        model.train_only("prompts")
-
-
-def test_prompts_learn_from_blank_patches_alone_and_frozen_weights_do_not() -> None:
-    model = adapted(tiny(), 3)
-    groups = model.train_only("prompts")
-    assert groups.keys() == {"prompts"}
-    images, masks = inputs()
-    masks[1, :, :8] = 1  # two images share blanks, the first row of patches is never blank
-    masks[2:, :, :8] = 1
-    model(images, masks).square().sum().backward()
-    gradient = groups["prompts"][0].grad
-    assert gradient is not None
-    blank = (torch.nn.functional.max_pool2d(masks, 8) == 0).any(dim=0).flatten()
-    assert 0 < int(blank.sum()) < 16
-    assert (gradient[:, blank].abs().amax(dim=2) > 0).all()
-    assert not gradient[:, ~blank].any()
-    assert all(parameter.grad is None for parameter in model.clip.parameters())
-
-
-@pytest.mark.parametrize(
-    ("part", "expected"),
-    [("prompts", {"prompts"}), ("tower", {"tower"}), ("both", {"prompts", "tower"})],
-)
-def test_parts_train_alone_or_together(part: Part, expected: set[str]) -> None:
-    model = adapted(tiny(), 3)
-    groups = model.train_only("both")
-    groups = model.train_only(part)
-    assert groups.keys() == expected
-    chosen = {id(parameter) for group in groups.values() for parameter in group}
-    assert {id(parameter) for parameter in model.parameters() if parameter.requires_grad} == chosen
-    model(*inputs()).square().sum().backward()
-    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert ("mask_embedding" in trained) == ("prompts" in expected)
-    assert any(name.startswith("clip.visual.") for name in trained) == ("tower" in expected)
-    assert all(name == "mask_embedding" or name.startswith("clip.visual.") for name in trained)
-
-
-@pytest.mark.parametrize("make", [tiny, tiny_lnd, TIMM["class-token"]], ids=["own", "tokens-first", "timm"])
-def test_gradient_checkpointing_recomputes_with_the_masks_of_its_own_pass(make: Callable[[], Any]) -> None:
-    def gradients(checkpointing: bool) -> list[Tensor]:
-        model = adapted(make(), 4)
-        model.set_grad_checkpointing(checkpointing)
-        model.train().train_only("both")
-        size = model.tower.grid[0] * model.tower.patch_px
-        images, masks = inputs(size, model.tower.patch_px)
-        first = model(images, masks)
-        second = model(images, masks.flip(0))  # runs before the first's backward pass
-        third = model(images)
-        (first.square().sum() + 2 * second.sum() + third.sum()).backward()
-        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-
-    plain, checkpointed = gradients(False), gradients(True)
-    assert len(plain) == len(checkpointed) > 10
-    for left, right in zip(plain, checkpointed, strict=True):
-        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
-
-
-def test_threads_with_different_masks_do_not_meet() -> None:
-    model = adapted(tiny(), 4)
-    images, masks = inputs()
-    many = [masks.roll((shift, 8 * shift), dims=(0, 2)) for shift in range(24)] + [None] * 8
-
-    @torch.no_grad()
-    def encode(mask: Tensor | None) -> Tensor:
-        return model.encode_image(images, mask)
-
-    expected = [encode(mask) for mask in many]
-    with ThreadPoolExecutor(8) as pool:
-        for left, right in zip(pool.map(encode, many), expected, strict=True):
-            torch.testing.assert_close(left, right)
-
-
-@torch.no_grad()
-def test_half_precision_autocast_keeps_the_prompts_in_full() -> None:
-    model = adapted(tiny(), 3)
-    assert model.mask_embedding is not None
-    images, masks = inputs()
-    expected = model.encode_image(images, masks)
-    with torch.autocast("cpu", torch.bfloat16):
-        features = model.encode_image(images, masks)
-    assert torch.nn.functional.cosine_similarity(features.float(), expected).min() > 0.99
-    assert model.mask_embedding.dtype == torch.float32
-    assert adapted(tiny().bfloat16(), 3).encode_image(images.bfloat16(), masks).dtype == torch.bfloat16
-
-
 def test_prompts_move_to_another_resolution_by_interpolation() -> None:
     rows = torch.linspace(-1, 1, 8).repeat_interleave(8)
     prompts = torch.stack([rows, torch.full((64,), 2.0)], dim=1)[None]  # [1, 64, 2]: a ramp, and a constant
@@ -410,13 +266,6 @@ def test_wrong_shapes_are_named() -> None:
         model.encode_image(images, masks[:3])
     with pytest.raises(ValueError, match="images: got 16 x 32 px; expected 32 x 32 px"):
         model.encode_image(images[:, :, :16], masks[:, :, :16])
-
-
-def test_patch_dropout_in_training_is_refused() -> None:
-    model = adapted(tiny(patch_dropout=0.5), 2).train()
-    with pytest.raises(UserError, match="force_patch_dropout=0"):
-        model(*inputs())
-    model(inputs()[0])
 
 
 def test_oblong_inputs_keep_the_order_of_patches() -> None:
