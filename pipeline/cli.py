@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pipeline import cli_train
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -249,6 +250,10 @@ def audit(
     if json_file is not None:
         with _storage_of(str(json_file)):
             json_file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+app.command()(cli_train.train)
+app.command()(cli_train.evaluate)
 
 
 def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:

@@ -134,9 +134,11 @@ def _kinds(location: tuple[int | str, ...], unions: Unions) -> str:
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PATH_KEYS = {
+    "annotations",
     "cache",
     "captions",
     "images",
+    "labels",
     "masks",
     "panoptic_folder",
     "path",
@@ -144,6 +146,7 @@ _PATH_KEYS = {
     "shards",
     "shards_url",
     "tagger",
+    "weights",
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.manifests import read_values, validate
 from stages.nouns import NounsConfig
+from train.classify.config import ClassifyManifest, RegionsConfig
 from train.pretrain.config import PretrainManifest
 
 
@@ -18,3 +19,13 @@ def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> PretrainManifest
     """
     data = read_values(path, "kind, shards, model, steps", overrides)
     return validate(PretrainManifest, data, str(path), {("nouns", "extractor"): NounsConfig})
+
+
+def load_classify(path: Path, overrides: Sequence[str] = ()) -> ClassifyManifest:
+    """Reads the manifest of a mask classification.
+
+    Raises:
+        UserError: as load_pretrain.
+    """
+    data = read_values(path, "kind, judge, regions", overrides)
+    return validate(ClassifyManifest, data, str(path), {("regions",): RegionsConfig})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages.config import Config, Location
 from stages.nouns import NounsConfig, SpacyNouns
@@ -43,6 +43,7 @@ class PretrainManifest(Config):
             does (Hägele et al., NeurIPS 2024).
         precision: autocast of both towers.
         checkpoint_every: steps between checkpoints.
+        log_every: steps between lines of the log.
     """
 
     version: Literal[1] = 1
@@ -62,4 +63,13 @@ class PretrainManifest(Config):
     precision: Literal["fp32", "bf16"] = "bf16"
     workers: int = Field(1, ge=0)
     checkpoint_every: int = Field(500, ge=1)
+    log_every: int = Field(20, ge=1)
     seed: int = 0
+
+    @field_validator("model")
+    @classmethod
+    def _has_both_towers(cls, model: dict[str, Any]) -> dict[str, Any]:
+        for tower, key in (("vision_cfg", "image_size"), ("text_cfg", "vocab_size")):
+            if key not in (model.get(tower) or {}):
+                raise ValueError(f"expected open_clip's model configuration; {tower} has no {key}")
+        return model

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import open_clip
 import torch
@@ -30,15 +30,19 @@ from train.pretrain.tokens import write_tokenizer
 
 _STATE = "state.pt"
 _MAX_SCALE = 100.0
+_NOT_OF_THE_RECIPE = {"shards", "workers", "checkpoint_every", "log_every"}
 
 
-def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, Any]], None]) -> None:
-    """Trains until the last step and writes `out`/clip, a folder that open_clip loads as ``local-dir:``.
+def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, Any]], None]) -> Path:
+    """Trains until the last step and writes a folder that open_clip loads as ``local-dir:``.
 
     Args:
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, the checkpoint, and in the end the model.
         report: called with a line of the log now and then.
+
+    Returns:
+        The folder, `out`/clip.
 
     Raises:
         UserError: the shards cannot be read, or `out` holds a run of another recipe.
@@ -49,12 +53,14 @@ def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, 
     finder = find_nouns(captions, bank.extractor, bank.sample, bank.min_mentions, manifest.seed)
     folder = out / "clip"
     write_tokenizer(captions, manifest.model["text_cfg"]["vocab_size"], folder)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": manifest.model, "preprocess_cfg": {}}))
+    config = {"model_cfg": manifest.model, "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
     run = _Run(manifest, out, samples, finder)
     run.resume()
     run.train(report)
     state = {name: value.half().contiguous() for name, value in run.model.state_dict().items()}
     save_file(state, str(folder / "open_clip_model.safetensors"))
+    return folder
 
 
 class _Run:
@@ -67,7 +73,7 @@ class _Run:
         self.tokenize = open_clip.get_tokenizer(f"local-dir:{out / 'clip'}")
         self.optimizers = _optimizers(self.model, manifest)
         self.step = 0
-        self.recipe = digest(manifest.model_dump(mode="json", exclude={"shards", "workers", "checkpoint_every"}))
+        self.recipe = digest(manifest.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE))
 
     def resume(self) -> None:
         path = self.out / _STATE
@@ -96,18 +102,26 @@ class _Run:
         loader = DataLoader(pictures, batch_sampler=batches, num_workers=recipe.workers)
         self.model.train()
         start, first = time.monotonic(), self.step
-        with (self.out / "log.jsonl").open("a") as log:
+        with self._log() as log:
             for images, numbers, chosen in loader:
                 losses = self._step(images, list(zip(numbers.tolist(), chosen.tolist(), strict=True)))
                 self.step += 1
-                if self.step % 20 == 0 or self.step == recipe.steps:
-                    rate = (self.step - first) * recipe.batch_size / (time.monotonic() - start)
-                    line = {"step": self.step, **losses, "images_per_s": round(rate, 1)}
+                if self.step % recipe.log_every == 0 or self.step == recipe.steps:
+                    seconds = (time.monotonic() - start) / (self.step - first)
+                    speed = {"images_per_s": recipe.batch_size / seconds, "seconds_a_step": seconds}
+                    line = {"step": self.step, **losses, **{name: round(value, 3) for name, value in speed.items()}}
                     log.write(json.dumps(line) + "\n")
                     log.flush()
                     report(line)
                 if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
                     self.save()
+
+    def _log(self) -> TextIO:
+        """The log, without the lines of steps that are done again."""
+        path = self.out / "log.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= self.step))
+        return path.open("a")
 
     def _step(self, pixels: Tensor, chosen: list[tuple[int, int]]) -> dict[str, float]:
         recipe, model = self.manifest, self.model

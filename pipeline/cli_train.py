@@ -1,0 +1,59 @@
+"""Commands of the training room. The command line is the one place where pipeline meets train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
+Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest.")]
+
+
+def train(
+    manifest: Manifest,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.", show_default=False)],
+    setting: Settings = [],  # noqa: B006 - typer's way
+) -> None:
+    """Train from shards. The same command again goes on from the last checkpoint."""
+    from train.manifests import load_pretrain
+    from train.pretrain import pretrain
+
+    console = Console()
+    recipe = load_pretrain(manifest, setting)
+    written = pretrain(recipe, out, lambda line: _print_line(console, line, recipe.steps))
+    console.print(f"{written}: trained; a manifest names it as local-dir:{written}", highlight=False, soft_wrap=True)
+
+
+def evaluate(
+    manifest: Manifest,
+    setting: Settings = [],  # noqa: B006 - typer's way
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All figures, as JSON.")] = None,
+) -> None:
+    """Score a CLIP on ground-truth regions."""
+    import json
+
+    from rich.progress import Progress, TextColumn
+
+    from train.classify import classify
+    from train.classify.printing import print_scores
+    from train.manifests import load_classify
+
+    console = Console()
+    asked = load_classify(manifest, setting)
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} regions"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("naming", total=None)
+        scores = classify(asked, lambda done: progress.update(task, completed=done))
+    print_scores(scores, console)
+    if json_file is not None:
+        json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+
+
+def _print_line(console: Console, line: dict[str, Any], steps: int) -> None:
+    left_s = (steps - line["step"]) * line["seconds_a_step"]
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
+    rate = f"{line['images_per_s']:.0f} images/s, {left_s / 60:.0f} min left"
+    console.print(f"step {line['step']:,} of {steps:,}: {shown}; {rate}", highlight=False, soft_wrap=True)
