@@ -23,7 +23,9 @@ def keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON values
 
 def test_every_key_of_the_report_is_documented(tmp_path: Path) -> None:
     region = mask((0, 0, 40, 40))
-    images = {str(n): [pair("dog" if n % 2 else "puppy", region, n / 100), pair("mountain", region)] for n in range(100)}
+    images = {
+        str(n): [pair("dog" if n % 2 else "puppy", region, n / 100), pair("mountain", region)] for n in range(100)
+    }
     truth = write_truth(tmp_path / "truth.json", ["dog", "cat"], {name: [("dog", region)] for name in images})
     report = audit(str(write_build(tmp_path / "build", images)), [truth])
     found = set(keys(report))
