@@ -150,7 +150,7 @@ class MaskPromptCLIP(nn.Module):
         """The modules that are followed by a replacement, by name."""
         tower, (rows, columns) = self.tower, self.tower.grid
         # Any value above 0 is kept, so that masks in {0, 255} mean what they say.
-        keep = patch_mask(masks > 0, tower.patch_px) > 0  # [N, patches, 1]
+        keep = patch_mask(masks, tower.patch_px) > 0  # [N, patches, 1]
         module = self.clip.get_submodule(tower.patch_conv)
         keep_grid = keep.view(-1, 1, rows, columns)
         prompt_grid = prompts[0].T.reshape(tower.width, rows, columns)
