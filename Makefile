@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
+TRUTH := $(foreach name,instances stuff,--truth $(DEMO)/world/$(name).json) --synonyms $(DEMO)/world/classes.json
 CLIP := out/clip
 STAMP := $(VENV)/.installed
 
@@ -15,12 +16,16 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 120 --seed 7
-	rm -rf $(DEMO)/mined
+	rm -rf $(DEMO)/mined $(DEMO)/mined-true-masks
 	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined
 	$(BIN)/maskmine verify $(DEMO)/mined
 	$(BIN)/maskmine show $(DEMO)/mined
-	$(BIN)/maskmine audit $(DEMO)/mined --truth $(DEMO)/world/instances.json --truth $(DEMO)/world/stuff.json --synonyms $(DEMO)/world/classes.json
-	@echo "Look at the pairs: open $(DEMO)/mined/report.html in a browser."
+	$(BIN)/maskmine audit $(DEMO)/mined $(TRUTH)
+	@echo; echo "The same again with the scenes' true masks as proposals: how much the masks decide."
+	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined-true-masks --set proposals.proposer.kind=ground_truth \
+		--set 'source.masks=[$(DEMO)/world/instances.json, $(DEMO)/world/stuff.json]'
+	$(BIN)/maskmine audit $(DEMO)/mined-true-masks $(TRUTH)
+	@echo "Look at the pairs: open $(DEMO)/mined/report.html and $(DEMO)/mined-true-masks/report.html in a browser."
 
 # The world's own CLIP, anew: an hour on 2 cores. pipeline/world/clip holds the one that it gave.
 clip: $(STAMP)

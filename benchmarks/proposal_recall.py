@@ -1,6 +1,6 @@
 """Average recall of class-agnostic mask proposals on photos with COCO-style instances, with two simple baselines.
 
-    OMP_NUM_THREADS=1 python benchmarks/proposal_recall.py --images DIR --instances FILE.json
+    OMP_NUM_THREADS=1 python -m benchmarks.proposal_recall --images DIR --instances FILE.json
 
 Every set of proposals goes through the same rules (`stages.proposals.refine`, defaults, only the maximum count
 varies). Recall is class-agnostic and leaves crowd regions out. For each object the best IoU among the photo's first N

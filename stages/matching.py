@@ -28,7 +28,7 @@ class MatchRules(Config):
         max_pairs_per_mask: the best so many pairs of a mask are kept.
     """
 
-    strategy: Literal["best_mask_per_noun", "mutual_best", "one_to_one"] = "best_mask_per_noun"
+    strategy: Literal["best_mask_per_noun", "mutual_best", "one_to_one"] = "mutual_best"
     min_score_cosine: float = Field(-1.0, ge=-1, le=1)
     min_margin_noun: float | None = Field(None, ge=0, le=2)
     min_margin_mask: float | None = Field(None, ge=0, le=2)

@@ -52,7 +52,8 @@ def manifest_values(folder: Path, clip: str, **changes: Any) -> dict[str, Any]: 
         },
         "proposals": {"proposer": {"kind": "ground_truth"}},
         "nouns": {"extractor": {"kind": "spacy"}},
-        "matching": {"clip": {"model": clip}},
+        # With random weights this rule gives each noun a pair; the default leaves few.
+        "matching": {"clip": {"model": clip}, "rules": {"strategy": "best_mask_per_noun"}},
         "shards": {"images_per_shard": 3},
         "run": {"runner": "loop", "cache": "none"},
     }

@@ -105,7 +105,7 @@ def test_changed_manifest_is_refused_with_the_difference(manifest: Make, tmp_pat
     run_build(manifest(), tmp_path / "out")
     before = bytes_of(tmp_path / "out")
     with pytest.raises(UserError, match=r"matching\.rules\.min_score_cosine: -1\.0 -> 0\.5"):
-        run_build(manifest(matching__rules={"min_score_cosine": 0.5}), tmp_path / "out")
+        run_build(manifest(matching__rules__min_score_cosine=0.5), tmp_path / "out")
     assert bytes_of(tmp_path / "out") == before
 
 
@@ -135,7 +135,7 @@ def test_second_driver_is_refused_and_told_who_is_the_first(manifest: Make, tmp_
 def test_other_threshold_segments_no_image_again(manifest: Make, tmp_path: Path) -> None:
     cached = {"run__cache": str(tmp_path / "cache"), "proposals__proposer": {"kind": "classical"}}
     first = run_build(manifest(**cached), tmp_path / "a")
-    second = run_build(manifest(**cached, matching__rules={"min_score_cosine": 0.1}), tmp_path / "b")
+    second = run_build(manifest(**cached, matching__rules__min_score_cosine=0.1), tmp_path / "b")
     ran = {
         name: sum(receipt["run"].get(name, 0) for receipt in first.receipts)
         for name in first.receipts[0]["run"]
@@ -148,7 +148,7 @@ def test_other_threshold_segments_no_image_again(manifest: Make, tmp_path: Path)
         assert receipt["run"].get("captions_read", 0) == 0
         assert receipt["run"]["images_from_cache"] == receipt["counts"]["images"]
     uncached = run_build(
-        manifest(proposals__proposer={"kind": "classical"}, matching__rules={"min_score_cosine": 0.1}), tmp_path / "c"
+        manifest(proposals__proposer={"kind": "classical"}, matching__rules__min_score_cosine=0.1), tmp_path / "c"
     )
     assert uncached.lock is not None
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "c")

@@ -12,6 +12,8 @@ from pipeline.manifest import parse_manifest
 from pipeline.verify import verify
 from tests.pipeline.conftest import bytes_of, run_build
 
+WORLD_CLIP = f"local-dir:{Path(__file__).parents[2] / 'pipeline/world/clip'}"
+
 
 def coco_mini(data: Path, clip: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML values
     folder = data / "coco-mini"
@@ -29,9 +31,9 @@ def coco_mini(data: Path, clip: str, **changes: Any) -> dict[str, Any]:  # noqa:
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize(("proposer", "limit"), [("ground_truth", 80), ("classical", 8)])
 def test_real_photos_give_the_same_bytes_on_every_runner(
-    shared_data: Path, tiny_clip: str, tmp_path: Path, proposer: str, limit: int
+    shared_data: Path, tmp_path: Path, proposer: str, limit: int
 ) -> None:
-    """benchmarks/runners.py does the same with classical proposals on all photos."""
+    """By the world's CLIP, which knows no photos. benchmarks/runners.py has classical proposals on all."""
     found = {}
     for name, run in {
         "loop": {"runner": "loop"},
@@ -39,7 +41,7 @@ def test_real_photos_give_the_same_bytes_on_every_runner(
         "two": {"runner": "ray", "workers": 2},
     }.items():
         values = coco_mini(
-            shared_data, tiny_clip, proposals={"proposer": {"kind": proposer}}, run={**run, "cache": "none"}
+            shared_data, WORLD_CLIP, proposals={"proposer": {"kind": proposer}}, run={**run, "cache": "none"}
         )
         values["source"]["limit"] = limit
         run_build(parse_manifest(values, "test"), tmp_path / name)
@@ -48,7 +50,7 @@ def test_real_photos_give_the_same_bytes_on_every_runner(
     images = pyarrow.parquet.read_table(tmp_path / "loop/images.parquet").to_pylist()
     assert len(images) == limit
     assert all(row["pairs"] or row["reason"] or row["status"] == "quarantined" for row in images)
-    assert sum(row["pairs"] for row in images) > 2 * limit
+    assert sum(row["pairs"] for row in images) > limit
     assert verify(str(tmp_path / "loop"))[1] == []
 
 

@@ -106,7 +106,7 @@ def test_pools_hold_all_stages_in_order(order: list[str]) -> None:
 def test_defaults() -> None:
     manifest = parse_manifest(good(), "my.yaml")
     assert isinstance(manifest.nouns.extractor, SpacyNouns)
-    assert manifest.matching.rules.strategy == "best_mask_per_noun"
+    assert manifest.matching.rules.strategy == "mutual_best"  # docs/audit.md says why
     assert (manifest.run.runner, manifest.run.workers, manifest.run.pools) == ("ray", None, ())
     assert manifest.source.use_captions == "all"  # type: ignore[union-attr]
 

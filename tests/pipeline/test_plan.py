@@ -86,7 +86,7 @@ def test_digest_does_not_depend_on_how_the_build_runs(manifest: Make) -> None:
     "changes",
     [
         {"seed": 1},
-        {"matching__rules": {"min_score_cosine": 0.1}},
+        {"matching__rules__min_score_cosine": 0.1},
         {"matching__templates": ["{}"]},
         {"nouns__extractor": {"kind": "nltk"}},
         {"proposals__refine": {"min_area_px": 17}},

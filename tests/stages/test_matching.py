@@ -23,7 +23,7 @@ NAMES = ("cat", "dog", "sky")
 
 
 def matched(scores: Any, names: tuple[str, ...] = NAMES, **rules: Any) -> tuple[list[Match], dict[str, int]]:  # noqa: ANN401
-    return match(np.array(scores, np.float32), names, MatchRules(**rules))
+    return match(np.array(scores, np.float32), names, MatchRules(**{"strategy": "best_mask_per_noun", **rules}))
 
 
 def pairs(matches: list[Match]) -> list[tuple[int, int]]:
