@@ -51,6 +51,15 @@ def test_head_and_tail_are_the_commonest_tenth_and_the_rarer_half_of_the_nouns(t
     assert nouns["most_unknown"] == [{"noun": "mountain", "pairs": 1}]
 
 
+def test_the_tail_of_three_nouns_is_one_and_the_head_is_one(tmp_path: Path) -> None:
+    words = ["dog", "dog", "ball", "cat"]
+    build = write_build(tmp_path / "build", {str(n): [pair(word, LEFT)] for n, word in enumerate(words)})
+    truth = write_truth(tmp_path / "truth.json", ["cat"], {str(n): [("cat", LEFT)] for n in range(4)})
+    nouns = audit(str(build), [truth])["nouns"]
+    assert nouns["head"] == {"nouns": 1, "pairs": 2, "share": 2 / 4, "precision": None}
+    assert nouns["tail"] == {"nouns": 1, "pairs": 1, "share": 1 / 4, "precision": 1.0}
+
+
 def test_plurals_are_the_same_noun_but_another_text(tmp_path: Path) -> None:
     build = write_build(tmp_path / "build", {"1": [pair("dog", LEFT), pair("dogs", LEFT, canonical="dog")]})
     truth = write_truth(tmp_path / "truth.json", ["dog"], {"1": [("dog", LEFT)]})

@@ -173,8 +173,23 @@ def test_a_broader_plural_may_fit_regions_of_several_classes(tmp_path: Path) -> 
 
 
 def test_a_plural_on_a_crowd_and_single_regions_is_no_error(tmp_path: Path) -> None:
-    """A tenth of the crowd and a person beside it: IoU with the person 0.17, all of the mask is on people."""
-    person, crowd = mask((0, 0, 10, 10)), mask((0, 50, 100, 100))
-    together = mask((0, 0, 10, 10), (0, 50, 10, 100))
+    """300 pixels on a person of 2000, 250 on the crowd: IoU with the person 0.13, in the crowd 0.45, on people 1."""
+    person, crowd = mask((0, 0, 50, 40)), mask((0, 50, 100, 100))
+    together = mask((0, 0, 30, 10), (0, 50, 10, 75))
     regions = [("person", person), ("person", crowd, 1)]
-    assert outcomes(report_of(tmp_path, [pair("people", together, canonical="person")], regions)) == ["crowd"]
+    pairs = [pair("people", together, canonical="person"), pair("person", together)]
+    assert outcomes(report_of(tmp_path, pairs, regions)) == ["loose_mask", "crowd"]
+
+
+@pytest.mark.parametrize(
+    ("noun", "other"),
+    [
+        ("bike", "motorcycle"),  # WordNet has both words in one sense
+        ("poodle", "dog"),  # a poodle is a dog, but the truth tells poodles from dogs
+    ],
+)
+def test_a_noun_that_names_a_class_means_that_class_alone(tmp_path: Path, noun: str, other: str) -> None:
+    regions = [(noun, DOG), (other, CAT)]
+    assert outcomes(report_of(tmp_path, [pair(noun, CAT)], regions, [noun, other])) == ["other_class"]
+    (tmp_path / "unnamed").mkdir()
+    assert outcomes(report_of(tmp_path / "unnamed", [pair(noun, CAT)], regions[1:], [other])) == ["right"]
