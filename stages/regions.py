@@ -7,14 +7,13 @@ crop is squashed to a square, the image bicubic and without antialiasing, the ma
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.boxes import Box, expand_box, tight_box
+from stages.boxes import expand_box, tight_box
 from stages.region_rules import RegionRules
 
 
@@ -43,49 +42,21 @@ def masked_region(
     """
     if mask.shape != image.shape[:2]:
         raise ValueError(f"mask has shape {list(mask.shape)}, the image {list(image.shape[:2])}")
-    return cut_region(image, mask, region_box(mask, rules), size_px, mean_rgb, rules)
-
-
-def region_box(mask: NDArray[np.bool_], rules: RegionRules) -> Box:
-    """The part of a photo that stands for a mask [H, W]: its tight box, expanded, at least one pixel.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    left, top, right, bottom = expand_box(tight_box(mask), rules.expand_ratio, *mask.shape)
-    return left, top, max(right, left + 1), max(bottom, top + 1)
-
-
-def cut_region(
-    image: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    box_xyxy_px: Box,
-    size_px: int,
-    mean_rgb: tuple[float, float, float],
-    rules: RegionRules,
-) -> tuple[Tensor, Tensor]:
-    """`masked_region` with a box of one's own, which lies in the photo; training crops it at random."""
-    left, top, right, bottom = box_xyxy_px
-    pixels = image[top:bottom, left:right].astype(np.float32)
-    keep = mask[top:bottom, left:right]
+    height, width = mask.shape
+    left, top, right, bottom = expand_box(tight_box(mask), rules.expand_ratio, height, width)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    pixels = torch.from_numpy(np.ascontiguousarray(image[top:bottom, left:right])).permute(2, 0, 1).float()
+    keep = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right]))[None]
     if rules.fill == "mean":
-        pixels[~keep] = mean_rgb
-    squashed = squash(torch.from_numpy(pixels).permute(2, 0, 1), size_px, rules.antialias)
-    return squashed, squash_mask(torch.from_numpy(keep.astype(np.float32))[None], size_px)
+        pixels = torch.where(keep, pixels, torch.tensor(mean_rgb, dtype=torch.float32)[:, None, None])
+    return squash(pixels, size_px, rules.antialias), squash_mask(keep.float(), size_px)
 
 
 def squash(pixels: Tensor, size_px: int, antialias: bool = False) -> Tensor:
-    """Resizes float32 [3, h, w], on the CPU, to [3, size, size], bicubic, ignoring the aspect ratio.
-
-    Without antialiasing it is torch's bicubic (a = -0.75, half-pixel centres, borders repeated) as OpenCV computes it:
-    several times faster and nearer to the formula than torch in float32, up to 0.01 of 255 apart from it.
-    """
-    if antialias:
-        size = (size_px, size_px)
-        return functional.interpolate(pixels[None], size, mode="bicubic", align_corners=False, antialias=True)[0]
-    rows = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
-    squashed = cv2.resize(rows, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
-    return torch.from_numpy(squashed).permute(2, 0, 1).contiguous()
+    """Resizes [3, h, w] to [3, size, size], bicubic, ignoring the aspect ratio."""
+    size = (size_px, size_px)
+    squashed = functional.interpolate(pixels[None], size, mode="bicubic", align_corners=False, antialias=antialias)
+    return squashed[0]
 
 
 def squash_mask(mask: Tensor, size_px: int) -> Tensor:
