@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +19,54 @@ def train(
     setting: Settings = [],  # noqa: B006 - typer's way
 ) -> None:
     """Train from shards. The same command again goes on from the last checkpoint."""
+    from stages.manifests import read_values
+
+    console = Console()
+    if read_values(manifest, "kind", setting).get("kind") == "adapt":
+        _adapt(manifest, out, setting, console)
+    else:
+        _pretrain(manifest, out, setting, console)
+
+
+def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
     from train.manifests import load_pretrain
     from train.pretrain import pretrain
 
-    console = Console()
     recipe = load_pretrain(manifest, setting)
     written = pretrain(recipe, out, lambda line: _print_line(console, line, recipe.steps))
     console.print(f"{written}: trained; a manifest names it as local-dir:{written}", highlight=False, soft_wrap=True)
+
+
+def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from train.adapt import adapt
+    from train.manifests import load_adapt
+
+    recipe = load_adapt(manifest, setting)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,.0f} steps"))
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
+    live = console.is_terminal and is_first
+    with Progress(*columns, console=console, disable=not live, transient=True) as progress:
+        task = progress.add_task("training", total=1)
+
+        def report(line: dict[str, Any]) -> None:
+            if live and "steps" in line:
+                progress.update(task, completed=line["step"], total=line["steps"], description=_of_adapt(line))
+            else:
+                console.print(f"step {line['step']:,}: {_of_adapt(line)}", highlight=False, soft_wrap=True)
+
+        written = adapt(recipe, out, report)
+    if is_first:
+        console.print(f"{written}: trained; a manifest names it under weights", highlight=False, soft_wrap=True)
+
+
+def _of_adapt(line: dict[str, Any]) -> str:
+    if "held_out" in line:
+        return f"held-out score {line['held_out']:.2f}"
+    left_min = (line["steps"] - line["step"]) * line["seconds_a_step"] / 60
+    rate = f"{line['pairs_per_s']:,.0f} pairs/s, {left_min:.0f} min left"
+    return f"phase {line['phase'] + 1}: loss {line['loss']:.3f}; {rate}"
 
 
 def evaluate(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.manifests import read_values, validate
 from stages.nouns import NounsConfig
+from train.adapt.config import AdaptManifest
 from train.classify.config import ClassifyManifest, RegionsConfig
 from train.pretrain.config import PretrainManifest
 
@@ -19,6 +20,16 @@ def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> PretrainManifest
     """
     data = read_values(path, "kind, shards, model, steps", overrides)
     return validate(PretrainManifest, data, str(path), {("nouns", "extractor"): NounsConfig})
+
+
+def load_adapt(path: Path, overrides: Sequence[str] = ()) -> AdaptManifest:
+    """Reads the manifest of an adaptation.
+
+    Raises:
+        UserError: as load_pretrain.
+    """
+    data = read_values(path, "kind, init, data, phases", overrides)
+    return validate(AdaptManifest, data, str(path), {("held_out", "regions"): RegionsConfig})
 
 
 def load_classify(path: Path, overrides: Sequence[str] = ()) -> ClassifyManifest:

@@ -5,24 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-
-def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
-    """Cross-entropy of each row with a target that is even over the row's positives; rows without any count nothing.
-
-    Args:
-        logits: float [N, M].
-        positives: bool [N, M].
-
-    Returns:
-        The mean over rows that have a positive; 0 if none has.
-    """
-    counts = positives.sum(dim=1)
-    targets = positives / counts.clamp(min=1)[:, None]
-    losses = -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
-    return losses.sum() / (counts > 0).sum().clamp(min=1)
+from train.losses import soft_cross_entropy
 
 
 def caption_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:

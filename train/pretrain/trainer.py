@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import open_clip
 import torch
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
-from stages.errors import UserError
 from stages.jsons import digest
 from stages.regions import normalise
 from train.pretrain.config import PretrainManifest
@@ -27,8 +25,9 @@ from train.pretrain.nouns import NounFinder, find_nouns
 from train.pretrain.objective import caption_loss, noun_loss, same_nouns
 from train.pretrain.shards import Batches, Captioned, CaptionedPictures, read_captioned
 from train.pretrain.tokens import write_tokenizer
+from train.run_folder import load_state, open_log, save_state, write_line
+from train.schedule import warmup_cosine
 
-_STATE = "state.pt"
 _MAX_SCALE = 100.0
 _NOT_OF_THE_RECIPE = {"shards", "workers", "checkpoint_every", "log_every"}
 
@@ -76,12 +75,9 @@ class _Run:
         self.recipe = digest(manifest.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE))
 
     def resume(self) -> None:
-        path = self.out / _STATE
-        if not path.is_file():
+        state = load_state(self.out, self.recipe)
+        if state is None:
             return
-        state = torch.load(path, weights_only=True)
-        if state["recipe"] != self.recipe:
-            raise UserError(f"{self.out}: holds a run of another recipe; choose another folder, or remove it")
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -90,9 +86,7 @@ class _Run:
     def save(self) -> None:
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
         state = {"recipe": self.recipe, "step": self.step, "model": self.model.state_dict(), "optimizers": optimizers}
-        partial = self.out / f"{_STATE}.partial"
-        torch.save(state, partial)
-        partial.replace(self.out / _STATE)
+        save_state(self.out, state)
 
     def train(self, report: Callable[[dict[str, Any]], None]) -> None:
         recipe = self.manifest
@@ -102,7 +96,7 @@ class _Run:
         loader = DataLoader(pictures, batch_sampler=batches, num_workers=recipe.workers)
         self.model.train()
         start, first = time.monotonic(), self.step
-        with self._log() as log:
+        with open_log(self.out, self.step) as log:
             for images, numbers, chosen in loader:
                 losses = self._step(images, list(zip(numbers.tolist(), chosen.tolist(), strict=True)))
                 self.step += 1
@@ -110,18 +104,10 @@ class _Run:
                     seconds = (time.monotonic() - start) / (self.step - first)
                     speed = {"images_per_s": recipe.batch_size / seconds, "seconds_a_step": seconds}
                     line = {"step": self.step, **losses, **{name: round(value, 3) for name, value in speed.items()}}
-                    log.write(json.dumps(line) + "\n")
-                    log.flush()
+                    write_line(log, line)
                     report(line)
                 if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
                     self.save()
-
-    def _log(self) -> TextIO:
-        """The log, without the lines of steps that are done again."""
-        path = self.out / "log.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= self.step))
-        return path.open("a")
 
     def _step(self, pixels: Tensor, chosen: list[tuple[int, int]]) -> dict[str, float]:
         recipe, model = self.manifest, self.model
@@ -189,9 +175,6 @@ def _optimizers(model: nn.Module, recipe: PretrainManifest) -> list[torch.optim.
 
 def schedule(step: int, recipe: PretrainManifest) -> float:
     """Share of the peak learning rate at a step."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    horizon = max(recipe.cosine_steps or 0, recipe.steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / max(1, horizon - recipe.warmup_steps)))
+    share = warmup_cosine(step, recipe.warmup_steps, max(recipe.cosine_steps or 0, recipe.steps))
     left = (recipe.steps - step) / recipe.cooldown_steps if recipe.cooldown_steps else 1.0
-    return cosine * min(1.0, left)
+    return share if step < recipe.warmup_steps else share * min(1.0, left)

@@ -1,0 +1,177 @@
+"""Recipes on a handful of pairs: what trains, exact resume, what is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.clip import load_clip
+from stages.clip_files import ClipConfig
+from stages.errors import UserError
+from tests.train.adapt.conftest import Recipe, equal, weights
+from train.adapt import adapt
+from train.checkpoint import read_description
+from train.manifests import load_adapt
+
+FT = {"train": "tower", "steps": 3, "tower_lr": 1e-3, "warmup_steps": 1}
+MPT = {"train": "prompts", "steps": 3, "prompts_lr": 1e-2, "warmup_steps": 1}
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a run."""
+
+
+def ignore(line: dict[str, Any]) -> None:
+    """A report that nobody reads."""
+
+
+def changed(clip: str, tuned: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the plain CLIP's tensors that are others now."""
+    plain, _ = load_clip(ClipConfig(model=clip), "cpu")
+    return {name for name, value in plain.state_dict().items() if not torch.equal(value, tuned[f"clip.{name}"])}
+
+
+def test_prompt_tuning_changes_no_weight_of_the_clip(recipe: Recipe, clip: str, tmp_path: Path) -> None:
+    tuned = weights(adapt(recipe(phases=[MPT]), tmp_path, ignore))
+    assert not changed(clip, tuned)
+    assert tuned["mask_embedding"].shape == (2, 16, 32)
+
+
+def test_fine_tuning_changes_the_image_tower_alone_and_leaves_no_prompts(
+    recipe: Recipe, clip: str, tmp_path: Path
+) -> None:
+    tuned = weights(adapt(recipe(phases=[FT]), tmp_path, ignore))
+    assert "mask_embedding" not in tuned
+    names = changed(clip, tuned)
+    assert len(names) > 20
+    assert all(name.startswith("visual.") for name in names)
+
+
+def test_two_phases_are_the_two_runs_one_after_the_other(recipe: Recipe, tmp_path: Path) -> None:
+    first = weights(adapt(recipe(phases=[FT]), tmp_path / "first", ignore))
+    both = weights(adapt(recipe(phases=[FT, MPT]), tmp_path / "both", ignore))
+    assert all(torch.equal(first[name], both[name]) for name in first)
+    start = {"weights": str(tmp_path / "first/last")}
+    second = weights(adapt(recipe(phases=[MPT], init=start), tmp_path / "second", ignore))
+    assert all(torch.equal(second[name], both[name]) for name in first)
+    assert second["mask_embedding"].shape == both["mask_embedding"].shape
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
+    recipe: Recipe, tmp_path: Path, stop: int
+) -> None:
+    asked = recipe(phases=[FT, {**MPT, "train": "both"}], ema_decay=0.5, interpolation=0.7)
+    whole = weights(adapt(asked, tmp_path / "whole", ignore))
+
+    def kill(line: dict[str, Any]) -> None:
+        if line["step"] == stop:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        adapt(asked, tmp_path / "killed", kill)
+    resumed = weights(adapt(asked, tmp_path / "killed", ignore))
+    assert equal(whole, resumed)
+    lines = [json.loads(line) for line in (tmp_path / "killed/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", ["in_batch", "multi_positive", "noun_bank"])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(recipe: Recipe, tmp_path: Path, kind: str) -> None:
+    def run(name: str, **settings: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+        loss = {"kind": kind, "logit_scale": 20}
+        return weights(adapt(recipe(loss=loss, **settings), tmp_path / name, ignore))
+
+    whole, parts = run("whole"), run("parts", micro_batch=3)
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=2e-4)
+
+
+def test_gradient_checkpointing_changes_no_weight(recipe: Recipe, tmp_path: Path) -> None:
+    plain = weights(adapt(recipe(), tmp_path / "plain", ignore))
+    saving = weights(adapt(recipe(gradient_checkpointing=True), tmp_path / "saving", ignore))
+    for name, value in plain.items():
+        torch.testing.assert_close(saving[name], value, rtol=1e-3, atol=2e-4)
+
+
+def test_interpolation_lies_between_the_original_and_the_tuned_tower(recipe: Recipe, clip: str, tmp_path: Path) -> None:
+    tuned = weights(adapt(recipe(phases=[FT]), tmp_path / "tuned", ignore))
+    mixed = weights(adapt(recipe(phases=[FT], interpolation=0.25), tmp_path / "mixed", ignore))
+    plain, _ = load_clip(ClipConfig(model=clip), "cpu")
+    name = "visual.proj"
+    expected = plain.state_dict()[name].lerp(tuned[f"clip.{name}"], 0.25)
+    torch.testing.assert_close(mixed[f"clip.{name}"], expected)
+
+
+@pytest.mark.parametrize("kind", ["in_batch", "multi_positive", "noun_bank"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_learns(recipe: Recipe, tmp_path: Path, kind: str, precision: str) -> None:
+    lines: list[dict[str, Any]] = []
+    phase = {"train": "both", "steps": 30, "tower_lr": 1e-3, "prompts_lr": 1e-2, "warmup_steps": 2}
+    adapt(recipe(phases=[phase], loss={"kind": kind, "logit_scale": 20}, precision=precision), tmp_path, lines.append)
+    first, last = (sum(line["loss"] for line in part) for part in (lines[:3], lines[-3:]))
+    assert last < 0.9 * first
+
+
+def test_the_best_by_held_out_score_is_kept_and_scored_as_saved(recipe: Recipe, tmp_path: Path) -> None:
+    from pipeline.world import WorldConfig, write_world
+
+    write_world(tmp_path / "world", 2, 5, WorldConfig(size_px=64))
+    regions = {"images": f"{tmp_path}/world/images", "annotations": [f"{tmp_path}/world/instances.json"]}
+    held_out = {"every": 2, "regions": {"kind": "coco", **regions}, "limit": 6, "templates": ["{}"]}
+    lines: list[dict[str, Any]] = []
+    last = adapt(recipe(held_out=held_out), tmp_path / "run", lines.append)
+    scores = {line["step"]: line["held_out"] for line in lines if "held_out" in line}
+    assert scores.keys() == {2, 4, 6}
+    best = read_description(tmp_path / "run/best").provenance
+    assert best["step"] == min(step for step, score in scores.items() if score == max(scores.values()))
+    assert best["held_out"]["top1"] == pytest.approx(max(scores.values()), abs=1e-3)
+    found = read_description(last).provenance
+    assert (found["step"], found["data"]["pairs"]) == (6, 24)
+
+
+def test_another_recipe_in_the_same_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    adapt(recipe(phases=[{**MPT, "steps": 1}]), tmp_path, ignore)
+    with pytest.raises(UserError, match="another recipe"):
+        adapt(recipe(phases=[{**MPT, "steps": 2}]), tmp_path, ignore)
+
+
+def test_loss_that_is_no_number_stops_the_run(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="learning rate"):
+        adapt(recipe(phases=[{**FT, "steps": 30, "tower_lr": 1e30, "warmup_steps": 0}]), tmp_path, ignore)
+
+
+def test_half_precision_of_gpus_is_refused_on_a_cpu(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fp16"):
+        adapt(recipe(precision="fp16"), tmp_path, ignore)
+
+
+def test_prompts_of_another_depth_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    last = adapt(recipe(phases=[{**MPT, "steps": 1}]), tmp_path / "a", ignore)
+    with pytest.raises(UserError, match="depth 2"):
+        adapt(recipe(phases=[MPT], init={"weights": str(last)}, prompt_depth=3), tmp_path / "b", ignore)
+
+
+def test_tensorboard_files_are_written_when_asked_for(recipe: Recipe, tmp_path: Path) -> None:
+    adapt(recipe(phases=[{**MPT, "steps": 1}], tensorboard=True), tmp_path, ignore)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("file", sorted(Path("manifests/train").glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_manifests_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARDS", "/somewhere")
+    if "kind: adapt" in file.read_text():
+        assert load_adapt(file).phases
+
+
+def test_manifest_lists_all_its_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("kind: adapt\ninit: {}\ndata: {sets: []}\nphases: [{train: tower}]\nlos: 1\n")
+    with pytest.raises(UserError) as caught:
+        load_adapt(path)
+    for part in ("init: expected 'clip'", "data.sets", "phases.0: expected either", "los: unknown key"):
+        assert part in str(caught.value)

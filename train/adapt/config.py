@@ -1,0 +1,165 @@
+"""The manifest of an adaptation; loads no torch beyond what a Judge needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.config import Config
+from stages.errors import UserError
+from stages.region_rules import RegionRules
+from train.classify.config import ClassifyManifest, RegionsConfig, Sight
+from train.data.config import DataConfig
+from train.load import Judge
+from train.text import VILD_TEMPLATES
+
+Templates = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class LossConfig(Config):
+    """What is minimised.
+
+    Attributes:
+        kind: `in_batch`, CLIP's own, in which two pairs with one noun are each other's negatives (as published);
+            `multi_positive`, in which pairs with the same canonical noun share the target; `noun_bank`, each region
+            against every canonical noun of the shards.
+        templates: prompts with one ``{}`` each, averaged; the noun as it is by default (as published).
+        logit_scale: factor of the cosines; the CLIP's own if not given. It is never trained.
+    """
+
+    kind: Literal["in_batch", "multi_positive", "noun_bank"] = "noun_bank"
+    templates: Templates = ("{}",)
+    logit_scale: float | None = Field(None, gt=0)
+
+    @field_validator("templates")
+    @classmethod
+    def _one_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [template for template in templates if template.count("{}") != 1]:
+            raise ValueError(f"expected one {{}} in each template, found {wrong[0]!r}")
+        return templates
+
+
+class Phase(Config):
+    """A part of the run with its own optimiser and schedule; the rates are the published ones.
+
+    Attributes:
+        train: `tower` (FT), `prompts` (MPT), or `both` (joint).
+        epochs, steps: how long; one of them.
+        tower_lr, prompts_lr: peak learning rates of AdamW.
+        tower_weight_decay: of the tower's matrices; vectors have none.
+        prompts_weight_decay: of the prompts.
+        warmup_steps: linear warm-up; then a cosine to zero.
+    """
+
+    train: Literal["tower", "prompts", "both"]
+    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    tower_lr: float = Field(5e-6, gt=0)
+    prompts_lr: float = Field(2e-2, gt=0)
+    tower_weight_decay: float = Field(0.2, ge=0)
+    prompts_weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("expected either 'epochs' or 'steps'")
+        return self
+
+
+class HeldOut(Config):
+    """Ground-truth regions that the run is scored on; see train.classify.
+
+    Attributes:
+        every: steps between scores; there is one at the end besides.
+        regions, classes, seen, sight, rules, templates, limit: as in a mask classification.
+        metric: the best of the run is kept in DIR/best; `harmonic` is that of seen and unseen top-1.
+    """
+
+    every: int = Field(ge=1)
+    regions: RegionsConfig
+    classes: tuple[str, ...] | None = None
+    seen: tuple[str, ...] | None = None
+    sight: Sight = "prompted"
+    rules: RegionRules = RegionRules()
+    templates: Templates = VILD_TEMPLATES
+    limit: int | None = Field(None, ge=1)
+    metric: Literal["top1", "mean_class", "harmonic"] = "top1"
+
+    def manifest(self, weights: str, device: str) -> ClassifyManifest:
+        values: dict[str, Any] = self.model_dump(exclude={"every", "metric"})
+        judge = {"weights": weights}
+        return ClassifyManifest.model_validate(
+            {**values, "kind": "mask_classification", "judge": judge, "device": device}
+        )
+
+    @model_validator(mode="after")
+    def _a_split_for_the_harmonic_mean(self) -> Self:
+        if self.metric == "harmonic" and self.seen is None:
+            raise ValueError("metric 'harmonic' needs 'seen', the names that training meets")
+        return self
+
+
+class AdaptManifest(Config):
+    """What is adapted, to what, and how. The text tower never trains.
+
+    Attributes:
+        init: the CLIP to begin with: plain, or adapted by an earlier run (then its prompts go on).
+        data: shards.
+        phases: one after the other: FT, MPT and joint are a phase each; FT then MPT are two.
+        prompt_depth: layers with prompts, where a phase trains them.
+        loss: what is minimised.
+        batch_size: pairs a step, of all processes together.
+        micro_batch: pairs a forward pass in a process; all of its share if not given. It bounds memory and changes
+            no gradient: see docs/training.md.
+        precision: autocast of the tower; fp16 scales the loss, and needs a GPU.
+        gradient_checkpointing: the tower's activations are computed anew in the backward pass.
+        max_grad_norm: longer gradients are shortened to it.
+        ema_decay: the weights that are kept are an exponential moving average over steps.
+        interpolation: share of the tuned tower in the one that is kept, beside the original: WiSE-FT's alpha
+            (Wortsman et al., CVPR 2022); 1 for the tuned one alone.
+        held_out: scores while training, and the best of the run.
+        device: `auto` takes a GPU where there is one.
+        seed: of prompts, orders and augmentation.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between lines of the log.
+        tensorboard: whether DIR/tensorboard is written, too.
+    """
+
+    version: Literal[1] = 1
+    kind: Literal["adapt"]
+    init: Judge
+    data: DataConfig
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    prompt_depth: int = Field(3, ge=1)
+    loss: LossConfig = LossConfig()
+    batch_size: int = Field(256, ge=2)
+    micro_batch: int | None = Field(None, ge=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    max_grad_norm: float | None = Field(None, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    interpolation: float = Field(1.0, gt=0, le=1)
+    held_out: HeldOut | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(0, ge=0)
+    checkpoint_every: int = Field(500, ge=1)
+    log_every: int = Field(20, ge=1)
+    tensorboard: bool = False
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the weights, without where things lie: that is hashed instead."""
+        where = {"init": True, "held_out": {"regions"}, "device": True, "tensorboard": True}
+        often = {"checkpoint_every": True, "log_every": True}
+        data = {"workers": True, "sets": {"__all__": {"shards"}}}
+        return self.model_dump(mode="json", exclude={**where, **often, "data": data})  # type: ignore[arg-type]
+
+
+def check_precision(manifest: AdaptManifest, device: str) -> None:
+    """
+    Raises:
+        UserError: fp16 without a GPU.
+    """
+    if manifest.precision == "fp16" and not device.startswith("cuda"):
+        raise UserError("precision: fp16 needs a GPU; expected bf16 or fp32 on this device")

@@ -1,0 +1,114 @@
+"""What a run leaves: folders of weights, scores, and lines of a log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stages.clip_files import LOCAL_DIR, ClipConfig, clip_files
+from stages.errors import UserError
+from stages.jsons import sha256_hex
+from stages.weights import sha256_file
+from train.adapt.config import AdaptManifest, HeldOut
+from train.checkpoint import read_description, save_adapted
+from train.classify import classify
+from train.data.config import DataConfig
+from train.data.files import file_system
+from train.data.listing import Listing
+from train.load import Judge
+from train.model import MaskPromptCLIP
+from train.run_folder import open_log, write_line
+
+Report = Callable[[dict[str, Any]], None]
+_LOCK = "build.lock.json"
+
+
+def base_of(judge: Judge) -> ClipConfig:
+    """The plain CLIP that the weights belong to."""
+    if judge.clip is not None:
+        return judge.clip
+    assert judge.weights is not None
+    return read_description(Path(judge.weights)).base
+
+
+def digests_of_init(judge: Judge) -> dict[str, str]:
+    """SHA-256 of the files that training begins with, by name, and the name of a model that open_clip knows."""
+    if judge.weights is not None and Path(judge.weights).is_dir():
+        return read_description(Path(judge.weights)).files
+    files = [Path(judge.weights)] if judge.weights is not None else clip_files(base_of(judge))
+    model = base_of(judge).model
+    named = {} if model.startswith(LOCAL_DIR) else {"model": model}
+    return {**named, **{file.name: sha256_file(file) for file in files}}
+
+
+def describe_data(data: DataConfig, listing: Listing) -> dict[str, Any]:
+    """The data's digests: of the listing, and of the lock of each build among the shard sets."""
+    locks = {}
+    for location in (location for each in data.sets for location in each.shards):
+        fs, path = file_system(f"{location.rstrip('/')}/{_LOCK}")
+        if fs.exists(path):
+            locks[location.rstrip("/").rpartition("/")[2]] = sha256_hex(fs.cat_file(path))
+    counts = {"pairs": len(listing), "nouns": len(listing.canonicals), "left_out": dict(listing.left_out)}
+    return {**counts, "listing_sha256": listing.digest(), "build_locks_sha256": locks}
+
+
+class Output:
+    """The folder of a run, written by its first process.
+
+    Args:
+        out: the folder.
+        manifest: of the run.
+        provenance: what is known before the first step.
+        step: that the run goes on from.
+        device: for scores.
+        report: called with each line of the log.
+
+    Attributes:
+        best: the best score so far and its step; empty before the first.
+    """
+
+    def __init__(
+        self, out: Path, manifest: AdaptManifest, provenance: dict[str, Any], step: int, device: str, report: Report
+    ) -> None:
+        self._out, self._manifest, self._device, self._report = out, manifest, device, report
+        self._provenance = provenance
+        self._base = base_of(manifest.init)
+        self.best: dict[str, Any] = {}
+        self._log = open_log(out, step)
+        self._board: Any = None
+        if manifest.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Logs a line; numbers go to TensorBoard, too."""
+        write_line(self._log, line)
+        for name, value in line.items() if self._board else ():
+            if name != "step" and isinstance(value, int | float):
+                self._board.add_scalar(name, value, line["step"])
+        self._report(line)
+
+    def keep(self, model: MaskPromptCLIP, step: int) -> None:
+        """Writes DIR/last."""
+        save_adapted(self._out / "last", model, self._base, {**self._provenance, "step": step})
+
+    def score(self, model: MaskPromptCLIP, step: int, held_out: HeldOut) -> None:
+        """Writes DIR/last, scores it, and writes DIR/best if it is."""
+        self.keep(model, step)
+        scores = classify(held_out.manifest(str(self._out / "last"), self._device))
+        value = scores["harmonic"]["top1"] if held_out.metric == "harmonic" else scores[held_out.metric]
+        if value is None:
+            raise UserError("held_out: the metric has no value; are there regions of seen and of unseen names?")
+        self.line({"step": step, "held_out": round(value, 4)})
+        if not self.best or value > self.best["score"]:
+            self.best = {"score": value, "step": step}
+            provenance = {**self._provenance, "step": step, "held_out": json.loads(json.dumps(scores))}
+            save_adapted(self._out / "best", model, self._base, provenance)
+
+    def close(self) -> None:
+        self._log.close()
+        if self._board:
+            self._board.close()

@@ -1,0 +1,208 @@
+"""Adapts a CLIP: setup, one loop a phase, cleanup. A stopped run goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from stages.errors import UserError
+from stages.jsons import digest
+from train.adapt.config import AdaptManifest, Phase, check_precision
+from train.adapt.objective import Objective, check_finite
+from train.adapt.output import Output, Report, describe_data, digests_of_init
+from train.adapt.processes import Processes, join_processes
+from train.adapt.weights import KeptWeights, adapted_weights, optimizer_of
+from train.data.listing import list_pairs
+from train.data.loader import ClipInput, PairLoader
+from train.load import load_judge
+from train.model import MaskPromptCLIP
+from train.run_folder import load_state, save_state
+from train.schedule import warmup_cosine
+
+
+def adapt(manifest: AdaptManifest, out: Path, report: Report) -> Path:
+    """Trains until the last step.
+
+    Args:
+        manifest: the recipe.
+        out: folder of the run; holds log.jsonl, state.pt, last and, with held-out regions, best.
+        report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``loss``,
+            ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``held_out``.
+
+    Returns:
+        The folder of the weights at the end, `out`/last: see train.checkpoint.
+
+    Raises:
+        UserError: model, shards or ground truth cannot be read, `out` holds a run of another recipe, or the loss is
+            no longer a number.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with join_processes(manifest.device) as processes:
+        check_precision(manifest, processes.device)
+        run = _Run(manifest, out, processes, report)
+        try:
+            run.train()
+        finally:
+            run.close()
+    return out / "last"
+
+
+class _Run:
+    """Model, data and progress of a run."""
+
+    def __init__(self, manifest: AdaptManifest, out: Path, processes: Processes, report: Report) -> None:
+        self.manifest, self.out, self.processes = manifest, out, processes
+        self.model, tokenize = load_judge(manifest.init, processes.device)
+        self._check_depth()
+        listing = list_pairs(manifest.data.sets, manifest.data.on_bad)
+        self.objective = Objective(manifest, self.model.clip, tokenize, listing, processes)
+        self.loader = PairLoader(
+            listing,
+            manifest.data,
+            ClipInput.of(self.model.clip),
+            manifest.batch_size,
+            manifest.seed,
+            processes.rank,
+            processes.world_size,
+            pin_memory=processes.device != "cpu",
+        )
+        data = describe_data(manifest.data, listing)
+        init = digests_of_init(manifest.init)
+        self.recipe = digest([manifest.recipe(), init, data["listing_sha256"]])
+        self.original: dict[str, Tensor] = {}
+        if manifest.interpolation < 1:
+            self.original = {name: value.detach().clone() for name, value in adapted_weights(self.model).items()}
+        self.ends = np.cumsum([self._steps(phase) for phase in manifest.phases]).tolist()
+        self.scaler = torch.amp.GradScaler(processes.device.partition(":")[0], enabled=manifest.precision == "fp16")
+        self.state = load_state(out, self.recipe) or {"step": 0, "phase": 0, "best": {}}
+        self.step: int = self.state["step"]
+        self.output: Output | None = None
+        if processes.is_first:
+            provenance = {"manifest": manifest.model_dump(mode="json"), "init_sha256": init, "data": data}
+            provenance["steps"] = self.ends[-1]
+            self.output = Output(out, manifest, provenance, self.step, processes.device, report)
+            self.output.best = self.state["best"]
+
+    def train(self) -> None:
+        for number, phase in enumerate(self.manifest.phases):
+            if number >= self.state["phase"]:
+                self._train_phase(number, phase)
+        if self.output is not None:
+            self.output.keep(self.model, self.step)
+
+    def close(self) -> None:
+        if self.output is not None:
+            self.output.close()
+
+    def _train_phase(self, number: int, phase: Phase) -> None:
+        manifest, first, end = self.manifest, self.ends[number] - self._steps(phase), self.ends[number]
+        self._grow_prompts(number)
+        optimizer = optimizer_of(self.model, phase)
+        kept = KeptWeights(self.model, self.original, manifest.ema_decay, manifest.interpolation)
+        self._resume(number, optimizer, kept)
+        self.model.train()
+        self.model.set_grad_checkpointing(manifest.gradient_checkpointing)
+        model = self.model if self.processes.world_size == 1 else DistributedDataParallel(self.model)
+        clock = _Clock(self.step)
+        for batch in self.loader.batches(self.step, end):
+            # Dropout and the like, where a tower has them, depend on the step alone: a resumed run draws the same.
+            torch.manual_seed(_seed(manifest.seed, self.step, self.processes.rank))
+            share = warmup_cosine(self.step - first, phase.warmup_steps, end - first)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * share
+            loss = self.objective.backward(model, batch, self.scaler.scale)
+            self._update(optimizer)
+            kept.update()
+            self.step += 1
+            is_end = self.step == end
+            if is_end or self.step % manifest.log_every == 0:
+                self._log(number, loss, optimizer, clock)
+            if manifest.held_out and (self.step == self.ends[-1] or self.step % manifest.held_out.every == 0):
+                self._score(kept)
+            if is_end or self.step % manifest.checkpoint_every == 0:
+                check_finite(float(self.processes.sum(loss)), self.step)
+                self._save(number, optimizer, kept)
+        kept.settle()
+
+    def _grow_prompts(self, number: int) -> None:
+        """Adds prompts where this phase or an earlier one trains them and the model has none."""
+        trains = any(phase.train != "tower" for phase in self.manifest.phases[: number + 1])
+        if trains and self.model.depth == 0:
+            torch.manual_seed(self.manifest.seed)
+            self.model = MaskPromptCLIP(self.model.clip, self.manifest.prompt_depth)
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        limit = self.manifest.max_grad_norm
+        if limit is not None:
+            self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_([value for group in optimizer.param_groups for value in group["params"]], limit)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _score(self, kept: KeptWeights) -> None:
+        if self.output is not None and self.manifest.held_out is not None:
+            with kept.settled():
+                self.output.score(self.model, self.step, self.manifest.held_out)
+        self.processes.barrier()
+
+    def _log(self, number: int, loss: Tensor, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
+        value = float(self.processes.sum(loss))
+        check_finite(value, self.step)
+        if self.output is None:
+            return
+        seconds = clock.seconds_a_step(self.step)
+        line = {"step": self.step, "steps": self.ends[-1], "phase": number, "loss": round(value, 6)}
+        line["lr"] = optimizer.param_groups[-1]["lr"]
+        line["pairs_per_s"] = round(self.manifest.batch_size / seconds, 1)
+        self.output.line({**line, "seconds_a_step": round(seconds, 4)})
+
+    def _save(self, number: int, optimizer: torch.optim.Optimizer, kept: KeptWeights) -> None:
+        if self.output is not None:
+            values = {"recipe": self.recipe, "step": self.step, "phase": number, "best": self.output.best}
+            weights = {name: value.detach() for name, value in adapted_weights(self.model).items()}
+            training = {"optimizer": optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+            save_state(self.out, {**values, **training, "weights": weights, "average": kept.average})
+        self.processes.barrier()
+
+    def _resume(self, number: int, optimizer: torch.optim.Optimizer, kept: KeptWeights) -> None:
+        if number != self.state["phase"] or "weights" not in self.state:
+            return
+        with torch.no_grad():
+            for name, value in adapted_weights(self.model).items():
+                value.copy_(self.state["weights"][name])
+        for name, value in self.state["average"].items():
+            kept.average[name].copy_(value)
+        optimizer.load_state_dict(self.state["optimizer"])
+        self.scaler.load_state_dict(self.state["scaler"])
+
+    def _steps(self, phase: Phase) -> int:
+        return phase.steps or max(1, round((phase.epochs or 1) * self.loader.steps_per_epoch))
+
+    def _check_depth(self) -> None:
+        """That prompts of the weights to begin with are as deep as those asked for."""
+        asked, depth = self.manifest.prompt_depth, self.model.depth
+        if depth not in (0, asked) and any(phase.train != "tower" for phase in self.manifest.phases):
+            raise UserError(f"prompt_depth: got {asked}, but {self.manifest.init.weights} has prompts of depth {depth}")
+
+
+class _Clock:
+    """Seconds a step since the last time it was asked."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._time = step, time.monotonic()
+
+    def seconds_a_step(self, step: int) -> float:
+        now = time.monotonic()
+        seconds = (now - self._time) / max(1, step - self._step)
+        self._step, self._time = step, now
+        return max(seconds, 1e-9)
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])

@@ -1,0 +1,94 @@
+"""The weights of a run: those that train, their moving average, and those that are kept in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from train.adapt.config import Phase
+from train.model import MaskPromptCLIP
+
+_TOWER = "clip.visual."
+
+
+def optimizer_of(model: MaskPromptCLIP, phase: Phase) -> torch.optim.AdamW:
+    """AdamW as CLIP is trained with; the tower's vectors and scalars have no weight decay. Freezes all else.
+
+    Each group has its peak rate under ``peak_lr``.
+    """
+    parts = model.train_only(phase.train)
+    groups = []
+    if "prompts" in parts:
+        groups.append({"params": parts["prompts"], "lr": phase.prompts_lr, "weight_decay": phase.prompts_weight_decay})
+    if "tower" in parts:
+        matrices = [parameter for parameter in parts["tower"] if parameter.ndim >= 2]
+        vectors = [parameter for parameter in parts["tower"] if parameter.ndim < 2]
+        groups.append({"params": matrices, "lr": phase.tower_lr, "weight_decay": phase.tower_weight_decay})
+        groups.append({"params": vectors, "lr": phase.tower_lr, "weight_decay": 0.0})
+    groups = [{**group, "peak_lr": group["lr"]} for group in groups]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6)
+
+
+def adapted_weights(model: MaskPromptCLIP) -> dict[str, Tensor]:
+    """What adaptation may change, by name: prompts, and the image tower with its buffers."""
+    state = model.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if name.startswith(("mask_embedding", _TOWER))}
+
+
+def trained_weights(model: MaskPromptCLIP) -> dict[str, Tensor]:
+    """What this phase trains, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+class KeptWeights:
+    """From the weights that train to those that are kept.
+
+    Args:
+        model: in a phase of training.
+        original: of the tower before all training, by name; not used if `interpolation` is 1.
+        ema_decay: of the moving average; None for none.
+        interpolation: share of the tuned tower beside the original one.
+
+    Attributes:
+        average: the moving average by name; empty without one.
+    """
+
+    def __init__(
+        self, model: MaskPromptCLIP, original: dict[str, Tensor], ema_decay: float | None, interpolation: float
+    ) -> None:
+        self._model, self._original = model, original
+        self._decay, self._interpolation = ema_decay, interpolation
+        self.average: dict[str, Tensor] = {}
+        if ema_decay is not None:
+            self.average = {name: value.detach().clone() for name, value in trained_weights(model).items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes a step's weights into the average."""
+        if self._decay is not None:
+            for name, value in trained_weights(self._model).items():
+                self.average[name].lerp_(value, 1 - self._decay)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Makes the model's weights those that are kept."""
+        for name, value in trained_weights(self._model).items():
+            kept = self.average.get(name, value)
+            if self._interpolation < 1 and name.startswith(_TOWER):
+                kept = self._original[name].lerp(kept, self._interpolation)
+            value.copy_(kept)
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """The model with the weights that are kept, for a while."""
+        training = {name: value.detach().clone() for name, value in trained_weights(self._model).items()}
+        self.settle()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in trained_weights(self._model).items():
+                    value.copy_(training[name])

@@ -1,0 +1,54 @@
+"""The folder of a training run: a state to go on from, and a log without the lines of steps that are done again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from stages.errors import UserError
+
+_STATE = "state.pt"
+_LOG = "log.jsonl"
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Writes the state whole or not at all; nothing but tensors and plain values can be read again."""
+    partial = folder / f"{_STATE}.partial"
+    torch.save(state, partial)
+    partial.replace(folder / _STATE)
+
+
+def load_state(folder: Path, recipe: str) -> dict[str, Any] | None:
+    """The state of an earlier run, on the CPU; None if there is none.
+
+    Args:
+        folder: of the run.
+        recipe: digest that the state must have under ``recipe``.
+
+    Raises:
+        UserError: it is of another recipe.
+    """
+    path = folder / _STATE
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    if state["recipe"] != recipe:
+        raise UserError(f"{folder}: holds a run of another recipe; choose another folder, or remove it")
+    return state
+
+
+def open_log(folder: Path, step: int) -> TextIO:
+    """log.jsonl for more lines, without those of steps after `step`."""
+    path = folder / _LOG
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    return path.open("a")
+
+
+def write_line(log: TextIO, line: dict[str, Any]) -> None:
+    """Adds a line, at once."""
+    log.write(json.dumps(line) + "\n")
+    log.flush()
