@@ -1,0 +1,248 @@
+"""Batches of masked regions and their nouns: the same for any number of worker processes, at any step."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from stages.errors import SampleError, UserError
+from stages.regions import normalise
+from train.data.config import DataConfig
+from train.data.files import read_range
+from train.data.listing import Listing
+from train.data.members import read_members
+from train.data.order import Batches, Draw, repeat_factors
+from train.data.samples import augmented_region, decode_sample
+
+_LOG = logging.getLogger(__name__)
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInput:
+    """What a CLIP's image tower takes: side in pixels, mean and standard deviation of the colours in [0, 1]."""
+
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, clip: Any) -> ClipInput:  # noqa: ANN401 - any of open_clip's classes
+        """That of an open_clip model."""
+        visual = clip.visual
+        size = visual.image_size
+        return cls(
+            int(size[0] if isinstance(size, tuple | list) else size), *map(tuple, (visual.image_mean, visual.image_std))
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """N pairs.
+
+    Attributes:
+        images: float32 [N, 3, S, S], normalised as the CLIP wants it.
+        masks: float32 [N, 1, S, S] in {0, 1}, 1 = keep.
+        nouns: the surface nouns.
+        canonical: their canonical forms.
+        keys: the samples' keys.
+        noun_numbers, canonical_numbers: int64 [N], places of the nouns in the listing's `nouns` and `canonicals`.
+    """
+
+    images: Tensor
+    masks: Tensor
+    nouns: tuple[str, ...]
+    canonical: tuple[str, ...]
+    keys: tuple[str, ...]
+    noun_numbers: Tensor
+    canonical_numbers: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class PairLoader:
+    """Batches of one rank, by step.
+
+    What a batch holds depends on the listing, the configuration without `workers`, the batch size, the seed and the
+    step alone. torch's and numpy's global generators are neither read nor moved.
+
+    Args:
+        listing: the pairs, from `list_pairs(config.sets, config.on_bad)`.
+        config: of the data.
+        clip: what the model takes.
+        batch_size: of all ranks together.
+        seed: of orders and augmentation.
+        rank, world_size: of this process among those that train together.
+        pin_memory: whether batches are put where a GPU copies from quickly.
+
+    Attributes:
+        steps_per_epoch: the same for each epoch and rank.
+        dropped_per_epoch: samples at an epoch's end that make no whole batch.
+        replaced: bad samples that were given to this rank and replaced, by reason.
+
+    Raises:
+        UserError: an epoch is shorter than a batch, or a batch is no multiple of the ranks.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        config: DataConfig,
+        clip: ClipInput,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        self._listing, self._config, self._pin = listing, config, pin_memory
+        self._pairs = _Pairs(listing, config, clip, seed)
+        repeats = repeat_factors(listing, [each.weight for each in config.sets], config.balance_threshold)
+        self._order = (repeats, batch_size, seed)
+        self._place = (rank, world_size)
+        batches = self._batches(0, 0)
+        self.steps_per_epoch, self.dropped_per_epoch = batches.steps_per_epoch, batches.dropped_per_epoch
+        self.replaced: Counter[str] = Counter()
+        self._warned: set[int] = set()
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """Batches of the steps from `first` up to but without `last`, counted over all epochs.
+
+        Raises:
+            UserError: a bad sample with on_bad="error"; with "skip", ten bad ones in the place of one.
+        """
+        workers = self._config.workers
+        rows = DataLoader(
+            self._pairs,
+            batch_sampler=self._batches(first, last),
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=self._pin,
+            worker_init_fn=_one_thread if workers else None,
+            # The default would draw the workers' seeds, which nothing here reads, from torch's global generator.
+            generator=torch.Generator(),
+        )
+        for row in rows:
+            yield self._batch(row)
+
+    def _batches(self, first: int, last: int) -> Batches:
+        return Batches(*self._order, first, last, *self._place)
+
+    def _batch(self, rows: _Rows) -> Batch:
+        for bad in rows.bad:
+            self._tell(bad)
+        listing, numbers = self._listing, rows.numbers.numpy()
+        noun, canonical = listing.noun[numbers], listing.canonical[numbers]
+        return Batch(
+            images=rows.images,
+            masks=rows.masks,
+            nouns=tuple(listing.nouns[number] for number in noun),
+            canonical=tuple(listing.canonicals[number] for number in canonical),
+            keys=tuple(listing.key.take(numbers).to_pylist()),
+            noun_numbers=torch.from_numpy(noun.astype(np.int64)),
+            canonical_numbers=torch.from_numpy(canonical.astype(np.int64)),
+        )
+
+    def _tell(self, bad: _Bad) -> None:
+        """Stops, or counts a bad sample and warns the first time."""
+        listing = self._listing
+        place = f"{listing.shards[listing.shard[bad.number]]}: {listing.key[bad.number]}: {bad.reason}: {bad.message}"
+        if self._config.on_bad == "error":
+            raise UserError(f"{place}. Mend the shard, or set data.on_bad: skip to train on without such samples")
+        if bad.last:
+            raise UserError(f"{place}. It is the {_TRIES}th bad sample in a row: are these the shards you meant?")
+        self.replaced[bad.reason] += 1
+        if bad.number not in self._warned:
+            self._warned.add(bad.number)
+            _LOG.warning("%s; another sample takes its place", place)
+
+
+class _Bad(NamedTuple):
+    """A sample that could not be used; `last` if there is none in its place."""
+
+    number: int
+    reason: str
+    message: str
+    last: bool
+
+
+class _Rows(NamedTuple):
+    """What a worker makes of a batch: images and masks as in Batch, and the numbers of the samples, int64 [N]."""
+
+    images: Tensor
+    masks: Tensor
+    numbers: Tensor
+    bad: list[_Bad]
+
+
+class _Pairs(Dataset[_Rows]):
+    """Pairs by their draws, a batch at once."""
+
+    def __init__(self, listing: Listing, config: DataConfig, clip: ClipInput, seed: int) -> None:
+        self._listing, self._config, self._clip, self._seed = listing, config, clip, seed
+        self._mean_rgb = (clip.mean[0] * 255, clip.mean[1] * 255, clip.mean[2] * 255)
+        self._set_starts = np.searchsorted(listing.set_number, np.arange(len(config.sets) + 1))
+
+    def __getitem__(self, draw: Draw) -> _Rows:
+        return self.__getitems__([draw])
+
+    def __getitems__(self, draws: list[Draw]) -> _Rows:
+        size = self._clip.size_px
+        # Filled row by row, normalised rows: another pass over the whole batch would cost as much in page faults.
+        images, masks = torch.empty(len(draws), 3, size, size), torch.empty(len(draws), 1, size, size)
+        numbers = torch.tensor([draw.number for draw in draws])
+        bad: list[_Bad] = []
+        for row, draw in enumerate(draws):
+            for number in self._candidates(draw):
+                try:
+                    images[row], masks[row] = self._sample(number, draw)
+                except SampleError as error:
+                    bad.append(_Bad(number, error.reason, error.message, last=False))
+                else:
+                    numbers[row] = number
+                    break
+            else:
+                bad[-1] = bad[-1]._replace(last=True)
+        return _Rows(images, masks, numbers, bad)
+
+    def _candidates(self, draw: Draw) -> Iterator[int]:
+        """The sample drawn, and others of its set to take its place: they depend on the draw alone, so that all ranks
+        stay in step, and batches keep their size.
+        """
+        yield draw.number
+        if self._config.on_bad == "error":
+            return
+        start, end = self._set_starts[self._listing.set_number[draw.number] :][:2]
+        rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 1])
+        for _ in range(_TRIES - 1):
+            yield int(rng.integers(start, end))
+
+    def _sample(self, number: int, draw: Draw) -> tuple[Tensor, Tensor]:
+        listing, config = self._listing, self._config
+        shard = listing.shards[listing.shard[number]]
+        data = read_range(shard, int(listing.offset[number]), int(listing.nbytes[number]))
+        image, mask = decode_sample(read_members(data, listing.key[number].as_py()))
+        rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
+        size, mean_rgb = self._clip.size_px, self._mean_rgb
+        pixels, keep = augmented_region(image, mask, size, mean_rgb, config.region, config.augment, rng)
+        return normalise(pixels, self._clip.mean, self._clip.std), keep
+
+
+def _as_it_is(rows: Any) -> Any:  # noqa: ANN401 - the batches are whole already
+    return rows
+
+
+def _one_thread(worker: int) -> None:
+    """Workers are processes: threads inside of them would only fight for the cores. torch sees to its own."""
+    import cv2
+
+    cv2.setNumThreads(1)
