@@ -32,7 +32,7 @@ def adapt(manifest: AdaptManifest, out: Path, report: Report) -> Path:
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, state.pt, last and, with held-out regions, best.
         report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``loss``,
-            ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``held_out``.
+            ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``held_out``.
 
     Returns:
         The folder of the weights at the end, `out`/last: see train.checkpoint.
@@ -116,12 +116,12 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * share
             loss = self.objective.backward(model, batch, self.scaler.scale)
-            self._update(optimizer)
+            norm = self._update(optimizer)
             kept.update()
             self.step += 1
             is_end = self.step == end
             if is_end or self.step % manifest.log_every == 0:
-                self._log(number, loss, optimizer, clock)
+                self._log(number, loss, norm, optimizer, clock)
             if manifest.held_out and (self.step == self.ends[-1] or self.step % manifest.held_out.every == 0):
                 self._score(kept)
             if is_end or self.step % manifest.checkpoint_every == 0:
@@ -136,14 +136,16 @@ class _Run:
             torch.manual_seed(self.manifest.seed)
             self.model = MaskPromptCLIP(self.model.clip, self.manifest.prompt_depth)
 
-    def _update(self, optimizer: torch.optim.Optimizer) -> None:
-        limit = self.manifest.max_grad_norm
-        if limit is not None:
-            self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_([value for group in optimizer.param_groups for value in group["params"]], limit)
+    def _update(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Takes a step; gives the gradient's norm, before it is shortened."""
+        limit = self.manifest.max_grad_norm or float("inf")
+        self.scaler.unscale_(optimizer)
+        values = [value for group in optimizer.param_groups for value in group["params"]]
+        norm = nn.utils.clip_grad_norm_(values, limit)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
+        return norm
 
     def _score(self, kept: KeptWeights) -> None:
         if self.output is not None and self.manifest.held_out is not None:
@@ -151,13 +153,14 @@ class _Run:
                 self.output.score(self.model, self.step, self.manifest.held_out)
         self.processes.barrier()
 
-    def _log(self, number: int, loss: Tensor, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
+    def _log(self, number: int, loss: Tensor, norm: Tensor, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
         value = float(self.processes.sum(loss))
         check_finite(value, self.step)
         if self.output is None:
             return
         seconds = clock.seconds_a_step(self.step)
         line = {"step": self.step, "steps": self.ends[-1], "phase": number, "loss": round(value, 6)}
+        line["grad_norm"] = round(float(norm), 6)
         line["lr"] = optimizer.param_groups[-1]["lr"]
         line["pairs_per_s"] = round(self.manifest.batch_size / seconds, 1)
         self.output.line({**line, "seconds_a_step": round(seconds, 4)})
