@@ -241,5 +241,15 @@ def _samples(tar: tarfile.TarFile) -> Iterator[_Scanned]:
                 sample.text = data
             else:
                 sample.description = data
+    _check_end(tar)
     if sample is not None:
         yield sample
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """tarfile takes a cut or a damaged header behind the first member for the end, and would lose samples silently."""
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if block != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"cut off or damaged at byte {tar.offset}")

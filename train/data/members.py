@@ -49,7 +49,7 @@ def read_members(data: bytes, key: str) -> dict[str, bytes]:
 def lacking(extensions: set[str]) -> str | None:
     """What a sample lacks to be a pair; None if it is whole."""
     if not extensions.intersection(IMAGES):
-        return "an image (.jpg)"
+        return "KEY.jpg"
     return next((f"KEY.{extension}" for extension in (MASK, "txt") if extension not in extensions), None)
 
 
