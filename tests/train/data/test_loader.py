@@ -94,6 +94,13 @@ def test_a_sample_is_augmented_anew_in_each_epoch_and_under_another_seed(shards:
     assert sum(torch.equal(crops[0][key], crops[2][key]) for key in crops[0]) < 5
 
 
+def test_the_same_place_of_another_epoch_is_augmented_otherwise(tmp_path: Path, loader: Loader) -> None:
+    write_tar(tmp_path / "a.tar", [("0", members_of(0))])
+    first, second = loader(data_config(tmp_path, augment=LIVELY), batch_size=1).batches(0, 2)
+    assert first.keys == second.keys
+    assert not torch.equal(first.images, second.images)
+
+
 def test_global_generators_are_neither_read_nor_moved(shards: Path, loader: Loader) -> None:
     config = data_config(shards, augment=LIVELY, workers=1)
     torch.manual_seed(1)
@@ -151,6 +158,17 @@ def test_a_bad_sample_is_replaced_alike_on_any_rank_and_counted(
     parts = [list(loader(config, rank=rank, world_size=2).batches(0, 4)) for rank in (0, 1)]
     assert [first.keys + second.keys for first, second in zip(*parts, strict=True)] == [batch.keys for batch in whole]
     assert all_same(loader(config.model_copy(update={"workers": 2})).batches(0, 4), whole)
+
+
+def test_bad_samples_are_not_all_replaced_by_the_same_one(tmp_path: Path, loader: Loader) -> None:
+    broken = {number: {"jpg": b"broken"} for number in range(8)}
+    write_tar(
+        tmp_path / "a.tar", [(f"{number:02d}", members_of(number) | broken.get(number, {})) for number in range(24)]
+    )
+    (batch,) = loader(data_config(tmp_path, on_bad="skip"), batch_size=24).batches(0, 1)
+    counts = np.bincount([int(key) for key in batch.keys], minlength=24)
+    assert counts[:8].sum() == 0
+    assert 1 < counts.max() < 8
 
 
 def test_nothing_but_bad_samples_stop_the_run_even_if_they_may_be_skipped(tmp_path: Path, loader: Loader) -> None:
