@@ -128,6 +128,8 @@ class PairLoader:
             collate_fn=_as_it_is,
             pin_memory=self._pin,
             worker_init_fn=_one_thread if workers else None,
+            # A fork would inherit OpenCV's and OpenMP's pools without their threads, and hang at their first use.
+            multiprocessing_context="spawn" if workers else None,
             # The default would draw the workers' seeds, which nothing here reads, from torch's global generator.
             generator=torch.Generator(),
         )

@@ -185,16 +185,16 @@ def test_a_shard_that_changed_after_it_was_listed_is_noticed(shards: Path, loade
         list(made.batches(0, 3))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", ["build", "build/shards", "build/shards/{00000..00002}.tar"])
-def test_remote_shards_are_read_by_ranges(shards: Path, loader: Loader, workers: int, name: str) -> None:
+def test_remote_shards_are_read_by_ranges(shards: Path, loader: Loader, name: str) -> None:
+    """In this process: a worker has a memory:// of its own."""
     write_index(shards.parent)
     remote = fsspec.filesystem("memory")
     for file in (*shards.glob("*.tar"), shards.parent / "index.parquet"):
         remote.pipe_file(f"/build/{file.relative_to(shards.parent)}", file.read_bytes())
     try:
         near = loader(data_config(shards.parent if name == "build" else shards)).batches(0, 3)
-        assert all_same(loader(data_config(f"memory://{name}", workers=workers)).batches(0, 3), near)
+        assert all_same(loader(data_config(f"memory://{name}", workers=0)).batches(0, 3), near)
     finally:
         remote.rm("/build", recursive=True)
 
