@@ -18,10 +18,11 @@ from pipeline.progress import BuildProgress
 from pipeline.provenance import differences, library_fingerprint
 from pipeline.report.timing import timed_run
 from pipeline.runner_loop import Failures
-from pipeline.storage import Store, open_location, read_bytes
+from pipeline.storage import Store
 from pipeline.work import BuildSpec
 from stages.errors import UserError
 from stages.jsons import canonical_json, digest
+from stages.locations import open_location, read_bytes
 
 KILLERS = ".maskmine/killers.json"
 LIBRARIES = ".maskmine/libraries.json"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 
 from pipeline import cli_train
+from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -22,9 +22,6 @@ app = typer.Typer(
     add_completion=False,
 )
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Build manifest (YAML).", show_default=False)]
-Settings = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest, e.g. source.images=/photos.")
-]
 WorldSettings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the world, e.g. single_object=true.")
 ]
@@ -50,24 +47,6 @@ def main() -> None:
         raise
 
 
-@contextmanager
-def _storage_of(place: str) -> Iterator[None]:
-    """Turns a storage's failure (disk full, no rights, no bucket, no network) into a message that says where.
-
-    Raises:
-        UserError: naming the place.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        # s3fs lets errors of botocore through, which are no OSErrors.
-        if isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
-            raise UserError(f"{place}: cannot be read or written: {error}") from error
-        raise
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -90,7 +69,7 @@ def plan(
 
     console = Console()
     settings = load_manifest(manifest, setting)
-    with _storage_of(f"inputs of {manifest}"):
+    with storage_of(f"inputs of {manifest}"):
         planned = make_plan(settings)
     rows = [
         ("images", f"{len(planned.rows):,}"),
@@ -103,7 +82,7 @@ def plan(
         rows += [(f"model {stage}", line) for line in listed]
     _print_rows(console, [*rows, ("plan", planned.digest)])
     if sample:
-        with _storage_of(f"inputs of {manifest}"):
+        with storage_of(f"inputs of {manifest}"):
             found = estimate(settings, planned, sample)
         total = len(planned.rows)
         console.print(
@@ -138,7 +117,7 @@ def build(
     overrides = [*setting, *(f"run.{name}={value}" for name, value in given.items() if value is not None)]
     settings = load_manifest(manifest, overrides)
     try:
-        with _storage_of(out):
+        with storage_of(out):
             outcome = run_build(settings, out, console, address=address, lock=lock, take_over=take_over)
     except LockError as error:
         raise UserError(f"{error} ({lock}); the build cannot be reproduced from these images") from error
@@ -156,7 +135,7 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     from pipeline.verify import verify as check
 
     console = Console()
-    with _storage_of(directory):
+    with storage_of(directory):
         lock, problems = check(directory)
     for problem in problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
@@ -191,7 +170,7 @@ def report(
     from pipeline.report.page import write_report
     from pipeline.storage import Store
 
-    with _storage_of(directory):
+    with storage_of(directory):
         size = write_report(Store(directory), pairs)
     Console().print(
         f"{directory.rstrip('/')}/report.html: {_size(size)}.", markup=False, highlight=False, soft_wrap=True
@@ -230,26 +209,22 @@ def audit(
         list[str], typer.Option(metavar="FILE", help="COCO-style annotations; may be given again.", show_default=False)
     ],
     synonyms: Annotated[str | None, typer.Option(metavar="FILE", help="Other words for the truth's classes.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All figures, as JSON.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare a build's pairs with ground truth: precision, recall, calibration of the score."""
-    import json
-
     from rich.progress import Progress
 
     from pipeline.audit import audit as run_audit
     from pipeline.audit.printing import print_report
 
     console = Console()
-    with _storage_of(directory), Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    with storage_of(directory), Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("auditing", total=None)
         report = run_audit(
             directory, truth, synonyms, lambda done, total: progress.update(task, completed=done, total=total)
         )
     print_report(report, directory, console)
-    if json_file is not None:
-        with _storage_of(str(json_file)):
-            json_file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(json_file, report)
 
 
 app.command()(cli_train.train)

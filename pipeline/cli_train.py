@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
+from stages.errors import UserError
+
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
-Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest.")]
 
 
 def train(
@@ -21,11 +23,12 @@ def train(
     """Train from shards. The same command again goes on from the last checkpoint."""
     from stages.manifests import read_values
 
-    console = Console()
-    if read_values(manifest, "kind", setting).get("kind") == "adapt":
-        _adapt(manifest, out, setting, console)
-    else:
-        _pretrain(manifest, out, setting, console)
+    kinds = {"adapt": _adapt, "pretrain": _pretrain}
+    kind = read_values(manifest, "kind", setting).get("kind")
+    if kind not in kinds:
+        raise UserError(f"{manifest}: kind: expected {' or '.join(kinds)}, found {kind!r}")
+    with storage_of(str(out)):
+        kinds[kind](manifest, out, setting, Console())
 
 
 def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
@@ -72,11 +75,9 @@ def _of_adapt(line: dict[str, Any]) -> str:
 def evaluate(
     manifest: Manifest,
     setting: Settings = [],  # noqa: B006 - typer's way
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All figures, as JSON.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Score a CLIP on ground-truth regions."""
-    import json
-
     from rich.progress import Progress, TextColumn
 
     from train.classify import classify
@@ -90,8 +91,7 @@ def evaluate(
         task = progress.add_task("naming", total=None)
         scores = classify(asked, lambda done: progress.update(task, completed=done))
     print_scores(scores, console)
-    if json_file is not None:
-        json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    write_json(json_file, scores)
 
 
 def _print_line(console: Console, line: dict[str, Any], steps: int) -> None:

@@ -16,6 +16,7 @@ from pipeline.card import dataset_card
 from pipeline.commit import read_unit_rows
 from pipeline.provenance import library_fingerprint
 from pipeline.storage import Store
+from stages.errors import UserError
 from stages.jsons import digest
 
 LOCK_FILE = "build.lock.json"
@@ -152,6 +153,20 @@ _LOCK_KEYS: dict[str, type] = {
     "images_root": str,
 }
 _UNIT_KEYS = {"unit", "key", "images_root", "rows_sha256", "shard_sha256"}
+
+
+def lock_bytes(store: Store) -> bytes:
+    """The lock of a finished build.
+
+    Raises:
+        UserError: there is none.
+    """
+    data = store.read_or_none(LOCK_FILE)
+    if data is None:
+        raise UserError(
+            f"{store.url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it"
+        )
+    return data
 
 
 def read_lock(data: bytes) -> dict[str, Any]:

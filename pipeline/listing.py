@@ -9,8 +9,8 @@ from pipeline.source_coco import read_coco
 from pipeline.source_table import read_table
 from pipeline.source_webdataset import read_webdataset
 from pipeline.sources import WEB, AnySource, CocoSource, TableSource, WebdatasetSource, root_of
-from pipeline.storage import open_location
 from stages.errors import UserError
+from stages.locations import open_location
 
 
 def read_rows(source: AnySource) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from pipeline.sources import SourceConfig
-from stages.clip_files import ClipConfig
+from stages.clip_files import ClipConfig, Templates
 from stages.config import Config
 from stages.manifests import read_values, validate
 from stages.matching import MatchRules
@@ -51,15 +51,8 @@ class MatchingSection(Config):
 
     clip: ClipConfig
     regions: RegionRules = RegionRules()
-    templates: tuple[str, ...] = ("a photo of a {}.",)
+    templates: Templates = ("a photo of a {}.",)
     rules: MatchRules = MatchRules()
-
-    @field_validator("templates")
-    @classmethod
-    def _one_slot_each(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        if not templates or any(template.count("{}") != 1 for template in templates):
-            raise ValueError("expected one or more texts with exactly one {} for the noun in each")
-        return templates
 
 
 class Compute(Config):

@@ -13,11 +13,11 @@ import stages
 import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources import source_files
-from pipeline.storage import open_location
 from stages.clip_files import LOCAL_DIR, clip_files
 from stages.config import identity
 from stages.errors import UserError
 from stages.jsons import digest
+from stages.locations import open_location
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals

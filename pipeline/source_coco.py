@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources import MASK, ROWS, CocoSource
-from pipeline.storage import open_location, read_bytes
 from stages.errors import UserError
+from stages.locations import open_location, read_bytes
 
 
 def read_json(location: str, key: str) -> Any:  # noqa: ANN401 - any JSON value

@@ -11,8 +11,8 @@ import pyarrow.json
 import pyarrow.parquet
 
 from pipeline.sources import ROWS, TableSource
-from pipeline.storage import open_location
 from stages.errors import UserError
+from stages.locations import open_location
 
 _BLOCK_BYTES = 1 << 24  # the longest row that can be read
 

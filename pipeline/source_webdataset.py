@@ -11,8 +11,8 @@ from braceexpand import braceexpand
 
 from pipeline.source_coco import table_of, valid_text
 from pipeline.sources import WebdatasetSource
-from pipeline.storage import open_location
 from stages.errors import UserError
+from stages.locations import open_location
 
 _IMAGES = {"jpg", "jpeg", "png", "webp"}
 # A sample without an image is read as 0 bytes, and so ends in quarantine as an empty file.

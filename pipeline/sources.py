@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.storage import open_location, read_bytes
 from stages.config import Config, Location
+from stages.locations import open_location, read_bytes
 from stages.records import ImageRecord, SourceMask
 
 MASK = pa.struct(

@@ -24,12 +24,13 @@ from pipeline.packing import (
 )
 from pipeline.provenance import differences, library_fingerprint, model_hashes
 from pipeline.sources import ImageReader
-from pipeline.storage import Store, open_location, read_bytes
+from pipeline.storage import Store
 from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
 from stages.config import identity
 from stages.errors import SampleError, UserError
 from stages.images import decode_image
 from stages.jsons import digest, sha256_hex
+from stages.locations import open_location, read_bytes
 from stages.matching import match
 from stages.mentions import merge_mentions
 from stages.proposals.provided import mask_files

@@ -15,10 +15,9 @@ import pyarrow.parquet
 from PIL import Image
 
 from pipeline.commit import read_unit_rows, receipt_name, rows_name, shard_name
-from pipeline.finalise import CARD, LOCK_FILE, TABLES, read_lock, table_name
+from pipeline.finalise import CARD, LOCK_FILE, TABLES, lock_bytes, read_lock, table_name
 from pipeline.plan import unit_key
 from pipeline.storage import Store
-from stages.errors import UserError
 from stages.jsons import canonical_json, digest
 from stages.records import Rle
 
@@ -40,9 +39,7 @@ def verify(url: str) -> tuple[dict[str, Any], list[str]]:
         UserError: there is no finished build.
     """
     store = Store(url)
-    data = store.read_or_none(LOCK_FILE)
-    if data is None:
-        raise UserError(f"{url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it")
+    data = lock_bytes(store)
     try:
         lock = read_lock(data)
     except ValueError as error:

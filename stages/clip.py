@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,29 @@ from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInput:
+    """What a CLIP's image tower takes: side in pixels, mean and standard deviation of the colours in [0, 1]."""
+
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, clip: Any) -> ClipInput:  # noqa: ANN401 - any of open_clip's classes
+        """That of an open_clip model."""
+        visual = clip.visual
+        size = visual.image_size
+        return cls(
+            int(size[0] if isinstance(size, tuple | list) else size), *map(tuple, (visual.image_mean, visual.image_std))
+        )
+
+    @property
+    def mean_rgb(self) -> tuple[float, float, float]:
+        """The mean colour in [0, 255], to fill with."""
+        return self.mean[0] * 255, self.mean[1] * 255, self.mean[2] * 255
 
 
 class ClipJudge:
@@ -43,10 +67,7 @@ class ClipJudge:
         self._templates = templates
         self._device = torch.device(device)
         self._dtype = _DTYPES[precision]
-        visual = self._model.visual
-        size = visual.image_size
-        self.image_size_px = int(size[0] if isinstance(size, (tuple, list)) else size)
-        self._mean, self._std = tuple(visual.image_mean), tuple(visual.image_std)
+        self._input = ClipInput.of(self._model)
         self._nouns: dict[str, Tensor] = {}
 
     @torch.inference_mode()
@@ -73,10 +94,10 @@ class ClipJudge:
         return self._nouns[noun]
 
     def _batches(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Iterator[Tensor]:
-        mean_255 = (self._mean[0] * 255, self._mean[1] * 255, self._mean[2] * 255)
+        size_px, mean_rgb = self._input.size_px, self._input.mean_rgb
         batch: list[Tensor] = []
         for image, rle in regions:
-            batch.append(masked_region(image, rle.decode(), self.image_size_px, mean_255, self._rules)[0])
+            batch.append(masked_region(image, rle.decode(), size_px, mean_rgb, self._rules)[0])
             if len(batch) == self._batch_size:
                 yield torch.stack(batch)
                 batch = []
@@ -87,7 +108,7 @@ class ClipJudge:
         half = self._dtype != torch.float32
         autocast = torch.autocast(self._device.type, self._dtype) if half else contextlib.nullcontext()
         with autocast:
-            features = self._model.encode_image(normalise(pixels.to(self._device), self._mean, self._std))
+            features = self._model.encode_image(normalise(pixels.to(self._device), self._input.mean, self._input.std))
         if not torch.isfinite(features).all():
             raise UserError(
                 f"matching.clip: the image tower gives NaN or infinity in {self._dtype}; expected finite numbers. "

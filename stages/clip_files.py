@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stages.config import Config
 from stages.errors import UserError
 
 LOCAL_DIR = "local-dir:"
+
+
+def _one_slot_each(templates: tuple[str, ...]) -> tuple[str, ...]:
+    if not templates or any(template.count("{}") != 1 for template in templates):
+        raise ValueError("expected one or more texts with exactly one {} for the noun in each")
+    return templates
+
+
+Templates = Annotated[tuple[str, ...], AfterValidator(_one_slot_each)]
+"""Prompts around a noun, each with one ``{}``."""
 
 
 class ClipConfig(Config):

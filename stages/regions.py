@@ -13,7 +13,7 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.boxes import expand_box, tight_box
+from stages.boxes import Box, expand_box, tight_box
 from stages.region_rules import RegionRules
 
 
@@ -42,9 +42,26 @@ def masked_region(
     """
     if mask.shape != image.shape[:2]:
         raise ValueError(f"mask has shape {list(mask.shape)}, the image {list(image.shape[:2])}")
+    return cut_region(image, mask, region_box(mask, rules), size_px, mean_rgb, rules)
+
+
+def region_box(mask: NDArray[np.bool_], rules: RegionRules) -> Box:
+    """The box that is cut for a mask [H, W], not empty: tight, expanded, at least one pixel."""
     height, width = mask.shape
     left, top, right, bottom = expand_box(tight_box(mask), rules.expand_ratio, height, width)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def cut_region(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    box_xyxy_px: Box,
+    size_px: int,
+    mean_rgb: tuple[float, float, float],
+    rules: RegionRules,
+) -> tuple[Tensor, Tensor]:
+    """`masked_region` with a box of the caller's own: a trainer varies it."""
+    left, top, right, bottom = box_xyxy_px
     pixels = torch.from_numpy(np.ascontiguousarray(image[top:bottom, left:right])).permute(2, 0, 1).float()
     keep = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right]))[None]
     if rules.fill == "mean":

@@ -47,8 +47,19 @@ def multi_positive(images: Tensor, texts: Tensor, scale: Tensor, canonical: Tens
         scale: factor of the cosines.
         canonical: int64 [N], numbers of the canonical nouns.
     """
+    return shared_targets(images, texts, scale, canonical[:, None] == canonical[None])
+
+
+def shared_targets(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """CLIP's symmetric loss, in which rows that mean the same are not each other's negatives.
+
+    Args:
+        images: unit vectors [N, D].
+        texts: unit vectors [N, D]; row i belongs to image i.
+        scale: factor of the cosines.
+        same: bool [N, N], rows i and j mean the same; true on the diagonal.
+    """
     logits = scale * images @ texts.T
-    same = canonical[:, None] == canonical[None]
     return (soft_cross_entropy(logits, same) + soft_cross_entropy(logits.T, same)) / 2
 
 

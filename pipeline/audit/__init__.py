@@ -9,7 +9,8 @@ from pipeline.audit.judge import judge_image
 from pipeline.audit.labels import Labels, merged_synonyms, read_synonyms
 from pipeline.audit.pairs import Build, Pair
 from pipeline.audit.tally import Tally
-from pipeline.audit.truth import Truth, read_truth_file
+from pipeline.audit.truth import Truth
+from stages.coco_truth import decoded_masks, read_truth_file
 from stages.records import Rle
 
 __all__ = ["audit"]
@@ -57,7 +58,7 @@ def audit(
     for image_id, pairs in build.images_with_pairs(done):
         if image_id in audited:
             regions = truth.regions(image_id, pairs[0].height_px, pairs[0].width_px)
-            verdicts = judge_image(pairs, _masks(url, truth, pairs), regions, labels)
+            verdicts = judge_image(pairs, _masks(url, pairs), regions, labels)
             tally.add_pairs(image_id, pairs, verdicts, [region.label for region in regions])
     return {
         "format": FORMAT,
@@ -73,9 +74,9 @@ def audit(
     }
 
 
-def _masks(url: str, truth: Truth, pairs: Sequence[Pair]) -> dict[str, Rle]:
+def _masks(url: str, pairs: Sequence[Pair]) -> dict[str, Rle]:
     """The image's masks by their id, checked."""
     segmentations = {pair.mask_id: pair.mask_rle for pair in pairs}
     where = f"{url}: image {pairs[0].image_id}: mask_rle"
-    rles = truth.decoded(list(segmentations.values()), pairs[0].height_px, pairs[0].width_px, where)
+    rles = decoded_masks(list(segmentations.values()), pairs[0].height_px, pairs[0].width_px, where)
     return dict(zip(segmentations, rles, strict=True))

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet
 
 from pipeline.commit import shard_name
-from pipeline.finalise import LOCK_FILE, read_lock, table_name
+from pipeline.finalise import LOCK_FILE, lock_bytes, read_lock, table_name
 from pipeline.storage import Store
 from stages.errors import UserError
 
@@ -67,9 +67,7 @@ class Build:
 
     def __init__(self, url: str) -> None:
         self._store, self._url = Store(url), url
-        data = self._store.read_or_none(LOCK_FILE)
-        if data is None:
-            raise UserError(f"{url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it")
+        data = lock_bytes(self._store)
         try:
             self._lock = read_lock(data)
             self.plan_digest: str = self._lock["plan_digest"]

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from stages.errors import SampleError, UserError
-from stages.proposals.annotations import read_coco_masks
-from stages.proposals.configs import GroundTruthProposals
-from stages.proposals.json_stream import Element, iterate_elements
-from stages.proposals.provided import ProvidedProposer
-from stages.records import ImageRecord, Rle, SourceMask
-
-
-@dataclass(frozen=True, slots=True)
-class TruthImage:
-    """An image as a truth file lists it: name and size in pixels, where the file has them."""
-
-    image_id: str
-    file_name: str | None
-    height_px: int | None
-    width_px: int | None
+from stages.coco_truth import TruthFile, TruthImage, decoded_masks
+from stages.errors import UserError
+from stages.records import Rle
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,62 +21,6 @@ class Region:
     rle: Rle
     label: int
     is_crowd: bool
-
-
-@dataclass(slots=True)
-class TruthFile:
-    """One file: its images and classes, and its masks as Arrow rows (columns of COCO_SCHEMA).
-
-    Attributes:
-        synonyms: class name -> other words, where the categories list them, as LVIS does.
-        rows: image id -> rows of `masks`.
-    """
-
-    path: str
-    masks: pa.Table
-    images: dict[str, TruthImage] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
-    synonyms: dict[str, list[str]] = field(default_factory=dict)
-    rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-
-
-def read_truth_file(path: str) -> TruthFile:
-    """Reads a COCO-style file: instances, stuff or panoptic JSON.
-
-    Raises:
-        UserError: naming the file and what it lacks.
-    """
-    truth = TruthFile(path, read_coco_masks(path))
-    with fsspec.open(path, "rt", encoding="utf-8-sig", compression="infer") as file:
-        for element in iterate_elements(file, path):
-            if element.key == "images":
-                image = _image(element, f"{path}: images[{element.index}]")
-                truth.images[image.image_id] = image
-            elif element.key == "categories":
-                truth.names.append(str(element.value["name"]))
-                others = element.value.get("synonyms")
-                if isinstance(others, list):
-                    truth.synonyms[truth.names[-1]] = [str(word) for word in others]
-    for key, there in (("images", truth.images), ("categories", truth.names)):
-        if not there:
-            raise UserError(
-                f"{path}: expected COCO annotations, with the lists images, annotations, categories; no {key}"
-            )
-    if truth.masks["label"].null_count:
-        row = pc.index(pc.is_null(truth.masks["label"]), True).as_py()
-        raise UserError(f"{path}: mask {row} has no category_id, so that no noun can be compared with it")
-    return truth
-
-
-def _image(element: Element, where: str) -> TruthImage:
-    value = element.value
-    if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
-        raise UserError(f"{where}: expected an object with a number or text 'id'")
-    name = value.get("file_name") or value.get("coco_url")  # LVIS has URLs alone
-    height, width = value.get("height"), value.get("width")
-    if not isinstance(name, str | None) or not isinstance(height, int | None) or not isinstance(width, int | None):
-        raise UserError(f"{where}: expected a text 'file_name', and whole numbers 'height' and 'width'")
-    return TruthImage(str(value["id"]), name, height, width)
 
 
 class Truth:
@@ -113,7 +41,6 @@ class Truth:
     def __init__(self, files: Sequence[TruthFile], build_images: Mapping[str, str]) -> None:
         self.names = list(dict.fromkeys(name for file in files for name in file.names))
         self._numbers = {name: number for number, name in enumerate(self.names)}
-        self._proposer = ProvidedProposer(GroundTruthProposals(include_crowd=True))
         self._found = [_matched(file, build_images) for file in files]
         self._files = list(files)
         self.audited = [image for image in build_images if any(image in found for found in self._found)]
@@ -150,26 +77,12 @@ class Truth:
                 )
             labels, crowds = rows["label"].to_pylist(), rows["is_crowd"].to_pylist()
             where = f"--truth: {file.path}: image {image.image_id}"
-            rles = self.decoded(rows["segmentation"].to_pylist(), height_px, width_px, where)
+            rles = decoded_masks(rows["segmentation"].to_pylist(), height_px, width_px, where)
             regions += [
                 Region(rle, self._numbers[label], bool(crowd))
                 for rle, label, crowd in zip(rles, labels, crowds, strict=True)
             ]
         return regions
-
-    def decoded(self, segmentations: Sequence[Any], height_px: int, width_px: int, where: str) -> list[Rle]:
-        """Segmentations (polygons, RLE, panoptic references; objects or JSON text) as checked masks.
-
-        Raises:
-            UserError: one is damaged, or of another size; begins with `where`.
-        """
-        masks = tuple(SourceMask(segmentation) for segmentation in segmentations)
-        record = ImageRecord("", "", (), masks=masks, mask_size_hw_px=(height_px, width_px))
-        size_alone = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (height_px, width_px, 3))
-        try:
-            return [proposal.rle for proposal in self._proposer.propose(record, size_alone)]
-        except SampleError as error:
-            raise UserError(f"{where}: {error.message}; mend or remove it") from error
 
     def _rows(self, image_id: str) -> Iterator[tuple[TruthFile, TruthImage, pa.Table]]:
         for file, found in zip(self._files, self._found, strict=True):

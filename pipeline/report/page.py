@@ -12,7 +12,7 @@ import pyarrow as pa
 import yaml
 from markupsafe import Markup
 
-from pipeline.finalise import LOCK_FILE, REPORT, read_lock
+from pipeline.finalise import REPORT, lock_bytes, read_lock
 from pipeline.report import tables
 from pipeline.report.cards import sections_of
 from pipeline.report.histogram import HEIGHT, WIDTH, Chart, draw
@@ -46,9 +46,7 @@ def write_report(store: Store, pictures: int = PICTURES) -> int:
     Raises:
         UserError: there is no finished build, or its tables cannot be read.
     """
-    data = store.read_or_none(LOCK_FILE)
-    if data is None:
-        raise UserError(f"{store.url}: no {LOCK_FILE}, so no finished build; run its command again to finish it")
+    data = lock_bytes(store)
     try:
         page = render(store, read_lock(data), pictures).encode("utf-8", errors="replace")
     except FileNotFoundError as error:

@@ -57,11 +57,9 @@ def write_world(
     """
     config = config or WorldConfig()
     vocabulary = load_vocabulary()
-    _check(out, images, seed, workers, config, vocabulary)
+    jobs = _jobs(out, images, seed, config, workers, vocabulary, _CHUNK)
     for folder in ("images", "labels"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    starts = range(0, images, _CHUNK)
-    jobs = [(str(out), seed, config, start, min(start + _CHUNK, images)) for start in starts]
     entries: list[dict[str, Any]] = []
     for chunk in _run(_paint, jobs, workers):
         entries += chunk
@@ -95,17 +93,22 @@ def write_captioned_shards(
     Raises:
         UserError: as write_world.
     """
-    config = config or WorldConfig()
-    _check(out, images, seed, workers, config, load_vocabulary())
+    jobs = _jobs(out, images, seed, config or WorldConfig(), workers, load_vocabulary(), SCENES_PER_SHARD)
     out.mkdir(parents=True, exist_ok=True)
-    starts = range(0, images, SCENES_PER_SHARD)
-    jobs = [(str(out), seed, config, start, min(start + SCENES_PER_SHARD, images)) for start in starts]
     done = 0
     for count in _run(_write_shard, jobs, workers):
         done += count
         if progress is not None:
             progress(done)
     (out / "LICENSE.txt").write_text(LICENSE_TEXT, encoding="utf-8")
+
+
+def _jobs(
+    out: Path, images: int, seed: int, config: WorldConfig, workers: int, vocabulary: Vocabulary, scenes: int
+) -> list[_Job]:
+    """The world in jobs of so many scenes, once all arguments are checked."""
+    _check(out, images, seed, workers, config, vocabulary)
+    return [(str(out), seed, config, start, min(start + scenes, images)) for start in range(0, images, scenes)]
 
 
 def _check(out: Path, images: int, seed: int, workers: int, config: WorldConfig, vocabulary: Vocabulary) -> None:

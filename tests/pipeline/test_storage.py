@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline.cache import Cache, default_cache_url
-from pipeline.storage import Store, open_location, read_bytes, retried
+from pipeline.storage import Store
 from stages.errors import UserError
+from stages.locations import open_location, read_bytes, retried
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -99,7 +100,7 @@ def test_only_what_may_pass_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, failures: int, error: Exception, calls: int
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("pipeline.storage.time.sleep", waits.append)
+    monkeypatch.setattr("stages.locations.time.sleep", waits.append)
     action = Flaky(failures, error)
     if failures < 3 and not isinstance(error, FileNotFoundError):
         assert retried(action) == "done"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from stages.clip_files import Templates
 from stages.config import Config
 from stages.errors import UserError
 from stages.region_rules import RegionRules
@@ -13,8 +14,6 @@ from train.classify.config import ClassifyManifest, RegionsConfig, Sight
 from train.data.config import DataConfig
 from train.load import Judge
 from train.text import VILD_TEMPLATES
-
-Templates = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class LossConfig(Config):
@@ -31,13 +30,6 @@ class LossConfig(Config):
     kind: Literal["in_batch", "multi_positive", "noun_bank"] = "noun_bank"
     templates: Templates = ("{}",)
     logit_scale: float | None = Field(None, gt=0)
-
-    @field_validator("templates")
-    @classmethod
-    def _one_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [template for template in templates if template.count("{}") != 1]:
-            raise ValueError(f"expected one {{}} in each template, found {wrong[0]!r}")
-        return templates
 
 
 class Phase(Config):

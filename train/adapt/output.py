@@ -10,12 +10,12 @@ from typing import Any
 from stages.clip_files import LOCAL_DIR, ClipConfig, clip_files
 from stages.errors import UserError
 from stages.jsons import sha256_hex
+from stages.locations import open_location, read_bytes
 from stages.weights import sha256_file
 from train.adapt.config import AdaptManifest, HeldOut
 from train.checkpoint import read_description, save_adapted
 from train.classify import classify
 from train.data.config import DataConfig
-from train.data.files import file_system
 from train.data.listing import Listing
 from train.load import Judge
 from train.model import MaskPromptCLIP
@@ -47,9 +47,9 @@ def describe_data(data: DataConfig, listing: Listing) -> dict[str, Any]:
     """The data's digests: of the listing, and of the lock of each build among the shard sets."""
     locks = {}
     for location in (location for each in data.sets for location in each.shards):
-        fs, path = file_system(f"{location.rstrip('/')}/{_LOCK}")
+        fs, path = open_location(f"{location.rstrip('/')}/{_LOCK}")
         if fs.exists(path):
-            locks[location.rstrip("/").rpartition("/")[2]] = sha256_hex(fs.cat_file(path))
+            locks[location.rstrip("/").rpartition("/")[2]] = sha256_hex(read_bytes(fs, path))
     counts = {"pairs": len(listing), "nouns": len(listing.canonicals), "left_out": dict(listing.left_out)}
     return {**counts, "listing_sha256": listing.digest(), "build_locks_sha256": locks}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stages.clip import ClipInput
 from stages.errors import UserError
 from stages.jsons import digest
 from train.adapt.config import AdaptManifest, Phase, check_precision
@@ -18,7 +19,7 @@ from train.adapt.output import Output, Report, describe_data, digests_of_init
 from train.adapt.processes import Processes, join_processes
 from train.adapt.weights import KeptWeights, adapted_weights, optimizer_of
 from train.data.listing import list_pairs
-from train.data.loader import ClipInput, PairLoader
+from train.data.loader import PairLoader
 from train.load import load_judge
 from train.model import MaskPromptCLIP
 from train.run_folder import load_state, save_state

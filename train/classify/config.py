@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.clip_files import Templates
 from stages.config import Config, Location
 from stages.region_rules import RegionRules
 from train.load import Judge
@@ -70,7 +71,7 @@ class ClassifyManifest(Config):
     seen: tuple[str, ...] | None = None
     sight: Sight = "prompted"
     rules: RegionRules = RegionRules()
-    templates: tuple[str, ...] = VILD_TEMPLATES
+    templates: Templates = VILD_TEMPLATES
     min_area_px: int = Field(1, ge=1)
     limit: int | None = Field(None, ge=1)
     batch_size: int = Field(64, ge=1)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.coco_truth import decoded_masks, read_truth_file
 from stages.errors import SampleError, UserError
 from stages.images import decode_image
 from stages.records import Rle
@@ -44,7 +46,7 @@ class GroundTruth:
     def __init__(self, config: CocoRegions | LabelMapRegions) -> None:
         self._config = config
         self._of_label: dict[int, str] = {}
-        self._entries: list[tuple[str, list[tuple[str, Any]]]] = []
+        self._entries: list[tuple[str, list[tuple[str, str]]]] = []
         if isinstance(config, CocoRegions):
             self.names = self._read_coco(config)
         else:
@@ -62,33 +64,27 @@ class GroundTruth:
         folder = Path(self._config.images)
         for file, found in self._entries:
             pixels = _read_picture(folder / file)
-            height, width = pixels.shape[:2]
-            try:
-                regions = tuple((name, Rle.from_coco(raw, height, width)) for name, raw in found)
-            except ValueError as error:
-                raise UserError(f"{file}: a segmentation does not fit its picture: {error}") from error
-            yield Picture(file, pixels, regions)
+            names, segmentations = zip(*found, strict=True)
+            rles = decoded_masks(segmentations, pixels.shape[0], pixels.shape[1], file)
+            yield Picture(file, pixels, tuple(zip(names, rles, strict=True)))
 
     def _read_coco(self, config: CocoRegions) -> tuple[str, ...]:
-        files: dict[Any, str] = {}
+        files: dict[str, str | None] = {}
         names: dict[str, None] = {}
-        found: defaultdict[Any, list[tuple[str, Any]]] = defaultdict(list)
+        found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for path in config.annotations:
-            document = _read_json(Path(path))
-            try:
-                files |= {image["id"]: image["file_name"] for image in document["images"]}
-                categories = {category["id"]: category["name"] for category in document["categories"]}
-                names |= dict.fromkeys(categories.values())
-                for entry in document["annotations"]:
-                    if not entry.get("iscrowd"):
-                        found[entry["image_id"]].append((categories[entry["category_id"]], entry["segmentation"]))
-            except (KeyError, TypeError) as error:
-                raise UserError(f"{path}: not COCO annotations: {error!r} is missing or unknown") from error
-        if unknown := sorted(found.keys() - files.keys(), key=str):
-            raise UserError(f"annotations name image {unknown[0]}, which 'images' does not list")
-        self._entries = [
-            (files[image_id], found[image_id]) for image_id in sorted(found, key=lambda key: (str(type(key)), key))
-        ]
+            truth = read_truth_file(path)
+            files |= {image.image_id: image.file_name for image in truth.images.values()}
+            names |= dict.fromkeys(truth.names)
+            rows = truth.masks.filter(pc.invert(truth.masks["is_crowd"]))
+            columns = (rows[name].to_pylist() for name in ("image_id", "label", "segmentation"))
+            for image_id, name, segmentation in zip(*columns, strict=True):
+                found[image_id].append((name, segmentation))
+        for image_id in sorted(found, key=_as_number):
+            file = files.get(image_id)
+            if file is None:
+                raise UserError(f"annotations name image {image_id}, for which 'images' has no file_name")
+            self._entries.append((file, found[image_id]))
         return tuple(names)
 
     def _read_classes(self, config: LabelMapRegions) -> tuple[str, ...]:
@@ -117,6 +113,12 @@ class GroundTruth:
             regions = tuple((self._of_label[label], Rle.encode(labels == label)) for label in present)
             if regions:
                 yield Picture(pictures[path.stem].name, pixels, regions)
+
+
+def _as_number(image_id: str) -> tuple[bool, int, str]:
+    """Orders ids by number where they are numbers, and these before all others."""
+    is_number = image_id.isdecimal()
+    return not is_number, int(image_id) if is_number else 0, image_id
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.clip import ClipInput
 from stages.errors import UserError
 from stages.records import Rle
 from stages.regions import masked_region, normalise
@@ -95,15 +96,13 @@ def _batches(regions: Iterator[_Region], size: int) -> Iterator[list[_Region]]:
 @torch.inference_mode()
 def _rank(model: MaskPromptCLIP, batch: list[_Region], text: Tensor, manifest: ClassifyManifest) -> Tensor:
     """Numbers of the best classes, the best first, int64 [N, 5] or fewer columns."""
-    visual: Any = model.clip.visual
-    size = model.tower.grid[0] * model.tower.patch_px
-    mean_255 = tuple(value * 255 for value in visual.image_mean)
+    wanted = ClipInput.of(model.clip)
     fill = manifest.rules.model_copy(update={"fill": "photo" if manifest.sight in ("picture", "crop") else "mean"})
     cut = []
     for pixels, rle, _ in batch:
         mask = np.ones(pixels.shape[:2], dtype=bool) if manifest.sight == "picture" else rle.decode()
-        cut.append(masked_region(pixels, mask, size, (mean_255[0], mean_255[1], mean_255[2]), fill))
-    images = normalise(torch.stack([image for image, _ in cut]).to(text.device), visual.image_mean, visual.image_std)
+        cut.append(masked_region(pixels, mask, wanted.size_px, wanted.mean_rgb, fill))
+    images = normalise(torch.stack([image for image, _ in cut]).to(text.device), wanted.mean, wanted.std)
     masks = torch.stack([mask for _, mask in cut]).to(text.device) if manifest.sight == "prompted" else None
     features = functional.normalize(model.encode_image(images, masks).float(), dim=-1)
     return (features @ text.T).topk(min(_TOP, len(text)), dim=1).indices

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
-from typing import Any
 
-import fsspec
 from braceexpand import braceexpand
 
 from stages.errors import SampleError, UserError
-
-_WAITS_S = (1.0, 2.0)
-
-
-def file_system(location: str) -> tuple[Any, str]:
-    """fsspec file system and path of a path or URL.
-
-    Raises:
-        UserError: the URL's protocol is unknown, or its package is missing.
-    """
-    try:
-        fs, path = fsspec.core.url_to_fs(location, **({"use_listings_cache": False} if "://" in location else {}))
-    except (ValueError, ImportError) as error:
-        raise UserError(
-            f"data.sets.shards: {location}: {error}; expected a path or a URL that fsspec knows, such as s3://bucket/key"
-        ) from error
-    return fs, path
+from stages.locations import open_location, read_bytes, retried
 
 
 def tars_of(pattern: str) -> list[str]:
@@ -40,7 +21,7 @@ def tars_of(pattern: str) -> list[str]:
     missing: list[str] = []
     names = list(braceexpand(pattern))
     for name in names:
-        fs, path = file_system(name)
+        fs, path = open_location(name)
         if any(sign in path.rpartition("/")[2] for sign in "*?["):
             matches = sorted(fs.glob(path))
         elif fs.isdir(path):
@@ -61,7 +42,7 @@ def sizes_of(locations: Sequence[str]) -> dict[str, int]:
     """Bytes of each file that exists; folders are listed, so that a thousand shards are a few requests."""
     sizes: dict[str, int] = {}
     for folder in dict.fromkeys(location.rpartition("/")[0] for location in locations):
-        fs, path = file_system(folder)
+        fs, path = open_location(folder)
         try:
             entries = fs.ls(path, detail=True)
         except FileNotFoundError:
@@ -76,21 +57,16 @@ def read_range(location: str, offset: int, nbytes: int) -> bytes:
     Raises:
         SampleError: unreadable_shard.
     """
-    for wait in (*_WAITS_S, None):
-        try:
-            return _read(location, offset, nbytes)
-        except (OSError, TimeoutError) as error:
-            if wait is None or isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-                raise SampleError("unreadable_shard", f"{type(error).__name__}: {error}") from error
-            time.sleep(wait)
-    raise AssertionError("unreachable")
+    try:
+        if "://" in location:
+            return read_bytes(*open_location(location), offset, offset + nbytes)
+        return retried(lambda: _read_local(location, offset, nbytes))
+    except (OSError, TimeoutError) as error:
+        raise SampleError("unreadable_shard", f"{type(error).__name__}: {error}") from error
 
 
-def _read(location: str, offset: int, nbytes: int) -> bytes:
-    if "://" in location:
-        fs, path = file_system(location)
-        return bytes(fs.cat_file(path, start=offset, end=offset + nbytes))
-    file = os.open(location, os.O_RDONLY)
+def _read_local(path: str, offset: int, nbytes: int) -> bytes:
+    file = os.open(path, os.O_RDONLY)
     try:
         return os.pread(file, nbytes, offset)
     finally:

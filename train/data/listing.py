@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.errors import UserError
+from stages.locations import open_location
 from train.data.config import ShardSet
-from train.data.files import file_system, sizes_of, tars_of
+from train.data.files import sizes_of, tars_of
 from train.data.members import MASK, canonical_of, end_of, key_and_extension, lacking, noun_of
 
 OnBad = Literal["error", "skip"]
@@ -132,7 +133,7 @@ def _numbered(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int3
 
 def _tables(location: str, on_bad: OnBad, left_out: dict[str, int]) -> Iterator[pa.Table]:
     folder = location.rstrip("/")
-    fs, path = file_system(f"{folder}/{_INDEX}")
+    fs, path = open_location(f"{folder}/{_INDEX}")
     if fs.exists(path):
         yield _indexed(folder, fs, path)
         return
@@ -169,7 +170,7 @@ def _indexed(folder: str, fs: Any, path: str) -> pa.Table:  # noqa: ANN401 - fss
 
 def _scanned(shard: str, on_bad: OnBad, left_out: dict[str, int]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in _INDEXED}
-    fs, path = file_system(shard)
+    fs, path = open_location(shard)
     try:
         with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for sample in _samples(tar):

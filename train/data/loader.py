@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from stages.clip import ClipInput
 from stages.errors import SampleError, UserError
 from stages.regions import normalise
 from train.data.config import DataConfig
@@ -24,24 +25,6 @@ from train.data.samples import augmented_region, decode_sample
 
 _LOG = logging.getLogger(__name__)
 _TRIES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ClipInput:
-    """What a CLIP's image tower takes: side in pixels, mean and standard deviation of the colours in [0, 1]."""
-
-    size_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @classmethod
-    def of(cls, clip: Any) -> ClipInput:  # noqa: ANN401 - any of open_clip's classes
-        """That of an open_clip model."""
-        visual = clip.visual
-        size = visual.image_size
-        return cls(
-            int(size[0] if isinstance(size, tuple | list) else size), *map(tuple, (visual.image_mean, visual.image_std))
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +174,6 @@ class _Pairs(Dataset[_Rows]):
 
     def __init__(self, listing: Listing, config: DataConfig, clip: ClipInput, seed: int) -> None:
         self._listing, self._config, self._clip, self._seed = listing, config, clip, seed
-        self._mean_rgb = (clip.mean[0] * 255, clip.mean[1] * 255, clip.mean[2] * 255)
         self._set_starts = np.searchsorted(listing.set_number, np.arange(len(config.sets) + 1))
 
     def __getitem__(self, draw: Draw) -> _Rows:
@@ -234,7 +216,7 @@ class _Pairs(Dataset[_Rows]):
         data = read_range(shard, int(listing.offset[number]), int(listing.nbytes[number]))
         image, mask = decode_sample(read_members(data, listing.key[number].as_py()))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
-        size, mean_rgb = self._clip.size_px, self._mean_rgb
+        size, mean_rgb = self._clip.size_px, self._clip.mean_rgb
         pixels, keep = augmented_region(image, mask, size, mean_rgb, config.region, config.augment, rng)
         return normalise(pixels, self._clip.mean, self._clip.std), keep
 

@@ -6,17 +6,16 @@ import io
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
-from stages.boxes import Box, expand_box, tight_box
+from stages.boxes import Box, tight_box
 from stages.errors import SampleError
 from stages.images import decode_image
 from stages.region_rules import RegionRules
-from stages.regions import squash, squash_mask
+from stages.regions import cut_region, region_box
 from train.data.config import Augmentation
 from train.data.members import IMAGES, MASK, lacking
 
@@ -98,29 +97,6 @@ def augmented_region(
     if augment.flip and flip < 0.5:
         return pixels.flip(-1), keep.flip(-1)
     return pixels, keep
-
-
-def region_box(mask: NDArray[np.bool_], rules: RegionRules) -> Box:
-    """The box that `masked_region` cuts for a mask [H, W], not empty: tight, expanded, at least one pixel."""
-    left, top, right, bottom = expand_box(tight_box(mask), rules.expand_ratio, *mask.shape)
-    return left, top, max(right, left + 1), max(bottom, top + 1)
-
-
-def cut_region(
-    image: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    box_xyxy_px: Box,
-    size_px: int,
-    mean_rgb: tuple[float, float, float],
-    rules: RegionRules,
-) -> tuple[Tensor, Tensor]:
-    """`masked_region` with a box of one's own, which it cannot take; a test holds the two together."""
-    left, top, right, bottom = box_xyxy_px
-    pixels = torch.from_numpy(np.ascontiguousarray(image[top:bottom, left:right])).permute(2, 0, 1).float()
-    keep = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right]))[None]
-    if rules.fill == "mean":
-        pixels = torch.where(keep, pixels, torch.tensor(mean_rgb, dtype=torch.float32)[:, None, None])
-    return squash(pixels, size_px, rules.antialias), squash_mask(keep.float(), size_px)
 
 
 def part_of_box(box_xyxy_px: Box, augment: Augmentation, draws: tuple[float, float, float, float]) -> Box:

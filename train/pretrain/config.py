@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from stages.clip_files import Templates
 from stages.config import Config, Location
 from stages.nouns import NounsConfig, SpacyNouns
 
@@ -24,7 +25,7 @@ class NounBank(Config):
     extractor: NounsConfig = SpacyNouns()
     sample: int = Field(20_000, ge=1)
     min_mentions: int = Field(10, ge=1)
-    templates: tuple[str, ...] = ("a photo of a {}", "a picture of a {}", "a {}", "{}")
+    templates: Templates = ("a photo of a {}", "a picture of a {}", "a {}", "{}")
     weight: float = Field(1.0, ge=0)
 
 

@@ -10,19 +10,6 @@ from torch import Tensor
 from train.losses import soft_cross_entropy
 
 
-def caption_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
-    """CLIP's symmetric loss, in which captions that mention the same nouns are not each other's negatives.
-
-    Args:
-        images: unit vectors [N, D].
-        texts: unit vectors [N, D]; row i belongs to picture i.
-        scale: factor of the cosines.
-        same: bool [N, N], captions i and j mention the same nouns; true on the diagonal.
-    """
-    logits = scale * images @ texts.T
-    return (soft_cross_entropy(logits, same) + soft_cross_entropy(logits.T, same)) / 2
-
-
 def noun_loss(images: Tensor, nouns: Tensor, scale: Tensor, mentioned: Sequence[frozenset[int]]) -> Tensor:
     """Each picture against all nouns of the bank; those that its captions mention are its positives.
 

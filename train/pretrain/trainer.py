@@ -20,9 +20,10 @@ from torch.utils.data import DataLoader
 
 from stages.jsons import digest
 from stages.regions import normalise
+from train.losses import shared_targets
 from train.pretrain.config import PretrainManifest
 from train.pretrain.nouns import NounFinder, find_nouns
-from train.pretrain.objective import caption_loss, noun_loss, same_nouns
+from train.pretrain.objective import noun_loss, same_nouns
 from train.pretrain.shards import Batches, Captioned, CaptionedPictures, read_captioned
 from train.pretrain.tokens import write_tokenizer
 from train.run_folder import load_state, open_log, save_state, write_line
@@ -70,6 +71,9 @@ class _Run:
         torch.manual_seed(manifest.seed)
         self.model = open_clip.CLIP(**json.loads(json.dumps(manifest.model)))
         self.tokenize = open_clip.get_tokenizer(f"local-dir:{out / 'clip'}")
+        # Tokens of all nouns, for each template.
+        templates = manifest.nouns.templates
+        self.prompts = [self.tokenize([template.format(noun) for noun in finder.nouns]) for template in templates]
         self.optimizers = _optimizers(self.model, manifest)
         self.step = 0
         self.recipe = digest(manifest.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE))
@@ -115,13 +119,12 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * schedule(self.step, recipe)
         captions = [self.samples[number].captions[pick] for number, pick in chosen]
-        template = recipe.nouns.templates[self.step % len(recipe.nouns.templates)]
         images = normalise(pixels.float(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
         autocast = torch.autocast("cpu", torch.bfloat16) if recipe.precision == "bf16" else contextlib.nullcontext()
         with autocast, sdpa_kernel(SDPBackend.MATH):
             image_features = model.encode_image(images)
             text_features = _encode_text(model, self.tokenize(captions))
-            noun_features = _encode_text(model, self.tokenize([template.format(noun) for noun in self.finder.nouns]))
+            noun_features = _encode_text(model, self.prompts[self.step % len(self.prompts)])
         image_features, text_features, noun_features = (
             functional.normalize(features.float(), dim=-1)
             for features in (image_features, text_features, noun_features)
@@ -129,7 +132,7 @@ class _Run:
         scale = model.logit_scale.exp().clamp(max=_MAX_SCALE)
         own = [self.finder.find(caption) for caption in captions]
         every = [frozenset().union(*map(self.finder.find, self.samples[number].captions)) for number, _ in chosen]
-        of_captions = caption_loss(image_features, text_features, scale, same_nouns(own))
+        of_captions = shared_targets(image_features, text_features, scale, same_nouns(own))
         of_nouns = noun_loss(image_features, noun_features, scale, every)
         torch.autograd.backward(of_captions + recipe.nouns.weight * of_nouns)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

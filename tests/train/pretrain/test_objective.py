@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
+from train.losses import shared_targets, soft_cross_entropy
 from train.pretrain.nouns import NounFinder
-from train.pretrain.objective import caption_loss, noun_loss, same_nouns, soft_cross_entropy
+from train.pretrain.objective import noun_loss, same_nouns
 
 
 def test_rows_without_positives_count_nothing() -> None:
@@ -32,7 +33,7 @@ def test_caption_loss_is_clips_where_no_captions_agree() -> None:
     clips = (
         torch.nn.functional.cross_entropy(logits, numbers) + torch.nn.functional.cross_entropy(logits.T, numbers)
     ) / 2
-    assert caption_loss(images, texts, torch.tensor(3.0), torch.eye(4, dtype=torch.bool)).item() == pytest.approx(
+    assert shared_targets(images, texts, torch.tensor(3.0), torch.eye(4, dtype=torch.bool)).item() == pytest.approx(
         clips.item(), rel=1e-5
     )
 
