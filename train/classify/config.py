@@ -9,6 +9,7 @@ from pydantic import Field
 from stages.clip_files import Templates
 from stages.config import Config, Location
 from stages.region_rules import RegionRules
+from train.benchmark_sets.config import LabelFiles
 from train.load import Judge
 from train.text import VILD_TEMPLATES
 
@@ -26,19 +27,10 @@ class CocoRegions(Config):
     annotations: tuple[Location, ...] = Field(min_length=1)
 
 
-class LabelMapRegions(Config):
-    """Semantic label maps: every class of a picture is one region.
-
-    Attributes:
-        images: folder of the pictures; a label map has its picture's name, and the ending .png.
-        labels: folder of the label maps, 8 or 16 bits.
-        classes: JSON file, a list of {"id", "name"}; ids that it lacks are ignored.
-    """
+class LabelMapRegions(LabelFiles):
+    """Semantic label maps: every class of a picture is one region."""
 
     kind: Literal["labels"]
-    images: Location
-    labels: Location
-    classes: Location
 
 
 RegionsConfig = Annotated[CocoRegions | LabelMapRegions, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""Scores of semantic segmentation: confusion matrix, IoU figures, open-vocabulary figures, oracle labels."""
