@@ -25,6 +25,12 @@ demo: $(STAMP)
 	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined-true-masks --set proposals.proposer.kind=ground_truth \
 		--set 'source.masks=[$(DEMO)/world/instances.json, $(DEMO)/world/stuff.json]'
 	$(BIN)/maskmine audit $(DEMO)/mined-true-masks $(TRUTH)
+	@echo; echo "A CLIP adapted to masked regions, tested on names that it met in mining and on names that it did not."
+	rm -rf $(DEMO)/ablation
+	$(BIN)/python -m benchmarks.ablation --short --out $(DEMO)/ablation
+	@echo; echo "A scene segmented by words, with the adapted CLIP."
+	$(BIN)/maskmine segment $(DEMO)/world/images/0000005.jpg --classes "$(WORDS)" --config manifests/segment/world.yaml \
+		--set judge.weights=$(DEMO)/ablation/300-600-40/seed0/runs/ft/last --out $(DEMO)/segmented
 	@echo "Look at the pairs: open $(DEMO)/mined/report.html and $(DEMO)/mined-true-masks/report.html in a browser."
 
 # The world's own CLIP, anew: an hour on 2 cores. pipeline/world/clip holds the one that it gave.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -11,8 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline import cli_train
+from pipeline import cli_segment, cli_train
 from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
+from pipeline.progress import duration
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -28,6 +30,11 @@ WorldSettings = Annotated[
 
 
 _INTERRUPTED = 130
+_AFTER_A_STOP = {
+    "build": "What is done is kept: the same command goes on from here.",
+    "train": "The same command goes on from the last checkpoint, or from the start if there is none yet.",
+    "world": "The folder is unfinished: remove it before the next try.",
+}
 
 
 def main() -> None:
@@ -41,9 +48,9 @@ def main() -> None:
         raise SystemExit(2) from None
     except SystemExit as end:  # typer turns Ctrl-C into this
         if end.code == _INTERRUPTED:
-            console.print(
-                "\nmaskmine: stopped. What is done is kept: the same command goes on from here.", markup=False
-            )
+            command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+            said = f"\nmaskmine: stopped. {_AFTER_A_STOP.get(command, '')}".rstrip()
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
         raise
 
 
@@ -86,7 +93,7 @@ def plan(
             found = estimate(settings, planned, sample)
         total = len(planned.rows)
         console.print(
-            f"From a sample of {found.images} images: about {_duration(found.seconds_an_image * total)} on one worker "
+            f"From a sample of {found.images} images: about {duration(found.seconds_an_image * total)} on one worker "
             f"({found.seconds_an_image:.2f} s an image), {_size(found.bytes_an_image * total)} of shards, "
             f"{found.pairs_an_image * total:,.0f} pairs"
             + (f"; {found.quarantined} of the sample would be quarantined." if found.quarantined else "."),
@@ -229,6 +236,9 @@ def audit(
 
 app.command()(cli_train.train)
 app.command()(cli_train.evaluate)
+app.command()(cli_train.tune)
+app.command()(cli_segment.segment)
+app.command()(cli_train.export)
 
 
 def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:
@@ -267,12 +277,6 @@ def _compare(console: Console, lock: dict[str, Any], reference: str) -> None:
         )
         raise typer.Exit(1)
     console.print(f"All {len(wanted)} shards are, bit for bit, those of the lock.", highlight=False)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: float) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
+from pipeline.progress import AdaptProgress, duration
 from stages.errors import UserError
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
@@ -41,61 +42,125 @@ def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -
 
 
 def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from train.adapt import adapt
     from train.manifests import load_adapt
 
     recipe = load_adapt(manifest, setting)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,.0f} steps"))
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
-    live = console.is_terminal and is_first
-    with Progress(*columns, console=console, disable=not live, transient=True) as progress:
-        task = progress.add_task("training", total=1)
-
-        def report(line: dict[str, Any]) -> None:
-            if live and "steps" in line:
-                progress.update(task, completed=line["step"], total=line["steps"], description=_of_adapt(line))
-            else:
-                console.print(f"step {line['step']:,}: {_of_adapt(line)}", highlight=False, soft_wrap=True)
-
-        written = adapt(recipe, out, report)
+    with AdaptProgress(console, len(recipe.phases), is_first) as progress:
+        written = adapt(recipe, out, progress.line)
     if is_first:
         console.print(f"{written}: trained; a manifest names it under weights", highlight=False, soft_wrap=True)
 
 
-def _of_adapt(line: dict[str, Any]) -> str:
-    if "held_out" in line:
-        return f"held-out score {line['held_out']:.2f}"
-    left_min = (line["steps"] - line["step"]) * line["seconds_a_step"] / 60
-    rate = f"{line['pairs_per_s']:,.0f} pairs/s, {left_min:.0f} min left"
-    return f"phase {line['phase'] + 1}: loss {line['loss']:.3f}; {rate}"
-
-
 def evaluate(
     manifest: Manifest,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of a segmentation: keeps counts, so that a stopped run goes on."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, of a segmentation.")] = 1,
     setting: Settings = [],  # noqa: B006 - typer's way
     json_file: JsonFile = None,
 ) -> None:
-    """Score a CLIP on ground-truth regions."""
+    """Score a CLIP on ground-truth regions, or a segmenter on a benchmark."""
+    from stages.manifests import read_values
+
+    kind = read_values(manifest, "kind", setting).get("kind")
+    console = Console()
+    if kind == "mask_classification":
+        scores = _classify(manifest, setting, console)
+    elif kind == "semantic_segmentation":
+        with storage_of(str(out or manifest)):
+            scores = _score_segmentation(manifest, setting, out, workers, console)
+    else:
+        raise UserError(f"{manifest}: kind: expected mask_classification or semantic_segmentation, found {kind!r}")
+    write_json(json_file, scores)
+
+
+def _classify(manifest: Path, setting: list[str], console: Console) -> dict[str, Any]:
     from rich.progress import Progress, TextColumn
 
     from train.classify import classify
     from train.classify.printing import print_scores
     from train.manifests import load_classify
 
-    console = Console()
     asked = load_classify(manifest, setting)
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} regions"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("naming", total=None)
         scores = classify(asked, lambda done: progress.update(task, completed=done))
     print_scores(scores, console)
-    write_json(json_file, scores)
+    return scores
+
+
+def _score_segmentation(
+    manifest: Path, setting: list[str], out: Path | None, workers: int, console: Console
+) -> dict[str, Any]:
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from train.manifests import load_semantic
+    from train.semantic import evaluate_semantic
+    from train.semantic.printing import print_semantic
+
+    asked = load_semantic(manifest, setting)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("segmenting", total=None)
+        scores = evaluate_semantic(
+            asked, out, workers, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    print_semantic(scores, console)
+    return scores
+
+
+def tune(
+    manifest: Manifest,
+    setting: Settings = [],  # noqa: B006 - typer's way
+    json_file: JsonFile = None,
+) -> None:
+    """Choose a segmenter's ensemble weight, temperature and threshold on held-out training pictures."""
+    from rich.progress import Progress
+
+    from train.manifests import load_tuning
+    from train.semantic.printing import print_tuning
+    from train.semantic.tune import tune as try_all
+
+    console = Console()
+    asked = load_tuning(manifest, setting)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("trying", total=None)
+        rows = try_all(asked, lambda done, total: progress.update(task, completed=done, total=total))
+    print_tuning(rows, asked.metric, console)
+    write_json(json_file, {"metric": asked.metric, "rows": rows})
 
 
 def _print_line(console: Console, line: dict[str, Any], steps: int) -> None:
-    left_s = (steps - line["step"]) * line["seconds_a_step"]
+    left = duration((steps - line["step"]) * line["seconds_a_step"])
     shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
-    rate = f"{line['images_per_s']:.0f} images/s, {left_s / 60:.0f} min left"
+    rate = f"{line['images_per_s']:.0f} images/s, {left} left"
     console.print(f"step {line['step']:,} of {steps:,}: {shown}; {rate}", highlight=False, soft_wrap=True)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Weights, such as RUN/last.", show_default=False)],
+    layout: Annotated[
+        Literal["open_clip", "ovseg", "training", "state_dict"],
+        typer.Option(help="open_clip: a folder; the others: a file.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="New folder or file.", show_default=False)],
+    precision: Annotated[Literal["fp32", "fp16", "bf16"], typer.Option(help="Of matrices.")] = "fp32",
+    no_prompts: Annotated[bool, typer.Option("--no-prompts", help="Leave the mask prompts out.")] = False,
+    segmenter: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With ovseg: the file whose mask generator is kept.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
+) -> None:
+    """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
+    from train.export import export as write
+
+    console = Console()
+    with storage_of(str(out)):
+        notes = write(folder, layout, out, precision, not no_prompts, segmenter, force)
+    for line in (f"{out}: written.", *notes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Progress of a build: a live bar on a terminal, a plain line now and then in a log."""
+"""Progress of a build and of training: a live bar on a terminal, a plain line now and then in a log."""
 
 from __future__ import annotations
 
@@ -76,3 +76,60 @@ class BuildProgress:
     def _note(self) -> str:
         quarantined = self._counts["images_quarantined"] + self._counts["captions_quarantined"]
         return f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self._rate():.1f} images/s"
+
+
+class AdaptProgress:
+    """Follows the lines of an adaptation's log: steps done, loss, how fast, how long still.
+
+    Args:
+        console: where to; a live bar only if it is a terminal.
+        phases: number of phases of the recipe.
+        show: whether to show anything; of several processes the first one does.
+    """
+
+    def __init__(self, console: Console, phases: int, show: bool) -> None:
+        self._console, self._phases = console, phases
+        self._bar: Progress | None = None
+        if console.is_terminal and show:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(12),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task("reading model and shards", total=None, note="")
+
+    def __enter__(self) -> AdaptProgress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Takes a line of the log: see train.adapt."""
+        if "held_out" in line:
+            self._print(f"step {line['step']:,}: held-out score {line['held_out']:.2f}")
+            return
+        left = duration((line["steps"] - line["step"]) * line["seconds_a_step"])
+        note = f"loss {line['loss']:.3f}, {line['pairs_per_s']:,.0f} pairs/s, {left} left"
+        phase = f"phase {line['phase'] + 1}/{self._phases}, " if self._phases > 1 else ""
+        at = f"{phase}step {line['step']:,}/{line['steps']:,}"
+        if self._bar:
+            done = {"completed": line["step"], "total": line["steps"]}
+            self._bar.update(self._task, description=at, note=note, **done)
+        else:
+            self._print(f"{at}: {note}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """A length of time, in the unit that a person would take."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

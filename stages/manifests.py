@@ -40,8 +40,8 @@ def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[st
     Args:
         path: YAML file.
         keys: the keys that it must have, for the message.
-        overrides: ``key.key=value`` settings that take the place of the file's; values are YAML; their relative
-            paths are relative to the working directory.
+        overrides: ``key.key=value`` settings that take the place of the file's; a number stands for an entry of a
+            list, from 0; values are YAML; their relative paths are relative to the working directory.
 
     Raises:
         UserError: the file cannot be read, is no mapping, or a variable is not set.
@@ -93,10 +93,21 @@ def validate(model: type[_Model], data: dict[str, Any], name: str, unions: Union
     try:
         return TypeAdapter(model).validate_python(data)
     except ValidationError as error:
-        lines = [f"{name}: {error.error_count()} problem(s) in the manifest:"]
-        for problem in error.errors(include_url=False):
+        problems = _told(error.errors(include_url=False))
+        lines = [f"{name}: {len(problems)} problem(s) in the manifest:"]
+        for problem in problems:
             lines.append(f"  {_key(problem['loc'], unions)}: {_words(problem, unions)}")
         raise UserError("\n".join(lines)) from error
+
+
+def _told(problems: Sequence[Any]) -> list[Any]:
+    """Without lists that pydantic calls too short since their entries are wrong: those are told themselves."""
+    places = [problem["loc"] for problem in problems]
+    return [
+        problem
+        for problem, place in zip(problems, places, strict=True)
+        if problem["type"] != "too_short" or not any(other[: len(place)] == place != other for other in places)
+    ]
 
 
 def _key(location: tuple[int | str, ...], unions: Unions) -> str:
@@ -122,6 +133,8 @@ def _words(problem: Any, unions: Unions) -> str:  # noqa: ANN401 - pydantic's er
         message = f"expected a mapping with a key 'kind', one of {kinds}" if kinds else "expected a mapping"
     if kind == "tuple_type":
         message = "expected a list"
+    if kind == "too_short":
+        message = f"expected a list of at least {problem['ctx']['min_length']}"
     shown = repr(found) if not isinstance(found, dict) else "a mapping"
     return f"{message} (found {shown if len(shown) <= 80 else shown[:77] + '...'})"
 
@@ -137,6 +150,7 @@ _PATH_KEYS = {
     "annotations",
     "cache",
     "captions",
+    "folder",
     "images",
     "labels",
     "masks",
@@ -148,6 +162,8 @@ _PATH_KEYS = {
     "tagger",
     "weights",
 }
+_CLASS_FILES = ("regions.classes", "set.classes")
+"""Elsewhere `classes` are names."""
 
 
 def _fill(value: Any, base: Path, unset: list[str], key: str = "") -> Any:  # noqa: ANN401 - any YAML value
@@ -164,15 +180,16 @@ def _fill(value: Any, base: Path, unset: list[str], key: str = "") -> Any:  # no
             unset.append(f"{key}: {found[0]}")
         return os.environ.get(found[1], "")
 
-    return _located(_VARIABLE.sub(variable, value), base, key.rpartition(".")[2])
+    return _located(_VARIABLE.sub(variable, value), base, key)
 
 
 def _located(value: str, base: Path, key: str) -> str:
-    if key in _PATH_KEYS and value != "none" and "://" not in value:
+    name = key.rpartition(".")[2]
+    if (name in _PATH_KEYS or key.endswith(_CLASS_FILES)) and value != "none" and "://" not in value:
         return str(base / os.path.expanduser(value))
-    if key == "model" and value.startswith(LOCAL_DIR):
+    if name == "model" and value.startswith(LOCAL_DIR):
         return LOCAL_DIR + str(base / os.path.expanduser(value.removeprefix(LOCAL_DIR)))
-    if key in ("model", "pretrained") and value.startswith(("./", "../", "~/")):
+    if name in ("model", "pretrained") and value.startswith(("./", "../", "~/")):
         return str(base / os.path.expanduser(value))
     return value
 
@@ -182,16 +199,25 @@ def _override(data: dict[str, Any], setting: str) -> None:
     if not equals or not key:
         raise UserError(f"--set {setting}: expected key=value, such as matching.rules.min_score_cosine=0.2")
     *parents, last = key.split(".")
-    place = data
+    place: Any = data
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        place = place.setdefault(parent, {}) if isinstance(place, dict) else place[_index(place, parent, setting)]
+        if not isinstance(place, dict | list):
             raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")
     try:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from error
     unset: list[str] = []
-    place[last] = _fill(value, Path.cwd(), unset, key)
+    named = ".".join(part for part in key.split(".") if not part.isdecimal())  # masks.0 is a location, as masks is
+    place[last if isinstance(place, dict) else _index(place, last, setting)] = _fill(value, Path.cwd(), unset, named)
     if unset:
         raise UserError(f"--set {setting}: no environment variable has that name")
+
+
+def _index(entries: list[Any], part: str, setting: str) -> int:
+    """The place in a list that a part of a key names."""
+    if not part.isdecimal() or int(part) >= len(entries):
+        expected = f"a number from 0 to {len(entries) - 1}" if entries else "no part, as the list is empty"
+        raise UserError(f"--set {setting}: {part!r} stands for a place in a list; expected {expected}")
+    return int(part)

@@ -83,6 +83,7 @@ def save_adapted(
     base: ClipConfig,
     provenance: Mapping[str, Any],
     precision: Precision = "fp32",
+    files_of: ClipConfig | None = None,
 ) -> None:
     """Writes our own folder; the same weights give the same bytes. An unfinished folder has no maskmine.json.
 
@@ -92,6 +93,7 @@ def save_adapted(
         base: the CLIP that was wrapped: its configuration is copied, its weights are not needed.
         provenance: JSON values for maskmine.json.
         precision: fp16 or bf16 halve the matrices; norms, biases and the temperature stay in float32.
+        files_of: where configuration and tokenizer are copied from, if not from `base`, which may be gone.
 
     Raises:
         UserError: `base` is not the configuration of this model, or a value is too large for fp16.
@@ -101,9 +103,10 @@ def save_adapted(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
     (folder / PROMPTS_FILE).unlink(missing_ok=True)
-    config = _open_clip_config(model, base)
+    source = files_of or base
+    config = _open_clip_config(model, source)
     write_file(folder / CONFIG_FILE, _json(config))
-    _check_config(folder, model, base)
+    _check_config(folder, model, source)
     weights = weights_of(model)
     tensors = {CLIP_FILE: dict(weights.clip)}
     shape = None
@@ -113,7 +116,7 @@ def save_adapted(
         tensors[PROMPTS_FILE] = {PROMPTS: weights.prompts}
     for name, named in tensors.items():
         write_file(folder / name, cast(named, precision))
-    files = [CONFIG_FILE, *tensors, *_save_tokenizer(folder, config, base)]
+    files = [CONFIG_FILE, *tensors, *_save_tokenizer(folder, config, source)]
     description = Description(
         prompts=shape,
         precision=precision,

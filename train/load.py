@@ -8,10 +8,11 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_files import LOCAL_DIR, ClipConfig, clip_files
 from stages.config import Config, Location
 from stages.errors import UserError
-from train.checkpoint import load_adapted
+from stages.weights import sha256_file
+from train.checkpoint import load_adapted, read_description
 from train.checkpoint_published import load_published
 from train.model import MaskPromptCLIP
 
@@ -54,3 +55,21 @@ def load_judge(judge: Judge, device: str) -> tuple[MaskPromptCLIP, Any]:
     clip, tokenizer = load_clip(judge.clip, device)
     model = load_published(Path(judge.weights), clip) if judge.weights else MaskPromptCLIP(clip, 0)
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def base_of(judge: Judge) -> ClipConfig:
+    """The plain CLIP that the weights belong to."""
+    if judge.clip is not None:
+        return judge.clip
+    assert judge.weights is not None
+    return read_description(Path(judge.weights)).base
+
+
+def digests_of(judge: Judge) -> dict[str, str]:
+    """SHA-256 of the files that the weights come from, by name, and the name of a model that open_clip knows."""
+    if judge.weights is not None and Path(judge.weights).is_dir():
+        return read_description(Path(judge.weights)).files
+    files = [Path(judge.weights)] if judge.weights is not None else clip_files(base_of(judge))
+    model = base_of(judge).model
+    named = {} if model.startswith(LOCAL_DIR) else {"model": model}
+    return {**named, **{file.name: sha256_file(file) for file in files}}

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.manifests import read_values, validate
+from stages.manifests import Unions, read_values, validate
 from stages.nouns import NounsConfig
+from stages.proposals import ProposalsConfig
 from train.adapt.config import AdaptManifest
+from train.benchmark_sets.config import SetConfig
 from train.classify.config import ClassifyManifest, RegionsConfig
 from train.pretrain.config import PretrainManifest
+from train.segmenter.config import SegmenterConfig
+from train.semantic.config import SemanticManifest
+from train.semantic.tune_config import TuneManifest
+
+PHOTO_SEGMENTER = Path(__file__).parent / "segmenter/photo.yaml"
 
 
 def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> PretrainManifest:
@@ -40,3 +47,34 @@ def load_classify(path: Path, overrides: Sequence[str] = ()) -> ClassifyManifest
     """
     data = read_values(path, "kind, judge, regions", overrides)
     return validate(ClassifyManifest, data, str(path), {("regions",): RegionsConfig})
+
+
+def load_segmenter(path: Path | None, overrides: Sequence[str] = ()) -> SegmenterConfig:
+    """Reads what a segmenter is made of; without a file, the models for photos.
+
+    Raises:
+        UserError: as load_pretrain.
+    """
+    data = read_values(path or PHOTO_SEGMENTER, "proposer, judge", overrides)
+    return validate(SegmenterConfig, data, str(path or "the segmenter for photos"), {("proposer",): ProposalsConfig})
+
+
+def load_semantic(path: Path, overrides: Sequence[str] = ()) -> SemanticManifest:
+    """Reads what is scored on which pictures.
+
+    Raises:
+        UserError: as load_pretrain.
+    """
+    data = read_values(path, "kind, set, segmenter", overrides)
+    unions: Unions = {("set",): SetConfig, ("segmenter", "proposer"): ProposalsConfig}
+    return validate(SemanticManifest, data, str(path), unions)
+
+
+def load_tuning(path: Path, overrides: Sequence[str] = ()) -> TuneManifest:
+    """Reads which settings of a segmenter are tried.
+
+    Raises:
+        UserError: as load_pretrain.
+    """
+    data = read_values(path, "kind, set, segmenter", overrides)
+    return validate(TuneManifest, data, str(path), {("segmenter", "proposer"): ProposalsConfig})

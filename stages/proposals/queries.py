@@ -7,6 +7,7 @@ of Q queries. `QueryModel.queries` gives both as the model says them; proposals 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,33 @@ class Window:
             frame[..., rows, self.left_px : self.left_px + valid_w] = valid[..., :valid_h, :valid_w]
         return interpolate(frame, (height_px, width_px), mode="bilinear", align_corners=False)[0]
 
+    def rows_on_photo(self, logits: Tensor, first: int, last: int, height_px: int, width_px: int) -> Tensor:
+        """Rows `first` to `last` (exclusive) of `on_photo`, [n, last - first, width_px], without the other rows."""
+        (valid_h, valid_w), (frame_h, frame_w) = self.valid_hw_px, self.frame_hw_px
+        upper, lower, share = _between(torch.arange(first, last), frame_h, height_px)
+        needed = torch.arange(int(upper[0]), int(lower[-1]) + 1)
+        frame = logits.new_full((len(logits), len(needed), frame_w), _OUTSIDE_LOGIT)
+        shown = (needed >= self.top_px) & (needed < self.top_px + valid_h)
+        if shown.any():
+            valid = _rows(logits, *_between(needed[shown] - self.top_px, logits.shape[1], self.input_hw_px[0]))
+            frame[:, shown, self.left_px : self.left_px + valid_w] = _widen(valid, self.input_hw_px[1])[..., :valid_w]
+        return _widen(_rows(frame, upper - needed[0], lower - needed[0], share), width_px)
+
+
+def _between(rows: Tensor, from_px: int, to_px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two rows of `from_px` that rows of `to_px` lie between, and the lower one's share, as `interpolate` does."""
+    place = ((rows + 0.5) * (from_px / to_px) - 0.5).clamp(min=0)
+    upper = place.long().clamp(max=from_px - 1)
+    return upper, (upper + 1).clamp(max=from_px - 1), place - upper
+
+
+def _rows(logits: Tensor, upper: Tensor, lower: Tensor, share: Tensor) -> Tensor:
+    return torch.lerp(logits[:, upper], logits[:, lower], share.to(logits)[:, None])
+
+
+def _widen(logits: Tensor, width_px: int) -> Tensor:
+    return interpolate(logits[None], (logits.shape[1], width_px), mode="bilinear", align_corners=False)[0]
+
 
 @dataclass(frozen=True, slots=True)
 class QueryMasks:
@@ -81,6 +109,17 @@ class QueryMasks:
         """Mask logits [height_px, width_px] of one query; one at a time, so that memory stays bounded."""
         window = self.windows[query * len(self.windows) // len(self.mask_logits)]
         return window.on_photo(self.mask_logits[query : query + 1], height_px, width_px)[0]
+
+    def rows_on_photo(self, chosen: Sequence[int], first: int, last: int, height_px: int, width_px: int) -> Tensor:
+        """Rows `first` to `last` (exclusive) of some queries' logits on the photo, [len(chosen), rows, width_px]."""
+        numbers = torch.tensor(chosen)
+        of_window = numbers * len(self.windows) // len(self.mask_logits)
+        found = self.mask_logits.new_empty((len(numbers), last - first, width_px))
+        for number, window in enumerate(self.windows):
+            mine = of_window == number
+            logits = self.mask_logits[numbers[mine]]
+            found[mine] = window.rows_on_photo(logits, first, last, height_px, width_px)
+        return found
 
 
 class QueryModel:

@@ -261,3 +261,27 @@ def test_output_through_a_pipe_has_no_escape_codes(arguments: list[str]) -> None
         [sys.executable, "-c", PROGRAM, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     assert "\x1b" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stopped", "words"),
+    [
+        (("world", "--out", "w"), "pipeline.world.write_world", "The folder is unfinished: remove it"),
+        (("verify", "w"), "pipeline.verify.verify", ""),
+        (("train", "m.yaml", "--out", "r"), "stages.manifests.read_values", "goes on from the last checkpoint"),
+        (("build", "m.yaml", "--out", "r"), "pipeline.manifest.load_manifest", "What is done is kept"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_ctrl_c_says_what_is_left(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], stopped: str, words: str
+) -> None:
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stopped, stop)
+    ended = run(*arguments)
+    assert ended.status == 130
+    said = ended.err.strip()
+    assert words in said
+    assert said == "maskmine: stopped." if not words else said.startswith("maskmine: stopped. ")

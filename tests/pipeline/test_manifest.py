@@ -195,9 +195,21 @@ def test_settings_take_the_place_of_keys_and_are_relative_to_the_working_directo
     assert manifest.seed == 7
 
 
+def test_settings_reach_into_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path / "deep", good(source__masks=["a.json", "b.json"], source__exclude=["x"]))
+    source = coco(load_manifest(file, ["source.masks.1=mine.json", "source.exclude.0=y"]))
+    assert source.masks == (str(tmp_path / "deep/a.json"), str(tmp_path / "mine.json"))
+    assert source.exclude == ("y",)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ("source.exclude.2=x", "'2' stands for a place in a list; expected a number from 0 to 1"),
+        ("source.exclude.first=x", "expected a number from 0 to 1"),
+        ("source.exclude.0.deep=x", "'0' is no section"),
+        ("source.masks.0=x", "the list is empty"),
         ("seed", "expected key=value"),
         ("=3", "expected key=value"),
         ("seed.deep=3", "'seed' is no section"),
@@ -208,7 +220,7 @@ def test_settings_take_the_place_of_keys_and_are_relative_to_the_working_directo
 )
 def test_wrong_setting_is_refused(tmp_path: Path, setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        load_manifest(written(tmp_path, good(seed=1)), [setting])
+        load_manifest(written(tmp_path, good(seed=1, source__exclude=["a", "b"], source__masks=[])), [setting])
     if "unknown" not in message:
         assert f"--set {setting}" in str(caught.value)
 

@@ -7,40 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.clip_files import LOCAL_DIR, ClipConfig, clip_files
 from stages.errors import UserError
 from stages.jsons import sha256_hex
 from stages.locations import open_location, read_bytes
-from stages.weights import sha256_file
 from train.adapt.config import AdaptManifest, HeldOut
-from train.checkpoint import read_description, save_adapted
+from train.checkpoint import save_adapted
 from train.classify import classify
 from train.data.config import DataConfig
 from train.data.listing import Listing
-from train.load import Judge
+from train.load import base_of
 from train.model import MaskPromptCLIP
 from train.run_folder import open_log, write_line
 
 Report = Callable[[dict[str, Any]], None]
 _LOCK = "build.lock.json"
-
-
-def base_of(judge: Judge) -> ClipConfig:
-    """The plain CLIP that the weights belong to."""
-    if judge.clip is not None:
-        return judge.clip
-    assert judge.weights is not None
-    return read_description(Path(judge.weights)).base
-
-
-def digests_of_init(judge: Judge) -> dict[str, str]:
-    """SHA-256 of the files that training begins with, by name, and the name of a model that open_clip knows."""
-    if judge.weights is not None and Path(judge.weights).is_dir():
-        return read_description(Path(judge.weights)).files
-    files = [Path(judge.weights)] if judge.weights is not None else clip_files(base_of(judge))
-    model = base_of(judge).model
-    named = {} if model.startswith(LOCAL_DIR) else {"model": model}
-    return {**named, **{file.name: sha256_file(file) for file in files}}
 
 
 def describe_data(data: DataConfig, listing: Listing) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from stages.errors import UserError
 from stages.jsons import digest
 from train.adapt.config import AdaptManifest, Phase, check_precision
 from train.adapt.objective import Objective, check_finite
-from train.adapt.output import Output, Report, describe_data, digests_of_init
+from train.adapt.output import Output, Report, describe_data
 from train.adapt.processes import Processes, join_processes
 from train.adapt.weights import KeptWeights, adapted_weights, optimizer_of
 from train.data.listing import list_pairs
 from train.data.loader import PairLoader
-from train.load import load_judge
+from train.load import digests_of, load_judge
 from train.model import MaskPromptCLIP
 from train.run_folder import load_state, save_state
 from train.schedule import warmup_cosine
@@ -73,7 +73,7 @@ class _Run:
             pin_memory=processes.device != "cpu",
         )
         data = describe_data(manifest.data, listing)
-        init = digests_of_init(manifest.init)
+        init = digests_of(manifest.init)
         self.recipe = digest([manifest.recipe(), init, data["listing_sha256"]])
         self.original: dict[str, Tensor] = {}
         if manifest.interpolation < 1:

@@ -33,7 +33,8 @@ def tars_of(pattern: str) -> list[str]:
     if missing:
         raise UserError(
             f"data.sets.shards: no shard at {missing[0]} ({len(missing)} of {len(names)} names have none); expected a "
-            "finished build's folder, a folder of tars, or tars such as DIR/{00000..00009}.tar"
+            "finished build's folder (maskmine build writes one; make demo, those of the world's recipes), a folder of "
+            "tars, or tars such as DIR/{00000..00009}.tar"
         )
     return found
 

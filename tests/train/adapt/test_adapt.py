@@ -134,6 +134,25 @@ def test_the_best_by_held_out_score_is_kept_and_scored_as_saved(recipe: Recipe, 
     assert (found["step"], found["data"]["pairs"]) == (6, 24)
 
 
+def test_kept_weights_are_the_moving_average_worked_by_hand(recipe: Recipe, clip: str, tmp_path: Path) -> None:
+    state = tmp_path / "state.pt"
+    each: list[dict[str, torch.Tensor]] = []
+
+    def collect(line: dict[str, Any]) -> None:
+        if state.exists():  # of the step before
+            each.append(torch.load(state, weights_only=True)["weights"])
+
+    kept = weights(adapt(recipe(phases=[FT], ema_decay=0.6, checkpoint_every=1), tmp_path, collect))
+    each.append(torch.load(state, weights_only=True)["weights"])
+    assert len(each) == 3
+    plain, _ = load_clip(ClipConfig(model=clip), "cpu")
+    for name, start in plain.visual.named_parameters():
+        first, second, third = (values[f"clip.visual.{name}"] for values in each)
+        expected = 0.6**3 * start + 0.4 * (0.6**2 * first + 0.6 * second + third)
+        torch.testing.assert_close(kept[f"clip.visual.{name}"], expected)
+        assert not torch.allclose(expected, third, atol=1e-5)
+
+
 def test_another_recipe_in_the_same_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     adapt(recipe(phases=[{**MPT, "steps": 1}]), tmp_path, ignore)
     with pytest.raises(UserError, match="another recipe"):
@@ -168,10 +187,17 @@ def test_shipped_manifests_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert load_adapt(file).phases
 
 
+def test_shards_that_are_not_there_say_what_makes_them(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no shard at .*mined .*maskmine build writes one; make demo"):
+        adapt(recipe(data={"sets": [{"shards": [str(tmp_path / "mined")]}]}), tmp_path / "run", ignore)
+
+
 def test_manifest_lists_all_its_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     path.write_text("kind: adapt\ninit: {}\ndata: {sets: []}\nphases: [{train: tower}]\nlos: 1\n")
     with pytest.raises(UserError) as caught:
         load_adapt(path)
-    for part in ("init: expected 'clip'", "data.sets", "phases.0: expected either", "los: unknown key"):
-        assert part in str(caught.value)
+    first, *told = str(caught.value).splitlines()
+    assert first == f"{path}: 4 problem(s) in the manifest:"
+    parts = ("init: expected 'clip'", "data.sets: expected a list", "phases.0: expected either", "los: unknown key")
+    assert [line.strip().startswith(part) for line, part in zip(told, parts, strict=True)] == [True] * 4

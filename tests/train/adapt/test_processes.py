@@ -41,7 +41,7 @@ def test_two_processes_end_with_the_weights_of_one(
     two = weights(tmp_path / "two/last")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-4)
-    assert done.stdout.count("step 3:") == 1
+    assert done.stdout.count("step 3/3: loss ") == 1
     logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
     for name in ("loss", "grad_norm"):  # AdamW would hide a gradient that is wrong by a factor
         expected = [line[name] for line in lines]

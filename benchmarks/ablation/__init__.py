@@ -1,0 +1,1 @@
+"""The published ablations in miniature, on the rendered world; see docs/ablation.md."""

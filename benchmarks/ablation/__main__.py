@@ -1,0 +1,54 @@
+"""The published ablations in miniature, on the rendered world.
+
+    python -m benchmarks.ablation [--seeds 0 1 2] [--scenes 500] [--objects 1200] [--steps 60] [--out out/ablation]
+    python -m benchmarks.ablation --short      # plain, MPT, FT, FT then MPT; one small seed, for the demo
+
+A run that was stopped goes on where it was: what is in the folder is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.ablation.rows import ALL, SHORT, scores_of
+from benchmarks.ablation.table import Scores, goals_table, published_table, rows_table
+from benchmarks.ablation.worlds import Size, Worlds
+from benchmarks.report import machine
+
+_SHORT = Size(scenes=300, objects=600, steps=40)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--scenes", type=int, default=500, help="to mine")
+    parser.add_argument("--objects", type=int, default=1200, help="to test on")
+    parser.add_argument("--steps", type=int, default=60, help="of a phase, 128 pairs each")
+    parser.add_argument("--short", action="store_true", help="few rows, one small seed")
+    parser.add_argument("--out", type=Path, default=Path("out/ablation"))
+    options = parser.parse_args()
+    rows = SHORT if options.short else ALL
+    size = _SHORT if options.short else Size(options.scenes, options.objects, options.steps)
+    seeds = [0] if options.short else options.seeds
+    start = time.monotonic()
+    scores: Scores = {row.key: [] for row in rows}
+    for seed in seeds:
+        worlds = Worlds(options.out / f"{size.scenes}-{size.objects}-{size.steps}" / f"seed{seed}", seed, size)
+        for row in rows:
+            found = scores_of(row, worlds)
+            scores[row.key].append(found)
+            shown = ", ".join(f"{part} {found[part]:.1f} %" for part in ("seen", "unseen"))
+            print(f"{time.monotonic() - start:.0f} s: seed {seed}: {row.title}: {shown}", file=sys.stderr, flush=True)
+    (options.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    print(
+        f"{machine()}\n{size.scenes:,} scenes, {size.objects:,} test objects, {size.steps} steps of 128 pairs a phase\n"
+    )
+    print(rows_table(rows, scores), goals_table(scores), published_table(scores), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

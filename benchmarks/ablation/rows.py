@@ -1,0 +1,157 @@
+"""The rows of the ablation: what each trains, on what, and how it is tested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.ablation.worlds import WORLD_CLIP, Worlds
+from benchmarks.world_clip import TEMPLATES
+from stages.clip_files import ClipConfig
+from stages.region_rules import RegionRules
+from train.adapt import adapt
+from train.adapt.config import AdaptManifest
+from train.classify import ClassifyManifest, classify
+from train.classify.config import Sight
+from train.load import Judge
+
+Recipe = Literal["MPT", "FT", "joint"]
+Pairs = Callable[[Worlds], Path]
+RULES = RegionRules(antialias=True)
+_TRAIN: dict[Recipe, str] = {"MPT": "prompts", "FT": "tower", "joint": "both"}
+
+
+def mined(worlds: Worlds) -> Path:
+    return worlds.mined("ground_truth", "all")
+
+
+def mined_first_caption(worlds: Worlds) -> Path:
+    return worlds.mined("ground_truth", "first")
+
+
+def mined_classical(worlds: Worlds) -> Path:
+    return worlds.mined("classical", "all")
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The CLIP as it is, on one kind of picture."""
+
+    key: str
+    title: str
+    world: Literal["single", "cluttered"]
+    sight: Sight
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapted CLIP, on masked crops of cluttered scenes.
+
+    Attributes:
+        recipe: what trains.
+        pairs: on what.
+        loss: which one.
+        begins_with: key of the row whose weights it begins with; the plain CLIP's if None.
+    """
+
+    key: str
+    title: str
+    recipe: Recipe
+    pairs: Pairs = mined
+    loss: str = "noun_bank"
+    begins_with: str | None = None
+
+
+PLAIN = (
+    Plain("ceiling", "plain CLIP, whole scenes with a single object (the ceiling)", "single", "picture"),
+    Plain("crops", "plain CLIP, tight crops of objects in clutter", "cluttered", "crop"),
+    Plain("plain", "plain CLIP, masked crops of them", "cluttered", "masked"),
+)
+RECIPES = (
+    Trained("mpt", "MPT only", "MPT"),
+    Trained("ft", "FT only", "FT"),
+    Trained("ft_mpt", "FT, then MPT", "MPT", begins_with="ft"),
+    Trained("joint", "joint", "joint"),
+)
+DATA = (
+    Trained("labels", "FT, ground-truth masks, 40 fixed labels", "FT", Worlds.labelled),
+    Trained("told", "FT, ground-truth masks, caption nouns bound by the truth", "FT", Worlds.told),
+    Trained("ft_first", "FT, mined from 1 caption a scene", "FT", mined_first_caption),
+    Trained("classical_mpt", "MPT, mined with classical proposals", "MPT", mined_classical),
+    Trained("classical_ft", "FT, mined with classical proposals", "FT", mined_classical),
+)
+LOSSES = (
+    Trained("ft_in_batch", "FT, in_batch loss", "FT", loss="in_batch"),
+    Trained("ft_multi", "FT, multi_positive loss", "FT", loss="multi_positive"),
+)
+SHORT = (*PLAIN, *RECIPES[:3])
+ALL = (*PLAIN, *RECIPES, *DATA, *LOSSES)
+
+
+def scores_of(row: Plain | Trained, worlds: Worlds) -> dict[str, Any]:
+    """Trains where there is something to train and tests; what is there already is kept.
+
+    Returns:
+        Top-1 accuracy in percent: ``seen``, ``unseen``, ``harmonic``; and ``regions``.
+    """
+    done = worlds.folder / "scores" / f"{row.key}.json"
+    if done.is_file():
+        kept: dict[str, Any] = json.loads(done.read_bytes())
+        return kept
+    if isinstance(row, Plain):
+        scores = _test(Judge(clip=ClipConfig(model=WORLD_CLIP)), row.world, row.sight, worlds)
+    else:
+        scores = _test(Judge(weights=str(_train(row, worlds))), "cluttered", "prompted", worlds)
+    done.parent.mkdir(exist_ok=True, parents=True)
+    done.write_text(json.dumps(scores))
+    return scores
+
+
+def _train(row: Trained, worlds: Worlds) -> Path:
+    init: dict[str, Any] = {"clip": {"model": WORLD_CLIP}}
+    if row.begins_with is not None:
+        init = {"weights": str(worlds.folder / "runs" / row.begins_with / "last")}
+    manifest = {
+        "kind": "adapt",
+        "init": init,
+        "data": {
+            "sets": [{"shards": [str(row.pairs(worlds))]}],
+            "region": RULES.model_dump(),
+            "augment": {"flip": True, "mask_noise": 0.03},
+            "workers": 0,
+        },
+        "phases": [
+            {
+                "train": _TRAIN[row.recipe],
+                "steps": worlds.size.steps,
+                "tower_lr": 2e-4,
+                "prompts_lr": 2e-2,
+                "warmup_steps": 10,
+            }
+        ],
+        "loss": {"kind": row.loss},
+        "batch_size": 128,
+        "precision": "bf16",
+        "seed": worlds.seed,
+    }
+    return adapt(AdaptManifest.model_validate(manifest), worlds.folder / "runs" / row.key, lambda line: None)
+
+
+def _test(judge: Judge, world: Literal["single", "cluttered"], sight: Sight, worlds: Worlds) -> dict[str, Any]:
+    manifest = ClassifyManifest(
+        kind="mask_classification",
+        judge=judge,
+        regions=worlds.test_regions(world),
+        classes=worlds.split.names,
+        seen=worlds.split.seen,
+        sight=sight,
+        rules=RULES,
+        templates=TEMPLATES,
+        limit=worlds.size.objects,
+    )
+    scores = classify(manifest)
+    parts = {part: scores[part]["top1"] for part in ("seen", "unseen", "harmonic")}
+    return {**parts, "regions": scores["regions"]}

@@ -1,0 +1,89 @@
+"""Two-stage segmentation of the rendered world: proposals against CLIPs, with the bounds of perfect masks and names.
+
+    python -m benchmarks.world_segmentation [--runs out/ablation/500-1200-60] [--seeds 0 1 2] [--scenes 100]
+
+Takes the CLIPs that `python -m benchmarks.ablation` left, and scenes that no CLIP was trained on. Seen classes are
+those that the ablation's captions mention: half of the objects, and all stuff.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.ablation.rows import RULES
+from benchmarks.ablation.worlds import WORLD_CLIP, Split
+from benchmarks.report import machine
+from benchmarks.world_clip import TEMPLATES
+from pipeline.world import WorldConfig, write_world
+from pipeline.world.vocabulary import load_vocabulary
+from train.semantic import SemanticManifest, evaluate_semantic
+
+_CLIPS = {"plain CLIP": None, "MPT": "mpt", "FT": "ft", "FT, then MPT": "ft_mpt"}
+_PROPOSALS = {"classical": "classical masks", "ground_truth": "true masks"}
+
+
+def score(runs: Path, seed: int, world: Path, proposals: str, run: str | None, perfect_names: bool) -> dict[str, Any]:
+    """Scores of one cell; kept in the folder of the seed."""
+    kept = runs / f"seed{seed}" / "segmentation" / f"{proposals}-{'names' if perfect_names else run or 'plain'}.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_bytes())
+        return found
+    judge = {"weights": str(runs / f"seed{seed}" / "runs" / run / "last")} if run else {"clip": {"model": WORLD_CLIP}}
+    seen = [*Split.of(seed).seen, *(stuff.name for stuff in load_vocabulary().stuff)]
+    manifest = {
+        "kind": "semantic_segmentation",
+        "set": {
+            "kind": "folder",
+            "images": str(world / "images"),
+            "labels": str(world / "labels"),
+            "classes": str(world / "classes.json"),
+        },
+        "segmenter": {
+            "proposer": {"kind": proposals},
+            "judge": judge,
+            "rules": RULES.model_dump(),
+            "templates": TEMPLATES,
+        },
+        "best_labels": perfect_names,
+        "seen": seen,
+        "open_metrics": False,
+    }
+    found = evaluate_semantic(SemanticManifest.model_validate(manifest))
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=Path, default=Path("out/ablation/500-1200-60"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--scenes", type=int, default=100)
+    options = parser.parse_args()
+    world = options.runs / f"segmented_{options.scenes}"
+    if not (world / "classes.json").is_file():
+        write_world(world, options.scenes, 50_000, WorldConfig(single_object=0.0))
+    rows = [(proposals, name, run, False) for proposals in _PROPOSALS for name, run in _CLIPS.items()]
+    rows.insert(len(_CLIPS), ("classical", "perfect names", None, True))
+    print(f"{machine()}; {options.scenes} cluttered scenes, 429 classes, seeds {options.seeds}\n")
+    print("| masks | names by | mIoU % seen | unseen | harmonic | pixel accuracy % |\n|---|---|---|---|---|---|")
+    for proposals, name, run, perfect_names in rows:
+        found = [score(options.runs, seed, world, proposals, run, perfect_names) for seed in options.seeds]
+        cells = [_spread([one[part]["miou_gt"] for one in found]) for part in ("seen", "unseen")]
+        cells += [_spread([one["harmonic"]["miou_gt"] for one in found]), _spread([one["pacc"] for one in found])]
+        print(f"| {_PROPOSALS[proposals]} | {name} | {' | '.join(cells)} |", flush=True)
+        print(f"{proposals}, {name}: done", file=sys.stderr, flush=True)
+
+
+def _spread(values: list[float]) -> str:
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread}"
+
+
+if __name__ == "__main__":
+    main()

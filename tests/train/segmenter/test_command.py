@@ -1,0 +1,145 @@
+"""`maskmine segment`, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from stages.errors import UserError
+from tests.train.segmenter.conftest import photo
+from train.segmenter.photos import check_outputs, find_photos
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, clip: str) -> str:
+    path = tmp_path / "segment.yaml"
+    values = {"proposer": {"kind": "classical"}, "judge": {"clip": {"model": clip}}, "templates": ["a {}"]}
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(photo(40, 50)).save(folder / name)
+    return folder
+
+
+def run(*arguments: str) -> Any:  # noqa: ANN401 - click's Result
+    result = RUNNER.invoke(app, ["segment", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_a_folder_is_segmented_and_said_in_words(
+    tmp_path: Path, photos: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    result = run(str(photos), "--classes", "sea, boat", "--config", manifest, "--out", str(out))
+    assert result.exit_code == 0
+    assert {path.name for path in out.iterdir()} == {
+        f"{stem}.{kind}" for stem in "ab" for kind in ("overlay.png", "labels.png", "json")
+    }
+    assert f"{photos / 'a.png'}: " in result.stdout
+    assert "%" in result.stdout
+    # The same again with the results among the photos: they are no photos.
+    assert run(str(photos), "--classes", "sea", "--config", manifest, "--out", str(photos)).exit_code == 0
+    assert run(str(photos), "--classes", "sea", "--config", manifest).exit_code == 0
+    assert len(list((tmp_path / "segmented").iterdir())) == 6
+
+
+def test_json_is_a_line_a_photo_and_nothing_else_on_stdout(tmp_path: Path, photos: Path, manifest: str) -> None:
+    result = run(str(photos / "*.*"), "--classes", "sea, boat", "--config", manifest, "--json")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(one["photo"]).name for one in found] == ["a.png", "b.jpg"]
+    assert found[0]["height"] == 40
+    assert {"class", "score", "probability", "objectness", "area_px", "box_xyxy_px", "rle"} == set(
+        found[0]["regions"][0]
+    )
+    assert not (tmp_path / "segmented").exists()
+
+
+def test_a_broken_photo_stops_no_other(tmp_path: Path, photos: Path, manifest: str) -> None:
+    (photos / "aa.jpg").write_bytes((photos / "b.jpg").read_bytes()[:300])
+    result = run(str(photos), "--classes", "sea, boat", "--config", manifest, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "aa.jpg: cannot be segmented" in result.stderr
+    assert "1 of 3 photos could not be segmented" in result.stdout
+    assert (tmp_path / "out/b.json").is_file()
+
+
+def test_one_class_is_warned_of(tmp_path: Path, photos: Path, manifest: str) -> None:
+    common = (str(photos / "a.png"), "--classes", "sea", "--config", manifest, "--out", str(tmp_path / "out"))
+    assert "'sea' is the only class" in run(*common).stderr
+    assert "only class" not in run(*common, "--everything-else").stderr
+
+
+def test_a_setting_and_a_file_of_classes_are_taken(tmp_path: Path, photos: Path, manifest: str) -> None:
+    (tmp_path / "classes.txt").write_text("sea\nboat|ship\n")
+    result = run(
+        *(str(photos / "a.png"), "--classes", f"@{tmp_path / 'classes.txt'}", "--config", manifest, "--json"),
+        *("--set", "limit=1"),
+    )
+    (found,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert found["classes"] == ["sea", "boat"]
+    assert len(found["regions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{photos}", "--classes", "sea,,boat"], "class 2: '' has an empty name"),
+        (["{photos}", "--classes", " "], "no class is named"),
+        (["{photos}/none.jpg", "--classes", "sea"], "there is no such file or folder"),
+        (["{photos}/*.tiff", "--classes", "sea"], "no file matches this pattern"),
+        (["{photos}", "--classes", "sea", "--set", "limits=3"], "limits: unknown key"),
+        (["{photos}", "--classes", "sea", "--set", "proposer={kind: ground_truth}"], "come with a photo"),
+        (["{photos}", "--classes", "sea", "--set", "judge.weights=/none"], "/none: there is no such"),
+    ],
+)
+def test_mistakes_are_one_message(photos: Path, manifest: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        run(*(argument.replace("{photos}", str(photos)) for argument in arguments), "--config", manifest)
+    assert message in str(caught.value)
+
+
+def test_without_a_network_the_default_says_what_to_do(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def unreachable(*_: object, **__: object) -> str:
+        raise OSError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(UserError, match=r"(?s)hub cannot be reached.*manifests/segment/photo.yaml"):
+        run(str(photos), "--classes", "sea")
+
+
+def test_photos_are_found_once_and_folders_without_one_are_refused(tmp_path: Path, photos: Path) -> None:
+    found = find_photos([str(photos), str(photos / "a.png"), str(photos / "*.jpg")])
+    assert [path.name for path in found] == ["a.png", "b.jpg"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="the folder has no photo"):
+        find_photos([str(tmp_path / "empty")])
+
+
+def test_results_overwrite_neither_each_other_nor_a_photo(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(UserError, match=r"would both be written as .*a\.overlay\.png"):
+        check_outputs([tmp_path / "one/a.jpg", tmp_path / "two/a.png"], tmp_path)
+    with pytest.raises(UserError, match="would overwrite a photo"):
+        check_outputs([tmp_path / "a.jpg", tmp_path / "a.labels.png"], tmp_path)
+    check_outputs([tmp_path / "one/a.jpg", tmp_path / "b.jpg"], tmp_path)

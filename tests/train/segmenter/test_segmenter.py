@@ -1,0 +1,246 @@
+"""The segmenter with tiny models: its parts, its results, its errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from pydantic import ValidationError
+
+from stages.errors import UserError
+from stages.records import ImageRecord, Rle, SourceMask
+from tests import tiny_models
+from tests.train.segmenter.conftest import config, photo
+from train.manifests import PHOTO_SEGMENTER, load_segmenter
+from train.segmenter import Segmenter, SegmenterConfig
+from train.segmenter.config import EVERYTHING_ELSE
+from train.segmenter.masks import Masks
+from train.segmenter.naming import RegionBatch
+from train.segmenter.segmenter import PhotoError
+
+ROOT = Path(__file__).parents[3]
+CLASSES = ["dog", "sea", "lawn|grass"]
+
+
+@pytest.fixture(scope="module")
+def classical(clip: str) -> Segmenter:
+    return Segmenter(config(clip, {"kind": "classical"}), device="cpu")
+
+
+def given(rles: list[Rle]) -> ImageRecord:
+    return ImageRecord("1", "1.jpg", (), masks=tuple(SourceMask(rle.to_coco()) for rle in rles))
+
+
+def half(height: int = 60, width: int = 90) -> Rle:
+    mask = np.zeros((height, width), dtype=bool)
+    mask[:, : width // 2] = True
+    return Rle.encode(mask)
+
+
+def test_a_photo_gives_labels_and_regions_that_agree(classical: Segmenter) -> None:
+    image = photo()
+    result = classical.segment(image, ["dog", "sea"])
+    assert result.labels.shape == (60, 90)
+    assert result.labels.dtype == np.int32
+    assert set(np.unique(result.labels)) <= {-1, 0, 1}
+    covered = np.zeros((60, 90), dtype=bool)
+    for region in result.regions:
+        covered |= region.rle.decode()
+        assert region.area_px == region.rle.area_px
+        assert region.box_xyxy_px == region.rle.box_xyxy_px
+        assert region.name in ("dog", "sea")
+        assert 0.5 <= region.score == region.probability <= 1  # of two classes; there is nothing but CLIP
+    np.testing.assert_array_equal(result.labels >= 0, covered)
+    assert [region.score for region in result.regions] == sorted((r.score for r in result.regions), reverse=True)
+    assert sum(result.areas_px.values()) == covered.sum()
+
+
+def test_the_same_photo_gives_the_same_result_and_texts_are_encoded_once(
+    classical: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = classical.segment(photo(), ["a", "b", "c"])
+    monkeypatch.setattr(classical.namer, "encode_forms", None)
+    second = classical.segment(photo(), ["a", "b", "c"])
+    assert first.to_json() == second.to_json()
+
+
+def test_a_class_is_as_good_as_its_best_form(classical: Segmenter) -> None:
+    image, masks = photo(), Masks.of([half()], 60, 90)
+    forms = ["dog", "sea", "lawn", "grass"]
+    features = torch.cat([classical.namer.features(batch) for batch in classical.namer.regions(image, masks)])
+    logits = 100 * features @ classical.namer.encode_forms(forms).T
+    expected = torch.stack([logits[:, 0], logits[:, 1], logits[:, 2:].amax(dim=1)], dim=1).softmax(dim=1)
+    for classes in (CLASSES, [SimpleNamespace(forms=one.split("|")) for one in CLASSES]):
+        torch.testing.assert_close(classical.name(image, masks, classical.text(classes)), expected)
+
+
+def test_an_empty_mask_has_probability_one_and_no_region(classical: Segmenter) -> None:
+    empty = Rle.encode(np.zeros((60, 90), dtype=bool))
+    masks = Masks.of([empty, half()], 60, 90)
+    text = classical.text(CLASSES)
+    p_clip = classical.name(photo(), masks, text)
+    assert p_clip[0].tolist() == [1.0, 1.0, 1.0]
+    assert float(p_clip[1].sum()) == pytest.approx(1)
+    assert classical.combine(masks, p_clip, text)[0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_oracle_labels_can_be_put_in(classical: Segmenter) -> None:
+    masks = Masks.of([half()], 60, 90)
+    labels = classical.assemble(masks, torch.tensor([[0.0, 1.0, 0.0]]), 60, 90)
+    assert (labels[:, :45] == 1).all()
+    assert (labels[:, 45:] == -1).all()
+
+
+def test_one_class_takes_every_mask_unless_there_is_everything_else(clip: str) -> None:
+    segmenter = Segmenter(config(clip, {"kind": "ground_truth"}))
+    alone = segmenter.segment(photo(), ["dog"], given([half()]))
+    assert (alone.labels[:, :45] == 0).all()
+    assert alone.regions[0].probability == 1.0
+    with_else = Segmenter(config(clip, {"kind": "ground_truth"}, everything_else=EVERYTHING_ELSE))
+    p_clip = with_else.name(photo(), Masks.of([half()], 60, 90), with_else.text(["dog"]))
+    assert p_clip.shape == (1, 2)
+    result = with_else.segment(photo(), ["dog"], given([half()]))
+    is_dog = bool(p_clip[0, 0] >= p_clip[0, 1])
+    assert bool((result.labels[:, :45] == 0).all()) is is_dog
+    assert (result.labels[:, 45:] == -1).all()
+    assert len(result.regions) == int(is_dog)
+
+
+def test_everything_else_becomes_nothing(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = Segmenter(config(clip, {"kind": "ground_truth"}, everything_else=["void"]))
+    monkeypatch.setattr(segmenter, "name", lambda *_: torch.tensor([[0.2, 0.1, 0.7]]))
+    result = segmenter.segment(photo(), ["dog", "sea"], given([half()]))
+    assert (result.labels == -1).all()
+    assert result.regions == ()
+    assert result.areas_px == {}
+
+
+def test_a_generators_classes_take_part_and_are_reported(clip: str, generators: dict[str, Path]) -> None:
+    proposer = {"kind": "maskformer", "model": str(generators["maskformer"])}
+    segmenter = Segmenter(config(clip, proposer, similarity_threshold=1.0, clip_weight=0.0))
+    result = segmenter.segment(photo(), ["dog", "sea", "lawn"])
+    assert result.seen == {"dog": "name"}
+    assert segmenter.seen(["sward|grass"])[0].how == "synonym"
+    masks = segmenter.propose(photo())
+    assert masks.label_probs is not None
+    assert masks.queries is not None
+    assert len(masks) == tiny_models.NUM_QUERIES
+    text = segmenter.text(["dog", "sea", "lawn"])
+    scores = segmenter.combine(masks, segmenter.name(photo(), masks, text), text)
+    torch.testing.assert_close(scores[:, 0], masks.label_probs[:, 1])  # with w = 0 the generator alone says 'dog'
+    assert result.labels.min() >= 0  # soft masks are above 0 everywhere
+    np.testing.assert_array_equal(result.labels, segmenter.assemble(masks, scores, 60, 90))
+
+
+def test_masks_are_cut_at_the_threshold_and_the_best_are_taken(clip: str, generators: dict[str, Path]) -> None:
+    proposer = {"kind": "maskformer", "model": str(generators["maskformer"])}
+    areas = []
+    for threshold in (0.1, 0.9):
+        masks = Segmenter(config(clip, proposer, mask_threshold=threshold, limit=3)).propose(photo())
+        assert len(masks) == 3
+        assert masks.scores.tolist() == sorted(masks.scores.tolist(), reverse=True)
+        areas.append(sum(rle.area_px for rle in masks.rles))
+    assert areas[0] > areas[1]
+
+
+@pytest.mark.parametrize("kind", ["eomt", "sam"])
+def test_other_generators_segment_too(clip: str, generators: dict[str, Path], kind: str) -> None:
+    proposer = {"kind": kind, "model": str(generators[kind])} | ({"points_per_side": 2} if kind == "sam" else {})
+    segmenter = Segmenter(config(clip, proposer))
+    result = segmenter.segment(photo(), ["dog", "sea"])
+    assert result.labels.shape == (60, 90)
+    assert bool(result.seen) is (kind == "eomt")
+
+
+def test_half_precision_runs_and_prompts_are_given_on_request(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for use_prompts in (True, False):
+        segmenter = Segmenter(config(clip, {"kind": "classical"}, precision="bf16", use_prompts=use_prompts))
+        asked: list[bool] = []
+
+        def watched(pixels: torch.Tensor, keep: torch.Tensor | None, asked: list[bool] = asked) -> torch.Tensor:
+            asked.append(keep is not None)
+            return torch.ones(len(pixels), 64)
+
+        monkeypatch.setattr(segmenter.namer._model, "encode_image", watched)
+        segmenter.segment(photo(), ["dog", "sea"])
+        assert set(asked) == {use_prompts}
+
+
+def test_nan_is_no_answer(classical: Segmenter) -> None:
+    pixels = torch.full((1, 3, 32, 32), torch.nan)
+    with pytest.raises(UserError, match="NaN or infinity in fp32"):
+        classical.namer.features(RegionBatch([0], pixels, torch.ones(1, 1, 32, 32)))
+
+
+def test_mistakes_are_named(clip: str, classical: Segmenter) -> None:
+    with pytest.raises(UserError, match="'dog' stands twice"):
+        classical.segment(photo(), ["dog", "dog"])
+    with pytest.raises(UserError, match="'ground_truth' takes the masks that come with a photo"):
+        Segmenter(config(clip, {"kind": "ground_truth"})).segment(photo(), ["dog"])
+    with pytest.raises(ValidationError, match=r"proposer\.mask_threshold is for mining"):
+        config(clip, {"kind": "maskformer", "model": "x", "mask_threshold": 0.3})
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="torch sees no GPU"):
+            Segmenter(config(clip, {"kind": "classical"}), device="cuda")
+
+
+def test_broken_files_are_named(tmp_path: Path, classical: Segmenter) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    with pytest.raises(PhotoError, match=r"broken\.jpg: cannot be segmented"):
+        classical.segment_file(broken, ["dog"])
+    with pytest.raises(PhotoError, match=r"none\.jpg: cannot be read"):
+        classical.segment_file(tmp_path / "none.jpg", ["dog"])
+
+
+def test_a_result_is_saved_and_read_again(tmp_path: Path, classical: Segmenter) -> None:
+    file = tmp_path / "one.png"
+    Image.fromarray(photo()).save(file)
+    names = [f"class {number}" for number in range(300)]
+    for classes, mode in ((["dog", "sea"], "L"), (names, "I;16")):
+        result = classical.segment_file(str(file), classes)
+        overlay, labels, data = result.save(tmp_path / "out")
+        with Image.open(labels) as image:
+            assert image.mode == mode
+            np.testing.assert_array_equal(np.array(image), result.labels + 1)
+        document = json.loads(data.read_text(encoding="utf-8"))
+        assert document["classes"] == classes
+        rle = document["regions"][0]["rle"]
+        assert Rle.from_coco(rle, 60, 90) == result.regions[0].rle
+        with Image.open(overlay) as image:
+            assert image.width > 640
+    assert {path.name for path in (overlay, labels, data)} == {"one.overlay.png", "one.labels.png", "one.json"}
+
+
+def test_shipped_manifests_load_and_photos_have_a_default() -> None:
+    for path in sorted((ROOT / "manifests/segment").glob("*.yaml")):
+        load_segmenter(path)
+    assert yaml.safe_load((ROOT / "manifests/segment/photo.yaml").read_text()) == yaml.safe_load(
+        PHOTO_SEGMENTER.read_text()
+    )
+    assert load_segmenter(None, ["clip_weight=0.5"]).clip_weight == 0.5
+
+
+def test_wrong_keys_of_a_manifest_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "segment.yaml"
+    path.write_text("proposer: {kind: magic}\njudge: {}\nwait: 1\n")
+    with pytest.raises(UserError, match=r"(?s)unknown kind 'magic'.*judge: expected 'clip'.*wait: unknown key"):
+        load_segmenter(path)
+
+
+def test_the_documentation_names_every_key_with_its_default() -> None:
+    text = (ROOT / "docs/segment.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Configuration\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE))
+    fields = SegmenterConfig.model_fields
+    assert rows.keys() == fields.keys()
+    for name, field in fields.items():
+        if isinstance(field.default, bool | int | float | str) or field.default is None:
+            assert yaml.safe_load(rows[name].strip().strip("`")) == field.default, name

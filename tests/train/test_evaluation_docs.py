@@ -1,0 +1,56 @@
+"""docs/evaluate.md and manifests/evaluate are what the manifests take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from stages.config import Config
+from train.benchmark_sets.layouts import FACTS
+from train.classify.config import ClassifyManifest
+from train.manifests import load_classify, load_semantic
+from train.semantic import SemanticManifest
+from train.semantic.tune_config import TuneManifest
+
+ROOT = Path(__file__).parents[2]
+IN_WORDS = {(ClassifyManifest, "rules"), (ClassifyManifest, "templates")}
+MANIFESTS = sorted((ROOT / "manifests/evaluate").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("title", "model"),
+    [
+        ("Mask classification", ClassifyManifest),
+        ("Semantic segmentation", SemanticManifest),
+        ("Tune", TuneManifest),
+    ],
+)
+def test_every_key_is_documented_with_its_default(title: str, model: type[Config]) -> None:
+    page = (ROOT / "docs/evaluate.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    said = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE))
+    fields = {name: field for name, field in model.model_fields.items() if name not in ("version", "kind")}
+    assert said.keys() == fields.keys()
+    for name, field in fields.items():
+        if field.is_required():
+            assert said[name] == "required", name
+        elif field.default is None:
+            assert said[name] in ("none", "one required"), name
+        elif (model, name) not in IN_WORDS:
+            assert TypeAdapter(field.annotation).validate_python(yaml.safe_load(said[name])) == field.default, name
+
+
+def test_there_is_a_manifest_for_every_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ADE", "VOC", "COCO"):
+        monkeypatch.setenv(name, "/data")
+    kinds = []
+    for path in MANIFESTS:
+        if "mask_classification" in path.read_text():
+            load_classify(path)
+        else:
+            kinds.append(load_semantic(path).set.kind)
+    assert sorted(kinds) == sorted([*FACTS, "folder"])

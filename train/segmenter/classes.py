@@ -1,0 +1,91 @@
+"""Class names as a user gives them: words with synonyms, on the command line or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stages.errors import UserError
+
+
+class HasForms(Protocol):
+    """Anything that lists the words for a class, the one it is called by first."""
+
+    @property
+    def forms(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClassName:
+    """A class.
+
+    Attributes:
+        forms: words for it, the one it is called by first; CLIP is asked for each, and the best answer counts.
+    """
+
+    forms: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.forms[0]
+
+
+def class_names(classes: Sequence[str | HasForms]) -> tuple[ClassName, ...]:
+    """The classes as ClassName; a text is a class by itself, with ``|`` between synonyms.
+
+    Raises:
+        UserError: there is no class, or one has no word.
+    """
+    if isinstance(classes, str):
+        raise UserError(f"classes: expected a list of names, got the text {classes!r}; parse_classes reads such a text")
+    named = tuple(ClassName(tuple(one.split("|") if isinstance(one, str) else one.forms)) for one in classes)
+    if not named:
+        raise UserError("classes: the list is empty; give at least one class, such as 'sea, boat, person'")
+    for number, one in enumerate(named):
+        if not one.forms or not all(isinstance(form, str) and form.strip() for form in one.forms):
+            raise UserError(f"classes: class {number + 1} has an empty name; expected a word or more for each class")
+    return named
+
+
+def parse_classes(text: str) -> tuple[ClassName, ...]:
+    """Reads ``sea, boat, sofa|couch``: classes apart by commas, synonyms by ``|``; ``@FILE`` has one class a line.
+
+    In a file, a line's text after ``#`` at its beginning is a comment, and commas belong to names.
+
+    Raises:
+        UserError: the file cannot be read, a name is empty, or a word stands twice.
+    """
+    if text.startswith("@"):
+        source = text[1:]
+        parts = [(f"{source}, line {at}", line) for at, line in enumerate(_lines(Path(source)), start=1)]
+        parts = [(where, line) for where, line in parts if line.strip() and not line.lstrip().startswith("#")]
+    else:
+        source = "--classes"
+        parts = [(f"--classes, class {at}", part) for at, part in enumerate(text.split(","), start=1)]
+        if parts[-1][1].strip() == "" and len(parts) > 1:
+            parts.pop()  # a comma at the end is no mistake
+    if not any(part.strip() for _, part in parts):
+        raise UserError(f'{source}: no class is named; expected something like "sea, boat, sofa|couch"')
+    named, places = [], dict[str, str]()
+    for where, part in parts:
+        forms = tuple(" ".join(form.split()) for form in part.split("|"))
+        if not all(forms):
+            raise UserError(
+                f"{where}: {part.strip()!r} has an empty name; expected classes with commas between them and synonyms "
+                'with |, such as "sea, boat, sofa|couch"'
+            )
+        for form in forms:
+            if form.casefold() in places:
+                raise UserError(f"{where}: {form!r} is there already ({places[form.casefold()]}); name each class once")
+            places[form.casefold()] = where
+        named.append(ClassName(forms))
+    return tuple(named)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of classes, one a line: {error}") from error

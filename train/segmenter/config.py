@@ -1,0 +1,70 @@
+"""What a segmenter is made of."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.clip_files import Templates
+from stages.config import Config
+from stages.proposals import Precision, ProposalsConfig
+from stages.proposals.configs import QueryProposals
+from stages.region_rules import RegionRules
+from train.load import Judge
+from train.text import VILD_TEMPLATES
+
+EVERYTHING_ELSE = ("background", "something else")
+"""The words for all that is none of the classes, where the user has none of their own."""
+
+
+class SegmenterConfig(Config):
+    """A two-stage open-vocabulary segmenter: where masks come from, and which CLIP names them, by which rules.
+
+    Attributes:
+        proposer: any kind of mask proposals.
+        judge: the CLIP, plain or adapted.
+        rules: how a masked region becomes CLIP's input.
+        templates: prompts with one ``{}`` each; the 14 published ones by default.
+        clip_weight: w in p_segmenter^(1-w) * p_clip^w (OVSeg, arXiv 2210.04150, equation 4; 0.7 for ADE20K, 0.6 for
+            Pascal Context); used where the proposer has classes of its own.
+        temperature: cosines are multiplied by it before the softmax over the classes.
+        everything_else: words for what is none of the classes; its pixels become 'nothing'. None for no such class.
+        use_prompts: whether the CLIP gets the masks for its mask prompts; one without prompts ignores them.
+        mask_threshold: soft masks are cut here into regions (0.4 as published).
+        similarity_threshold: an open class with no word in common with the proposer's own classes takes the nearest
+            one from this cosine of CLIP's text features on; 1 for never.
+        limit: at most so many masks of a photo, the best first by the proposer's own score.
+        min_area_px: smaller masks count as empty.
+        score_threshold: pixels whose best class has a score of at most this are 'nothing'.
+        batch_size: regions a forward pass of CLIP.
+        device: `auto` takes a GPU where there is one.
+        precision: autocast of proposer and CLIP.
+    """
+
+    proposer: ProposalsConfig
+    judge: Judge
+    rules: RegionRules = RegionRules()
+    templates: Templates = VILD_TEMPLATES
+    clip_weight: float = Field(0.7, ge=0.0, le=1.0)
+    temperature: float = Field(100.0, gt=0.0)
+    everything_else: tuple[str, ...] | None = Field(None, min_length=1)
+    use_prompts: bool = True
+    mask_threshold: float = Field(0.4, gt=0.0, lt=1.0)
+    similarity_threshold: float = Field(0.95, gt=0.0, le=1.0)
+    limit: int = Field(100, ge=1)
+    min_area_px: int = Field(1, ge=1)
+    score_threshold: float = Field(0.0, ge=0.0)
+    batch_size: int = Field(32, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if isinstance(self.proposer, QueryProposals):
+            given = self.proposer.model_fields_set & {"mask_threshold", "weigh_by_mask_confidence"}
+            if given:
+                raise ValueError(
+                    f"proposer.{min(given)} is for mining; a segmenter takes soft masks, which mask_threshold cuts"
+                )
+        return self

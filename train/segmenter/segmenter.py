@@ -1,0 +1,197 @@
+"""The two-stage open-vocabulary segmenter: masks are proposed, CLIP names them, a label map is put together.
+
+OVSeg (arXiv 2210.04150, section 3); docs/segment.md says which rules are published and which are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.errors import SampleError, UserError
+from stages.images import decode_image
+from stages.records import ImageRecord
+from train.segmenter.assembly import NOTHING, assemble
+from train.segmenter.classes import ClassName, HasForms, class_names
+from train.segmenter.config import SegmenterConfig
+from train.segmenter.ensemble import ensemble
+from train.segmenter.masks import Masks, MaskSource
+from train.segmenter.naming import ClassText, Namer
+from train.segmenter.result import Region, Segmentation
+from train.segmenter.seen import Seen, generator_probs, match_labels
+
+Classes = Sequence[str | HasForms]
+
+
+class PhotoError(UserError):
+    """One file cannot be segmented; the next one may."""
+
+
+class Segmenter:
+    """Segments photos by words.
+
+    Args:
+        config: what it is made of.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; the configuration's if not given.
+
+    Raises:
+        UserError: a model cannot be found or loaded.
+    """
+
+    def __init__(self, config: SegmenterConfig, device: str | None = None) -> None:
+        device = device or config.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device: {device!r} was asked for, and torch sees no GPU here; use cpu or auto")
+        self.config = config
+        self.masks = MaskSource(config, device)
+        self.namer = Namer(config, device)
+        self._seen: dict[tuple[ClassName, ...], tuple[Seen, ...]] = {}
+
+    @classmethod
+    def from_manifest(cls, path: str | Path | None = None, settings: Sequence[str] = ()) -> Self:
+        """The segmenter that a manifest describes.
+
+        Args:
+            path: YAML; None for the models for photos (see docs/segment.md), which are downloaded at their first use.
+            settings: ``key=value`` that take the place of the manifest's.
+
+        Raises:
+            UserError: the manifest is wrong, or a model cannot be found or loaded.
+        """
+        from train.manifests import load_segmenter
+
+        return cls(load_segmenter(None if path is None else Path(path), settings))
+
+    def with_settings(self, **settings: float) -> Self:
+        """The same models with another clip_weight, temperature or score_threshold: a cheap copy, for tuning."""
+        other = copy(self)
+        other.config = self.config.model_copy(update=settings)
+        other.namer = self.namer.with_config(other.config)
+        return other
+
+    def segment_file(self, path: str | Path, classes: Classes) -> Segmentation:
+        """Segments a photo of any format that Pillow reads; see `segment`.
+
+        Raises:
+            PhotoError: the file cannot be read as a photo, or the proposer cannot use it.
+            UserError: as `segment`.
+        """
+        path = Path(path)
+        try:
+            return replace(self.segment(decode_image(path.read_bytes()), classes), file=path)
+        except OSError as error:
+            raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except SampleError as error:
+            raise PhotoError(f"{path}: cannot be segmented: {error.message}") from error
+
+    def segment(self, image: NDArray[np.uint8], classes: Classes, record: ImageRecord | None = None) -> Segmentation:
+        """Segments a photo.
+
+        Args:
+            image: [H, W, 3] RGB, uint8, upright.
+            classes: names, or objects with `forms`, the name first and then synonyms; the best form counts.
+            record: the photo's masks, for a proposer that gives those (ground truth, precomputed).
+
+        Raises:
+            UserError: no class, a class without a name or twice, or a proposer whose masks come with a record without
+                one.
+            SampleError: the proposer cannot use this one photo.
+        """
+        named = class_names(classes)
+        names = tuple(one.name for one in named)
+        if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+            raise UserError(f"classes: {twice[0]!r} stands twice; name each class once")
+        masks = self.propose(image, record)
+        text = self.text(named)
+        p_clip = self.name(image, masks, text)
+        scores = self.combine(masks, p_clip, text)
+        labels = self.assemble(masks, scores, *image.shape[:2])
+        labels[labels == len(named)] = NOTHING
+        seen = {one.name: found.how for one, found in zip(named, self.seen(named), strict=True) if found.how}
+        return Segmentation(image, labels, names, self._regions(masks, p_clip, scores, names), seen)
+
+    def text(self, classes: Classes) -> ClassText:
+        """Text features of the classes; those of the last lists are kept, so that a list is encoded once.
+
+        Raises:
+            UserError: no class, or a class without a name.
+        """
+        return self.namer.text(class_names(classes))
+
+    def propose(self, image: NDArray[np.uint8], record: ImageRecord | None = None) -> Masks:
+        """The masks of a photo [H, W, 3] RGB uint8.
+
+        Raises:
+            UserError: the proposer's masks come with a record, and there is none.
+            SampleError: the proposer cannot use this one photo.
+        """
+        if self.masks.needs_record and record is None:
+            raise UserError(
+                f"proposer: kind {self.config.proposer.kind!r} takes the masks that come with a photo, and this photo "
+                "has none; choose a kind that looks at pixels, or give Segmenter.segment a record with masks"
+            )
+        return self.masks.propose(image, record)
+
+    def name(self, image: NDArray[np.uint8], masks: Masks, text: ClassText) -> Tensor:
+        """CLIP's probabilities p_clip, float32 [N, columns], rows sum to 1; 1 for all classes of an empty mask.
+
+        There is a column a class, and a last one where the configuration has 'everything else'.
+        """
+        return self.namer.name(image, masks, text)
+
+    def combine(self, masks: Masks, p_clip: Tensor, text: ClassText) -> Tensor:
+        """p(class) of each mask, float32 [N, columns]: the ensemble with a generator that has classes; else CLIP's."""
+        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.rles], dtype=torch.bool)
+        if masks.label_probs is None:
+            return torch.where(is_empty[:, None], 0.0, p_clip)
+        seen = self.seen(text.classes)
+        if text.columns > len(seen):
+            seen = (*seen, Seen())  # of everything else the generator says nothing
+        p_generator = generator_probs(masks.label_probs, self.masks.labels, seen)
+        is_seen = torch.tensor([one.how is not None for one in seen])
+        return ensemble(p_clip, p_generator, masks.scores, is_seen, is_empty, self.config.clip_weight)
+
+    def assemble(self, masks: Masks, scores: Tensor, height: int, width: int) -> NDArray[np.int32]:
+        """Label map int32 [height, width] of scores [N, columns]; see train.segmenter.assembly."""
+        return assemble(masks, scores, height, width, self.config.score_threshold)
+
+    def seen(self, classes: Classes) -> tuple[Seen, ...]:
+        """What the mask generator knows of each class, and how that was found; nothing for one without classes."""
+        named = class_names(classes)
+        if not self.masks.labels:
+            return (Seen(),) * len(named)
+        if named not in self._seen:
+            self._seen[named] = match_labels(
+                self.masks.labels, named, self.namer.encode_forms, self.config.similarity_threshold
+            )
+        return self._seen[named]
+
+    def _regions(self, masks: Masks, p_clip: Tensor, scores: Tensor, names: tuple[str, ...]) -> tuple[Region, ...]:
+        """Masks that are not empty and speak for a class, highest score first."""
+        regions = []
+        for number, rle in enumerate(masks.rles):
+            best, area_px = int(scores[number].argmax()), rle.area_px
+            if best == len(names) or area_px < self.config.min_area_px:
+                continue
+            regions.append(
+                Region(
+                    names[best],
+                    float(scores[number, best]),
+                    float(p_clip[number, best]),
+                    float(masks.scores[number]),
+                    area_px,
+                    rle.box_xyxy_px,
+                    rle,
+                )
+            )
+        return tuple(sorted(regions, key=lambda region: -region.score))
