@@ -1,9 +1,11 @@
-# make demo: set up, render a small captioned world, mine it, show the result. make test: set up, run lint, types and tests.
+# make demo: set up, render a small captioned world, mine it, adapt a CLIP, segment a scene, show the results.
+# make test: set up, run lint, types and tests.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 TRUTH := $(foreach name,instances stuff,--truth $(DEMO)/world/$(name).json) --synonyms $(DEMO)/world/classes.json
+WORDS := sky, snow, christmas tree, alien, orangutan, flip-flop, dog, boat
 CLIP := out/clip
 STAMP := $(VENV)/.installed
 
@@ -29,7 +31,7 @@ demo: $(STAMP)
 	rm -rf $(DEMO)/ablation
 	$(BIN)/python -m benchmarks.ablation --short --out $(DEMO)/ablation
 	@echo; echo "A scene segmented by words, with the adapted CLIP."
-	$(BIN)/maskmine segment $(DEMO)/world/images/0000005.jpg --classes "$(WORDS)" --config manifests/segment/world.yaml \
+	$(BIN)/maskmine segment $(DEMO)/world/images/0000003.jpg --classes "$(WORDS)" --config manifests/segment/world.yaml \
 		--set judge.weights=$(DEMO)/ablation/300-600-40/seed0/runs/ft/last --out $(DEMO)/segmented
 	@echo "Look at the pairs: open $(DEMO)/mined/report.html and $(DEMO)/mined-true-masks/report.html in a browser."
 

@@ -111,7 +111,7 @@ class ClipJudge:
             features = self._model.encode_image(normalise(pixels.to(self._device), self._input.mean, self._input.std))
         if not torch.isfinite(features).all():
             raise UserError(
-                f"matching.clip: the image tower gives NaN or infinity in {self._dtype}; expected finite numbers. "
+                f"clip: the image tower gives NaN or infinity in {self._dtype}; expected finite numbers. "
                 "Set compute.precision to bf16 or fp32, or check the weights."
             )
         return torch.nn.functional.normalize(features.float(), dim=-1).cpu()
@@ -139,7 +139,7 @@ def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
         tokenizer = open_clip.get_tokenizer(config.model)
     except Exception as error:  # damaged files raise errors of many libraries
         raise UserError(
-            f"matching.clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): "
+            f"clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): "
             f"{type(error).__name__}: {error}\n"
             "Check that the weights belong to the model's config."
         ) from error

@@ -60,15 +60,15 @@ def clip_files(config: ClipConfig) -> list[Path]:
             return [Path(config.pretrained)]
     except Exception as error:  # the hub clients raise errors of many libraries
         raise UserError(
-            f"matching.clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
+            f"clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
             "Check the network, or use 'local-dir:FOLDER' with open_clip_config.json and open_clip_model.safetensors."
         ) from error
     if config.model not in open_clip.list_models():
         expected = "an open_clip name such as ViT-B-16, 'hf-hub:org/repo' or 'local-dir:FOLDER'"
-        raise UserError(f"matching.clip.model: {config.model!r} is unknown; expected {expected}")
+        raise UserError(f"clip.model: {config.model!r} is unknown; expected {expected}")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.model)) or "none"
     raise UserError(
-        f"matching.clip.pretrained: {config.pretrained!r} is neither a weights file nor a tag of {config.model}; "
+        f"clip.pretrained: {config.pretrained!r} is neither a weights file nor a tag of {config.model}; "
         f"its tags: {tags}"
     )
 
@@ -83,13 +83,13 @@ def pretrained_tag(config: ClipConfig) -> dict[str, Any]:
 
 def _folder_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UserError(f"matching.clip.model: there is no folder {folder}")
+        raise UserError(f"clip.model: there is no folder {folder}")
     config = folder / "open_clip_config.json"
     weights = folder / "open_clip_model.safetensors"
     for file in (config, weights):
         if not file.is_file():
             raise UserError(
-                f"matching.clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}"
+                f"clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}"
             )
     tokenizer = [file for pattern in ("*token*", "vocab*", "merges*", "*.model") for file in folder.glob(pattern)]
     return [config, weights, *sorted({file for file in tokenizer if file.is_file()})]

@@ -41,7 +41,8 @@ def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[st
         path: YAML file.
         keys: the keys that it must have, for the message.
         overrides: ``key.key=value`` settings that take the place of the file's; a number stands for an entry of a
-            list, from 0; values are YAML; their relative paths are relative to the working directory.
+            list, from 0; values are YAML; their relative paths are relative to the working directory. A variable
+            whose key they replace need not be set.
 
     Raises:
         UserError: the file cannot be read, is no mapping, or a variable is not set.
@@ -58,6 +59,8 @@ def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[st
         raise UserError(f"{path}: expected a mapping with the keys {keys}")
     unset: list[str] = []
     data = _fill(data, path.parent, unset)
+    given = tuple(f"{setting.partition('=')[0]}{end}" for setting in overrides for end in (".", ":"))
+    unset = [one for one in unset if not one.startswith(given)]
     if unset:
         raise UserError(f"{path}: no environment variable has the name that these keys use:\n  " + "\n  ".join(unset))
     return _set(dict(data), overrides)

@@ -18,7 +18,7 @@ from stages.weights import CONFIG, hash_files, read_json, resolve_folder, transf
 if TYPE_CHECKING:
     import torch
 
-_KEY = "proposals.proposer.model"
+_KEY = "proposer.model"
 _SLIVER_SIDE_PX = 16
 _SLIVER_RATIO = 16
 
@@ -40,7 +40,7 @@ class LocalModel:
         found = read_json(self.folder / CONFIG, _KEY).get("model_type")
         if found not in config.model_types:
             raise UserError(
-                f"{_KEY}: {self.folder / CONFIG} has model_type {found!r}, and proposals.proposer.kind "
+                f"{_KEY}: {self.folder / CONFIG} has model_type {found!r}, and proposer.kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
 

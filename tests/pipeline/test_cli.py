@@ -171,7 +171,7 @@ def test_weights_that_do_not_belong_to_the_config_are_found_by_plan(
         )
     ended = run("plan", file, "--set", f"matching.clip.model=local-dir:{clip}")
     assert ended.status == 2
-    assert f"matching.clip: cannot load 'local-dir:{clip}'" in ended.err
+    assert f"clip: cannot load 'local-dir:{clip}'" in ended.err
 
 
 def test_build_verify_and_resume_say_what_was_done(run: Run, file: Path, tmp_path: Path) -> None:

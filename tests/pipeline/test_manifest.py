@@ -225,6 +225,13 @@ def test_wrong_setting_is_refused(tmp_path: Path, setting: str, message: str) ->
         assert f"--set {setting}" in str(caught.value)
 
 
+def test_a_variable_whose_key_a_setting_replaces_need_not_be_set(tmp_path: Path) -> None:
+    file = written(tmp_path, good(source__images="${MASKMINE_NOT_SET}/photos"))
+    with pytest.raises(UserError, match=r"source\.images"):
+        load_manifest(file)
+    assert load_manifest(file, ["source.images=/photos"]).source.images == "/photos"
+
+
 def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHOTOS", "/photos of mine")
     source = {"kind": "table", "path": "${PHOTOS}/a.csv", "root": "${PHOTOS}"}
