@@ -1,6 +1,6 @@
 """Two-stage segmentation of the rendered world: proposals against CLIPs, with the bounds of perfect masks and names.
 
-    python -m benchmarks.world_segmentation [--runs out/ablation/500-1200-60] [--seeds 0 1 2] [--scenes 100]
+    python -m benchmarks.world_segmentation [--runs out/ablation/500-1200-60] [--seeds 0 1 2] [--scenes 40]
 
 Takes the CLIPs that `python -m benchmarks.ablation` left, and scenes that no CLIP was trained on. Seen classes are
 those that the ablation's captions mention: half of the objects, and all stuff.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from statistics import mean, stdev
@@ -53,7 +54,7 @@ def score(runs: Path, seed: int, world: Path, proposals: str, run: str | None, p
         "seen": seen,
         "open_metrics": False,
     }
-    found = evaluate_semantic(SemanticManifest.model_validate(manifest))
+    found = evaluate_semantic(SemanticManifest.model_validate(manifest), workers=os.cpu_count() or 1)
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(found))
     return found
@@ -63,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=Path, default=Path("out/ablation/500-1200-60"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--scenes", type=int, default=40)
     options = parser.parse_args()
     world = options.runs / f"segmented_{options.scenes}"
     if not (world / "classes.json").is_file():

@@ -55,6 +55,7 @@ class Trained:
         pairs: on what.
         loss: which one.
         begins_with: key of the row whose weights it begins with; the plain CLIP's if None.
+        times: how many times the usual steps.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Trained:
     pairs: Pairs = mined
     loss: str = "noun_bank"
     begins_with: str | None = None
+    times: int = 1
 
 
 PLAIN = (
@@ -75,6 +77,7 @@ RECIPES = (
     Trained("ft", "FT only", "FT"),
     Trained("ft_mpt", "FT, then MPT", "MPT", begins_with="ft"),
     Trained("joint", "joint", "joint"),
+    Trained("mpt_long", "MPT only, 3 times the steps", "MPT", times=3),
 )
 DATA = (
     Trained("labels", "FT, ground-truth masks, 40 fixed labels", "FT", Worlds.labelled),
@@ -126,7 +129,7 @@ def _train(row: Trained, worlds: Worlds) -> Path:
         "phases": [
             {
                 "train": _TRAIN[row.recipe],
-                "steps": worlds.size.steps,
+                "steps": worlds.size.steps * row.times,
                 "tower_lr": 2e-4,
                 "prompts_lr": 2e-2,
                 "warmup_steps": 10,
