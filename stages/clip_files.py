@@ -88,8 +88,6 @@ def _folder_files(folder: Path) -> list[Path]:
     weights = folder / "open_clip_model.safetensors"
     for file in (config, weights):
         if not file.is_file():
-            raise UserError(
-                f"clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}"
-            )
+            raise UserError(f"clip.model: {folder} has no {file.name}; it must hold {config.name} and {weights.name}")
     tokenizer = [file for pattern in ("*token*", "vocab*", "merges*", "*.model") for file in folder.glob(pattern)]
     return [config, weights, *sorted({file for file in tokenizer if file.is_file()})]

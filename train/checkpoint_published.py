@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,7 +31,7 @@ def read_published(path: Path) -> Weights:
         return unwrap(load_safetensors(path), str(path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged files raise errors of many kinds
         raise UserError(f"{path}: {_unreadable(str(error))}") from error
     return unwrap(content, str(path))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from pydantic import model_validator
 
 from stages.clip import load_clip
@@ -21,7 +22,7 @@ class Judge(Config):
     """Which CLIP, and with which weights.
 
     Attributes:
-        clip: a plain CLIP; not needed with a folder of our own.
+        clip: a plain CLIP; not needed with a folder of our own, which has the last word.
         weights: a folder that training wrote, or a file in one of the published layouts, which needs `clip` for its
             configuration; see docs/checkpoints.md.
     """
@@ -57,12 +58,25 @@ def load_judge(judge: Judge, device: str) -> tuple[MaskPromptCLIP, Any]:
     return model.to(device).eval().requires_grad_(False), tokenizer
 
 
+def device_of(asked: str) -> str:
+    """The torch device to use: ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: a GPU is asked for, and there is none.
+    """
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device: {asked!r} was asked for, and torch sees no GPU here; use cpu or auto")
+    return asked
+
+
 def base_of(judge: Judge) -> ClipConfig:
-    """The plain CLIP that the weights belong to."""
-    if judge.clip is not None:
-        return judge.clip
-    assert judge.weights is not None
-    return read_description(Path(judge.weights)).base
+    """The plain CLIP that the weights belong to; a folder of our own says it itself."""
+    if judge.weights is not None and Path(judge.weights).is_dir():
+        return read_description(Path(judge.weights)).base
+    assert judge.clip is not None
+    return judge.clip
 
 
 def digests_of(judge: Judge) -> dict[str, str]:

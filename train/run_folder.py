@@ -29,12 +29,15 @@ def load_state(folder: Path, recipe: str) -> dict[str, Any] | None:
         recipe: digest that the state must have under ``recipe``.
 
     Raises:
-        UserError: it is of another recipe.
+        UserError: it is of another recipe, or damaged.
     """
     path = folder / _STATE
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # damaged files raise errors of many kinds
+        raise UserError(f"{path}: cannot be read ({error}); remove it to begin again") from error
     if state["recipe"] != recipe:
         raise UserError(f"{folder}: holds a run of another recipe; choose another folder, or remove it")
     return state
@@ -44,7 +47,11 @@ def open_log(folder: Path, step: int) -> TextIO:
     """log.jsonl for more lines, without those of steps after `step`."""
     path = folder / _LOG
     lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # cut off by a crash
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    partial.replace(path)
     return path.open("a")
 
 

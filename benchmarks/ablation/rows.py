@@ -55,7 +55,6 @@ class Trained:
         pairs: on what.
         loss: which one.
         begins_with: key of the row whose weights it begins with; the plain CLIP's if None.
-        times: how many times the usual steps.
     """
 
     key: str
@@ -64,7 +63,6 @@ class Trained:
     pairs: Pairs = mined
     loss: str = "noun_bank"
     begins_with: str | None = None
-    times: int = 1
 
 
 PLAIN = (
@@ -73,22 +71,21 @@ PLAIN = (
     Plain("plain", "plain CLIP, masked crops of them", "cluttered", "masked"),
 )
 RECIPES = (
-    Trained("mpt", "MPT only", "MPT"),
-    Trained("ft", "FT only", "FT"),
-    Trained("ft_mpt", "FT, then MPT", "MPT", begins_with="ft"),
-    Trained("joint", "joint", "joint"),
-    Trained("mpt_long", "MPT only, 3 times the steps", "MPT", times=3),
+    Trained("mpt", "MPT only, mined with true masks", "MPT"),
+    Trained("ft", "FT only, the same pairs", "FT"),
+    Trained("ft_mpt", "FT, then MPT, the same pairs", "MPT", begins_with="ft"),
+    Trained("joint", "joint, the same pairs", "joint"),
 )
 DATA = (
     Trained("labels", "FT, ground-truth masks, 40 fixed labels", "FT", Worlds.labelled),
     Trained("told", "FT, ground-truth masks, caption nouns bound by the truth", "FT", Worlds.told),
-    Trained("ft_first", "FT, mined from 1 caption a scene", "FT", mined_first_caption),
-    Trained("classical_mpt", "MPT, mined with classical proposals", "MPT", mined_classical),
-    Trained("classical_ft", "FT, mined with classical proposals", "FT", mined_classical),
+    Trained("ft_first", "FT, mined with true masks from 1 caption a scene, not 5", "FT", mined_first_caption),
+    Trained("classical_mpt", "MPT only, mined with classical proposals", "MPT", mined_classical),
+    Trained("classical_ft", "FT only, mined with classical proposals", "FT", mined_classical),
 )
 LOSSES = (
-    Trained("ft_in_batch", "FT, in_batch loss", "FT", loss="in_batch"),
-    Trained("ft_multi", "FT, multi_positive loss", "FT", loss="multi_positive"),
+    Trained("ft_in_batch", "FT only, mined with true masks, in_batch loss", "FT", loss="in_batch"),
+    Trained("ft_multi", "FT only, mined with true masks, multi_positive loss", "FT", loss="multi_positive"),
 )
 SHORT = (*PLAIN, *RECIPES[:3])
 ALL = (*PLAIN, *RECIPES, *DATA, *LOSSES)
@@ -129,7 +126,7 @@ def _train(row: Trained, worlds: Worlds) -> Path:
         "phases": [
             {
                 "train": _TRAIN[row.recipe],
-                "steps": worlds.size.steps * row.times,
+                "steps": worlds.size.steps,
                 "tower_lr": 2e-4,
                 "prompts_lr": 2e-2,
                 "warmup_steps": 10,

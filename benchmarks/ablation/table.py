@@ -29,11 +29,19 @@ PUBLISHED = (
     Comparison("ft_mpt", "ft", "FT then MPT 29.6, FT only 28.8"),
     Comparison("ft_mpt", "joint", "FT then MPT 29.6, joint 29.0"),
     Comparison("joint", "ft", "joint 29.0, FT only 28.8"),
-    Comparison("ft", "labels", "proposals + 1 caption 28.8, ground-truth masks + fixed labels 23.0"),
-    Comparison("told", "labels", "ground-truth masks: 1 caption 24.2, fixed labels 23.0"),
-    Comparison("ft", "told", "proposals + 1 caption 28.8, ground-truth masks + 1 caption 24.2"),
+    Comparison("ft_first", "labels", "proposals + 1 caption 28.8, ground-truth masks + fixed labels 23.0"),
+    Comparison("told", "labels", "ground-truth masks: 1 caption 24.2 (ours: 5 captions), fixed labels 23.0"),
+    Comparison("ft", "told", "proposals + 1 caption 28.8, ground-truth masks + 1 caption 24.2 (ours: 5 captions)"),
     Comparison("ft_first", "ft", "1 caption 28.8, 5 captions 28.6"),
 )
+
+GAINS = (
+    ("mpt", "MPT alone, true masks", 10),
+    ("ft", "FT, true masks", 15),
+    ("classical_mpt", "MPT alone, classical proposals", 10),
+    ("classical_ft", "FT, classical proposals", 15),
+)
+"""Rows, and the points that they should gain over plain CLIP on unseen names."""
 
 
 def rows_table(rows: tuple[Plain | Trained, ...], scores: Scores) -> str:
@@ -67,7 +75,9 @@ def goals_table(scores: Scores) -> str:
     means = {key: {part: mean(seed[part] for seed in seeds) for part in PARTS} for key, seeds in scores.items()}
     plain = means["plain"]
     lines = ["| goal | measured | |", "|---|---|---|"]
-    for key, title, least in (("mpt", "MPT alone", 10), ("ft", "FT", 15)):
+    for key, title, least in GAINS:
+        if key not in means:
+            continue
         gain = means[key]["unseen"] - plain["unseen"]
         lines.append(_goal(f"{title} gains {least} points over plain CLIP, masked crops, unseen", gain, least, ""))
     best = max((key for key in ("mpt", "ft", "ft_mpt", "joint") if key in means), key=lambda k: means[k]["harmonic"])
@@ -81,7 +91,7 @@ def goals_table(scores: Scores) -> str:
 
 
 def _goal(title: str, value: float, least: float, unit: str) -> str:
-    return f"| {title} | {value:.1f}{unit} | {'met' if value > least else 'missed'} |"
+    return f"| {title} | {value:.1f}{unit} | {'met' if value >= least else 'missed'} |"
 
 
 def _differences(scores: Scores, better: str, worse: str, part: str) -> list[float]:

@@ -111,9 +111,12 @@ class Worlds:
 
         They come from more scenes of the same kind, since few objects of a scene have one of the labels.
         """
-        world = self._world("labels", self.size.scenes * 6, 40_000, WorldConfig(captions=1))
+        world = self._world("labels", self.size.scenes * 9, 40_000, WorldConfig(captions=1))
         as_many = pyarrow.parquet.read_metadata(self.mined("ground_truth", "all") / "index.parquet").num_rows
-        return self._shard("labelled", islice(_labelled_pairs(world, set(self.split.labels)), as_many))
+        pairs = list(islice(_labelled_pairs(world, set(self.split.labels)), as_many))
+        if len(pairs) < as_many:
+            raise RuntimeError(f"{world}: found {len(pairs)} labelled masks of {as_many}; render more scenes")
+        return self._shard("labelled", pairs)
 
     def told(self) -> Path:
         """Ground-truth masks with the captions' nouns, bound by the truth about the captions: no mining."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -67,6 +67,16 @@ class Objective:
             The loss, without gradient; this process's share of it, to be summed over all.
         """
         parts = list(_micro_batches(batch, self._manifest.micro_batch))
+        # Around the backward pass, too: checkpointing runs the blocks there once more, and must meet the same kernel.
+        with self._kernels():
+            return self._backward(model, batch, parts, scaled)
+
+    def _kernels(self) -> AbstractContextManager[Any]:
+        """The flash kernel is slower in bfloat16 on a CPU."""
+        is_slow = self._manifest.precision != "fp32" and self.scale.device.type == "cpu"
+        return sdpa_kernel(SDPBackend.MATH) if is_slow else nullcontext()
+
+    def _backward(self, model: Any, batch: Batch, parts: list[Batch], scaled: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ANN401
         processes = self._processes.world_size  # DistributedDataParallel averages; the shares want a sum
         if len(parts) == 1 or self._manifest.loss.kind == "noun_bank":
             total = torch.zeros((), device=self.scale.device)
@@ -97,11 +107,8 @@ class Objective:
     def _encode(self, model: Any, part: Batch) -> Tensor:  # noqa: ANN401
         """Unit vectors float32 [N, D]."""
         device = self.scale.device
-        with ExitStack() as stack:
-            if self._manifest.precision != "fp32":
-                stack.enter_context(torch.autocast(device.type, _DTYPES[self._manifest.precision]))
-                if device.type == "cpu":  # the flash kernel is slower in bfloat16 there
-                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        dtype = _DTYPES.get(self._manifest.precision)
+        with torch.autocast(device.type, dtype) if dtype else nullcontext():
             images = part.images.to(device, non_blocking=True)
             features = model(images, part.masks.to(device, non_blocking=True))
         return functional.normalize(features.float(), dim=-1)

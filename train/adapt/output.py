@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages.clip_files import LOCAL_DIR, ClipConfig
 from stages.errors import UserError
 from stages.jsons import sha256_hex
 from stages.locations import open_location, read_bytes
@@ -55,6 +56,9 @@ class Output:
         self._out, self._manifest, self._device, self._report = out, manifest, device, report
         self._provenance = provenance
         self._base = base_of(manifest.init)
+        weights = manifest.init.weights
+        # A folder that training wrote has configuration and tokenizer; its base may be gone.
+        self._files_of = ClipConfig(model=f"{LOCAL_DIR}{weights}") if weights and Path(weights).is_dir() else None
         self.best: dict[str, Any] = {}
         self._log = open_log(out, step)
         self._board: Any = None
@@ -73,7 +77,7 @@ class Output:
 
     def keep(self, model: MaskPromptCLIP, step: int) -> None:
         """Writes DIR/last."""
-        save_adapted(self._out / "last", model, self._base, {**self._provenance, "step": step})
+        self._save("last", model, {**self._provenance, "step": step})
 
     def score(self, model: MaskPromptCLIP, step: int, held_out: HeldOut) -> None:
         """Writes DIR/last, scores it, and writes DIR/best if it is."""
@@ -86,7 +90,10 @@ class Output:
         if not self.best or value > self.best["score"]:
             self.best = {"score": value, "step": step}
             provenance = {**self._provenance, "step": step, "held_out": json.loads(json.dumps(scores))}
-            save_adapted(self._out / "best", model, self._base, provenance)
+            self._save("best", model, provenance)
+
+    def _save(self, name: str, model: MaskPromptCLIP, provenance: dict[str, Any]) -> None:
+        save_adapted(self._out / name, model, self._base, provenance, files_of=self._files_of)
 
     def close(self) -> None:
         self._log.close()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -66,7 +67,8 @@ def join_processes(device: str) -> Iterator[Processes]:
     local = int(os.environ["LOCAL_RANK"])
     if cuda:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if cuda else "gloo")
+    # The others wait while the first lists shards or scores held-out regions.
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=6))
     try:
         yield Processes(dist.get_rank(), world_size, f"cuda:{local}" if cuda else "cpu")
     finally:

@@ -18,6 +18,7 @@ from train.adapt.objective import Objective, check_finite
 from train.adapt.output import Output, Report, describe_data
 from train.adapt.processes import Processes, join_processes
 from train.adapt.weights import KeptWeights, adapted_weights, optimizer_of
+from train.classify.regions import GroundTruth
 from train.data.listing import list_pairs
 from train.data.loader import PairLoader
 from train.load import digests_of, load_judge
@@ -75,6 +76,8 @@ class _Run:
         data = describe_data(manifest.data, listing)
         init = digests_of(manifest.init)
         self.recipe = digest([manifest.recipe(), init, data["listing_sha256"]])
+        if manifest.held_out is not None:
+            GroundTruth(manifest.held_out.regions)  # a mistake in it is told now, not after hours
         self.original: dict[str, Tensor] = {}
         if manifest.interpolation < 1:
             self.original = {name: value.detach().clone() for name, value in adapted_weights(self.model).items()}
@@ -190,7 +193,9 @@ class _Run:
 
     def _check_depth(self) -> None:
         """That prompts of the weights to begin with are as deep as those asked for."""
-        asked, depth = self.manifest.prompt_depth, self.model.depth
+        asked, depth, blocks = self.manifest.prompt_depth, self.model.depth, self.model.tower.num_blocks
+        if asked > blocks and any(phase.train != "tower" for phase in self.manifest.phases):
+            raise UserError(f"prompt_depth: got {asked}; expected at most {blocks}, the tower's number of blocks")
         if depth not in (0, asked) and any(phase.train != "tower" for phase in self.manifest.phases):
             raise UserError(f"prompt_depth: got {asked}, but {self.manifest.init.weights} has prompts of depth {depth}")
 

@@ -18,7 +18,7 @@ from stages.regions import masked_region, normalise
 from train.classify.config import ClassifyManifest
 from train.classify.regions import GroundTruth
 from train.classify.scores import score
-from train.load import load_judge
+from train.load import device_of, load_judge
 from train.model import MaskPromptCLIP
 from train.text import encode_names
 
@@ -40,10 +40,12 @@ def classify(manifest: ClassifyManifest, progress: Callable[[int], None] | None 
     """
     truth = GroundTruth(manifest.regions)
     names = manifest.classes or truth.names
+    if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        raise UserError(f"classes: {twice[0]!r} stands twice; name each class once")
     numbers = {name: number for number, name in enumerate(names)}
     if unknown := sorted(set(manifest.seen or ()) - set(names)):
         raise UserError(f"seen: {unknown[0]!r} is none of the {len(names)} classes")
-    model, tokenize = load_judge(manifest.judge, manifest.device)
+    model, tokenize = load_judge(manifest.judge, device_of(manifest.device))
     text = encode_names(model.clip, tokenize, names, manifest.templates)
     left_out = {"other_class": 0, "below_min_area": 0}
     labels: list[int] = []
@@ -97,11 +99,13 @@ def _batches(regions: Iterator[_Region], size: int) -> Iterator[list[_Region]]:
 def _rank(model: MaskPromptCLIP, batch: list[_Region], text: Tensor, manifest: ClassifyManifest) -> Tensor:
     """Numbers of the best classes, the best first, int64 [N, 5] or fewer columns."""
     wanted = ClipInput.of(model.clip)
-    fill = manifest.rules.model_copy(update={"fill": "photo" if manifest.sight in ("picture", "crop") else "mean"})
+    rules = manifest.rules
+    if manifest.sight in ("picture", "crop"):
+        rules = rules.model_copy(update={"fill": "photo"})
     cut = []
     for pixels, rle, _ in batch:
         mask = np.ones(pixels.shape[:2], dtype=bool) if manifest.sight == "picture" else rle.decode()
-        cut.append(masked_region(pixels, mask, wanted.size_px, wanted.mean_rgb, fill))
+        cut.append(masked_region(pixels, mask, wanted.size_px, wanted.mean_rgb, rules))
     images = normalise(torch.stack([image for image, _ in cut]).to(text.device), wanted.mean, wanted.std)
     masks = torch.stack([mask for _, mask in cut]).to(text.device) if manifest.sight == "prompted" else None
     features = functional.normalize(model.encode_image(images, masks).float(), dim=-1)

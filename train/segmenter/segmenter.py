@@ -19,6 +19,7 @@ from torch import Tensor
 from stages.errors import SampleError, UserError
 from stages.images import decode_image
 from stages.records import ImageRecord
+from train.load import device_of
 from train.segmenter.assembly import NOTHING, assemble
 from train.segmenter.classes import ClassName, HasForms, class_names
 from train.segmenter.config import SegmenterConfig
@@ -47,11 +48,7 @@ class Segmenter:
     """
 
     def __init__(self, config: SegmenterConfig, device: str | None = None) -> None:
-        device = device or config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"device: {device!r} was asked for, and torch sees no GPU here; use cpu or auto")
+        device = device_of(device or config.device)
         self.config = config
         self.masks = MaskSource(config, device)
         self.namer = Namer(config, device)

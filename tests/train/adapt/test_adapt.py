@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor
 
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
@@ -91,11 +94,65 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(recipe: Recipe, tmp_
         torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=2e-4)
 
 
-def test_gradient_checkpointing_changes_no_weight(recipe: Recipe, tmp_path: Path) -> None:
-    plain = weights(adapt(recipe(), tmp_path / "plain", ignore))
-    saving = weights(adapt(recipe(gradient_checkpointing=True), tmp_path / "saving", ignore))
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradient_checkpointing_runs_blocks_again_and_changes_no_weight(
+    recipe: Recipe, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[torch.dtype] = []
+    forward = ResidualAttentionBlock.forward
+
+    def counted(self: Any, x: Tensor, *args: Any, **keys: Any) -> Tensor:  # noqa: ANN401 - what a block takes
+        found: Tensor = forward(self, x, *args, **keys)
+        runs.append(found.dtype)
+        return found
+
+    monkeypatch.setattr(ResidualAttentionBlock, "forward", counted)
+    plain = weights(adapt(recipe(precision=precision), tmp_path / "plain", ignore))
+    without = len(runs)
+    runs.clear()
+    saving = weights(adapt(recipe(precision=precision, gradient_checkpointing=True), tmp_path / "saving", ignore))
+    assert len(runs) > without
     for name, value in plain.items():
         torch.testing.assert_close(saving[name], value, rtol=1e-3, atol=2e-4)
+
+
+def test_bf16_computes_in_bf16(recipe: Recipe, tmp_path: Path) -> None:
+    full = weights(adapt(recipe(), tmp_path / "fp32", ignore))
+    half = weights(adapt(recipe(precision="bf16"), tmp_path / "bf16", ignore))
+    assert any(not torch.equal(full[name], half[name]) for name in full)
+
+
+def test_mistakes_are_told_before_the_first_step(recipe: Recipe, tmp_path: Path) -> None:
+    nowhere = {"every": 1, "regions": {"kind": "coco", "images": "a", "annotations": [str(tmp_path / "nowhere.json")]}}
+    for keys in ({"prompt_depth": 99}, {"held_out": nowhere}):
+        lines: list[dict[str, Any]] = []
+        with pytest.raises(UserError, match=r"prompt_depth|nowhere"):
+            adapt(recipe(phases=[FT, {**FT, "train": "prompts"}], **keys), tmp_path / "run", lines.append)
+        assert not lines
+
+
+def test_a_folder_to_begin_with_needs_its_base_no_more(recipe: Recipe, clip: str, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(clip.removeprefix("local-dir:"), tmp_path / "base"))
+    adapt(recipe(phases=[FT], init={"clip": {"model": f"local-dir:{base}"}}), tmp_path / "first", ignore)
+    shutil.rmtree(base)
+    init = {"weights": str(tmp_path / "first/last"), "clip": {"model": clip}}  # the folder has the last word
+    written = adapt(recipe(phases=[MPT], init=init), tmp_path / "second", ignore)
+    assert read_description(written).base.model == f"local-dir:{base}"
+
+
+def test_a_log_that_was_cut_off_does_not_stop_a_resumed_run(recipe: Recipe, tmp_path: Path) -> None:
+    adapt(recipe(log_every=1), tmp_path, ignore)
+    whole = (tmp_path / "log.jsonl").read_text()
+    (tmp_path / "log.jsonl").write_text(whole + '{"step": ')
+    adapt(recipe(log_every=1), tmp_path, ignore)
+    assert (tmp_path / "log.jsonl").read_text() == whole
+
+
+def test_a_damaged_state_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    adapt(recipe(), tmp_path, ignore)
+    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 no state")
+    with pytest.raises(UserError, match=r"state\.pt: cannot be read"):
+        adapt(recipe(), tmp_path, ignore)
 
 
 def test_interpolation_lies_between_the_original_and_the_tuned_tower(recipe: Recipe, clip: str, tmp_path: Path) -> None:
