@@ -69,6 +69,10 @@ def evaluate(
     kind = read_values(manifest, "kind", setting).get("kind")
     console = Console()
     if kind == "mask_classification":
+        if out is not None or workers > 1:
+            raise UserError(
+                "--out and --workers are for a semantic_segmentation; a mask_classification has no use for them"
+            )
         scores = _classify(manifest, setting, console)
     elif kind == "semantic_segmentation":
         with storage_of(str(out or manifest)):

@@ -70,6 +70,20 @@ def read_file(location: str) -> bytes:
         raise UserError(f"{location}: cannot be read: {error}") from error
 
 
+def version(location: str) -> list[str]:
+    """What tells a file from an earlier one of its name without reading it: size and time of change, or a store's tag.
+
+    Raises:
+        UserError: it is missing.
+    """
+    fs, path = open_location(location)
+    try:
+        info = fs.info(path)
+    except OSError as error:
+        raise UserError(f"{location}: cannot be read: {error}") from error
+    return [str(info.get(key)) for key in ("size", "mtime", "ETag", "LastModified")]
+
+
 def picture_size(location: str) -> tuple[int, int]:
     """Height and width of a picture as it is decoded, upright; nothing but its header is read.
 

@@ -40,13 +40,18 @@ def class_names(classes: Sequence[str | HasForms]) -> tuple[ClassName, ...]:
     """
     if isinstance(classes, str):
         raise UserError(f"classes: expected a list of names, got the text {classes!r}; parse_classes reads such a text")
-    named = tuple(ClassName(tuple(one.split("|") if isinstance(one, str) else one.forms)) for one in classes)
+    named = tuple(ClassName(_split(one) if isinstance(one, str) else tuple(one.forms)) for one in classes)
     if not named:
         raise UserError("classes: the list is empty; give at least one class, such as 'sea, boat, person'")
     for number, one in enumerate(named):
         if not one.forms or not all(isinstance(form, str) and form.strip() for form in one.forms):
             raise UserError(f"classes: class {number + 1} has an empty name; expected a word or more for each class")
     return named
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Synonyms apart by ``|``, without needless spaces."""
+    return tuple(" ".join(form.split()) for form in text.split("|"))
 
 
 def parse_classes(text: str) -> tuple[ClassName, ...]:
@@ -70,7 +75,7 @@ def parse_classes(text: str) -> tuple[ClassName, ...]:
         raise UserError(f'{source}: no class is named; expected something like "sea, boat, sofa|couch"')
     named, places = [], dict[str, str]()
     for where, part in parts:
-        forms = tuple(" ".join(form.split()) for form in part.split("|"))
+        forms = _split(part)
         if not all(forms):
             raise UserError(
                 f"{where}: {part.strip()!r} has an empty name; expected classes with commas between them and synonyms "

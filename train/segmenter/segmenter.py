@@ -104,6 +104,8 @@ class Segmenter:
                 one.
             SampleError: the proposer cannot use this one photo.
         """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise UserError(f"image: got {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3], RGB")
         named = class_names(classes)
         names = tuple(one.name for one in named)
         if twice := [name for number, name in enumerate(names) if name in names[:number]]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from stages.errors import UserError
 from stages.jsons import digest
+from stages.proposals import model_files
+from stages.weights import hash_files
+from train.benchmark_sets.files import version
 from train.benchmark_sets.open_set import open_set
 from train.benchmark_sets.segmentation_set import Item, SegmentationSet
 from train.load import digests_of
@@ -21,7 +26,7 @@ from train.metrics.scores import segmentation_scores
 from train.metrics.similarity import Taxonomy, wordnet_entries, wordnet_similarity
 from train.run_folder import load_state, save_state
 from train.semantic.config import SemanticManifest
-from train.semantic.scorer import Scorer, read_prediction
+from train.semantic.scorer import Scorer, prediction_of, read_prediction
 
 Progress = Callable[[int, int], None]
 _PICTURES_A_SAVE = 50
@@ -49,13 +54,16 @@ def evaluate_semantic(
     """
     pictures = open_set(manifest.set)
     items = pictures.items[: manifest.limit]
+    names = [one.name for one in pictures.classes]
+    given = () if manifest.seen in (None, "generator") else manifest.seen
+    if unknown := sorted(set(given or ()) - set(names)):
+        raise UserError(f"seen: {unknown[0]!r} is none of the {len(names)} classes of {pictures.name}")
     counter = _Counter(manifest, pictures)
     scorer = counter.scorer
     notes = [*pictures.notes, *filter(None, [scorer.warning() if scorer else None])]
     if len(items) < len(pictures):
         notes.append(f"the first {len(items):,} of {len(pictures):,} pictures; figures of a part are no benchmark")
     matrix = _count(manifest, pictures, items, counter, out, workers, progress)
-    names = [one.name for one in pictures.classes]
     known = scorer.known() if scorer is not None and scorer.segmenter.masks.labels else None
     seen = known or set() if manifest.seen == "generator" else manifest.seen
     scores: dict[str, Any] = {
@@ -87,9 +95,9 @@ def _count(
     workers: int,
     progress: Progress | None,
 ) -> ConfusionMatrix:
-    matrix, done = ConfusionMatrix(len(pictures.classes)), 0
-    recipe = _recipe(manifest, pictures, items)
+    matrix, done, recipe = ConfusionMatrix(len(pictures.classes)), 0, ""
     if out is not None:
+        recipe = _recipe(manifest, pictures, items)
         out.mkdir(parents=True, exist_ok=True)
         if (state := load_state(out, recipe)) is not None:
             matrix, done = ConfusionMatrix.from_counts(state["counts"].numpy()), state["done"]
@@ -114,10 +122,14 @@ def _save(out: Path, recipe: str, matrix: ConfusionMatrix, done: int) -> int:
 
 
 def _recipe(manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[Item, ...]) -> str:
-    """Identity of the counts: the manifest, the weights of the CLIP, the pictures and the classes."""
-    weights = digests_of(manifest.segmenter.judge) if manifest.segmenter is not None else {}
-    keys = [item.key for item in items]
-    return digest([manifest.recipe(), weights, keys, [names.forms for names in pictures.classes]])
+    """Identity of the counts: the manifest, the weights, the classes, and each picture's files as they are now."""
+    weights: list[dict[str, str]] = []
+    if manifest.segmenter is not None:
+        weights = [digests_of(manifest.segmenter.judge), hash_files(model_files(manifest.segmenter.proposer))]
+    files = [[item.key, *version(item.picture), *version(item.labels)] for item in items]
+    if manifest.predictions is not None:
+        files += [version(prediction_of(manifest.predictions, item)) for item in items]
+    return digest([manifest.recipe(), weights, files, [names.forms for names in pictures.classes]])
 
 
 def _matrices(
@@ -129,7 +141,13 @@ def _matrices(
         return
     context = get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(manifest, pictures, workers)) as pool:
-        yield from pool.map(_work, items)
+        try:
+            yield from pool.map(_work, items)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker process died, perhaps for lack of memory; try fewer --workers. With --out the same command "
+                "goes on from here"
+            ) from error
 
 
 class _Counter:

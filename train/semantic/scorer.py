@@ -109,13 +109,20 @@ def _perfect_names(masks: Masks, truth: NDArray[np.int32], classes: int) -> Tens
     return scores
 
 
+def prediction_of(maps: LabelMaps, item: Item) -> str:
+    """Where somebody's label map of a picture lies: KEY.png, or KEY.labels.png, as `maskmine segment` writes it."""
+    tree = Tree(maps.folder)
+    names = (f"{item.key}.png", f"{item.key}.labels.png")
+    return tree.shown(next((name for name in names if tree.is_file(name)), names[0]))
+
+
 def read_prediction(maps: LabelMaps, item: Item, truth: NDArray[np.int32], classes: int) -> NDArray[np.int32]:
     """Somebody's label map of a picture, int32 [H, W]; -1 for values that are no class.
 
     Raises:
         UserError: it is missing, no label map, or of another size than the ground truth [H, W].
     """
-    file = Tree(maps.folder).shown(f"{item.key}.png")
+    file = prediction_of(maps, item)
     labels = decode_labels(read_file(file), file).astype(np.int64) - maps.first
     if labels.shape != truth.shape:
         raise UserError(

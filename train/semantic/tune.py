@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.errors import UserError
 from train.benchmark_sets.open_set import open_set
 from train.benchmark_sets.segmentation_set import Item, SegmentationSet
 from train.metrics.confusion import ConfusionMatrix
@@ -49,6 +50,8 @@ def tune(manifest: TuneManifest, progress: Callable[[int, int], None] | None = N
         scores = segmentation_scores(matrix, names)
         kept = {key: scores[key] for key in ("miou_gt", "miou_gt_or_predicted", "pacc")}
         rows.append({**dict(zip(SETTINGS, settings, strict=True)), **kept})
+    if rows[0][manifest.metric] is None:
+        raise UserError(f"no pixel of the {len(items)} pictures has a label among the classes; expected ground truth")
     return sorted(rows, key=lambda row: -row[manifest.metric])
 
 

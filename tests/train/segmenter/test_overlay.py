@@ -36,7 +36,7 @@ def test_847_colours_are_told_apart_and_smaller_palettes_begin_larger_ones() -> 
 def test_photos_of_any_size_are_drawn_at_a_readable_one(height: int, width: int) -> None:
     picture = draw_overlay(grey(height, width), quarters(height, width), ["sea", "boat", "person"])
     side = min(max(height, width, SHORTEST_PX), LONGEST_PX)
-    assert picture.height == pytest.approx(side * height / max(height, width), abs=1) or picture.height >= 1
+    assert picture.height >= max(1, round(side * height / max(height, width)) - 1)
     assert side * width / max(height, width) < picture.width < 2 * side + 700
 
 

@@ -66,7 +66,6 @@ def test_a_segmenter_scores_as_the_label_maps_that_it_writes(folder: dict[str, A
     works = Segmenter(asked.segmenter)
     for path in sorted(Path(folder["images"]).iterdir()):
         works.segment_file(path, NAMES).save(tmp_path / "written")
-        (tmp_path / f"written/{path.stem}.labels.png").rename(tmp_path / f"written/{path.stem}.png")
     direct = evaluate_semantic(asked)
     read = evaluate_semantic(manifest(folder, predictions={"folder": str(tmp_path / "written")}))
     assert direct == read
@@ -90,6 +89,34 @@ def test_a_stopped_run_goes_on_and_ends_the_same(folder: dict[str, Any], clip: s
     scores = evaluate_semantic(asked, tmp_path / "run", progress=lambda done, total: went.append(done))
     assert went == [3, 4]
     assert scores == evaluate_semantic(asked)
+
+
+def test_counts_are_saved_on_the_way(
+    folder: dict[str, Any], clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.semantic.run._PICTURES_A_SAVE", 1)
+    seen: list[int] = []
+
+    def look(done: int, total: int) -> None:
+        seen.append(torch.load(tmp_path / "state.pt", weights_only=True)["done"])
+
+    evaluate_semantic(manifest(folder, segmenter=segmenter(clip)), tmp_path, progress=look)
+    assert seen == [1, 2, 3, 4]
+
+
+def test_counts_of_files_that_have_changed_are_refused(folder: dict[str, Any], tmp_path: Path) -> None:
+    asked = manifest(folder, predictions=save_maps(tmp_path / "maps", labels_of(folder)))
+    assert evaluate_semantic(asked, tmp_path / "run")["pacc"] == 100.0
+    assert evaluate_semantic(asked, tmp_path / "run")["pacc"] == 100.0
+    Image.fromarray(np.full((48, 64), 8, np.uint8)).save(tmp_path / "maps/1.png")
+    with pytest.raises(UserError, match="another recipe"):
+        evaluate_semantic(asked, tmp_path / "run")
+
+
+def test_a_misspelt_seen_class_is_told_before_anything_is_scored(folder: dict[str, Any], tmp_path: Path) -> None:
+    asked = manifest(folder, predictions={"folder": str(tmp_path / "nowhere")}, seen=["cat", "sky", "gras"])
+    with pytest.raises(UserError, match="'gras' is none of the 3 classes"):
+        evaluate_semantic(asked)
 
 
 def test_another_evaluation_in_the_folder_is_refused(folder: dict[str, Any], clip: str, tmp_path: Path) -> None:
