@@ -47,7 +47,9 @@ def main() -> None:
     print(
         f"{machine()}\n{size.scenes:,} scenes, {size.objects:,} test objects, {size.steps} steps of 128 pairs a phase\n"
     )
-    print(rows_table(rows, scores), goals_table(scores), published_table(scores), sep="\n\n")
+    print(rows_table(rows, scores))
+    if not options.short:
+        print("", goals_table(scores), published_table(scores), sep="\n\n")
 
 
 if __name__ == "__main__":
