@@ -3,7 +3,7 @@
     python -m benchmarks.ablation [--seeds 0 1 2] [--scenes 500] [--objects 1200] [--steps 60] [--out out/ablation]
     python -m benchmarks.ablation --short      # plain, MPT, FT, FT then MPT; one small seed, for the demo
 
-A run that was stopped goes on where it was: what is in the folder is kept.
+A run that was stopped goes on where it was: what is in the folder is kept, so another recipe needs another folder.
 """
 
 from __future__ import annotations
