@@ -14,11 +14,15 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
+from stages.clip_files import ClipConfig
 from stages.errors import UserError
 from stages.records import ImageRecord, Rle, SourceMask
 from tests import tiny_models
 from tests.train.segmenter.conftest import config, photo
+from train.checkpoint import save_adapted
+from train.load import Judge, load_judge
 from train.manifests import PHOTO_SEGMENTER, load_segmenter
+from train.model import MaskPromptCLIP
 from train.segmenter import Segmenter, SegmenterConfig
 from train.segmenter.config import EVERYTHING_ELSE
 from train.segmenter.masks import Masks
@@ -244,3 +248,23 @@ def test_the_documentation_names_every_key_with_its_default() -> None:
     for name, field in fields.items():
         if isinstance(field.default, bool | int | float | str) or field.default is None:
             assert yaml.safe_load(rows[name].strip().strip("`")) == field.default, name
+
+
+def test_an_adapted_clip_heeds_the_masks_of_its_regions(clip: str, tmp_path: Path) -> None:
+    plain, _ = load_judge(Judge(clip=ClipConfig(model=clip)), "cpu")
+    torch.manual_seed(0)
+    adapted = MaskPromptCLIP(plain.clip, 1)
+    assert adapted.mask_embedding is not None
+    adapted.mask_embedding.data.mul_(50)
+    save_adapted(tmp_path / "adapted", adapted, ClipConfig(model=clip), {})
+    corner = np.zeros((60, 90), dtype=bool)
+    corner[:30, :45] = corner[30:, 45:] = True  # its box is the photo: two of four patches are blank
+    image, masks = photo(), Masks.of([Rle.encode(corner)], 60, 90)
+    found = {}
+    for use_prompts in (True, False):
+        keys = {"judge": {"weights": str(tmp_path / "adapted")}, "use_prompts": use_prompts}
+        segmenter = Segmenter(config(clip, {"kind": "classical"}, **keys))
+        found[use_prompts] = segmenter.name(image, masks, segmenter.text(CLASSES))
+    without = Segmenter(config(clip, {"kind": "classical"}))
+    torch.testing.assert_close(found[False], without.name(image, masks, without.text(CLASSES)))
+    assert not torch.allclose(found[True], found[False], atol=1e-3)
