@@ -13,10 +13,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.ablation.rows import RULES
+from benchmarks.ablation.table import spread
 from benchmarks.ablation.worlds import WORLD_CLIP, Split
 from benchmarks.report import machine
 from benchmarks.world_clip import TEMPLATES
@@ -75,15 +75,10 @@ def main() -> None:
     print("| masks | names by | mIoU % seen | unseen | harmonic | pixel accuracy % |\n|---|---|---|---|---|---|")
     for proposals, name, run, perfect_names in rows:
         found = [score(options.runs, seed, world, proposals, run, perfect_names) for seed in options.seeds]
-        cells = [_spread([one[part]["miou_gt"] for one in found]) for part in ("seen", "unseen")]
-        cells += [_spread([one["harmonic"]["miou_gt"] for one in found]), _spread([one["pacc"] for one in found])]
+        cells = [spread([one[part]["miou_gt"] for one in found]) for part in ("seen", "unseen")]
+        cells += [spread([one["harmonic"]["miou_gt"] for one in found]), spread([one["pacc"] for one in found])]
         print(f"| {_PROPOSALS[proposals]} | {name} | {' | '.join(cells)} |", flush=True)
         print(f"{proposals}, {name}: done", file=sys.stderr, flush=True)
-
-
-def _spread(values: list[float]) -> str:
-    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean(values):.1f}{spread}"
 
 
 if __name__ == "__main__":

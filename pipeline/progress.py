@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -13,7 +13,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 _LOG_EVERY_S = 30.0
 
 
-class BuildProgress:
+class _Bar:
+    """A live bar while the work lasts; none where `_bar` is None."""
+
+    _bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+class BuildProgress(_Bar):
     """Counts images done, and says how fast, how long still, how many quarantined.
 
     Args:
@@ -27,7 +42,6 @@ class BuildProgress:
         self._console, self._total, self._done, self._at_start = console, total, done, done
         self._counts = Counter(counts)
         self._start = self._last = time.monotonic()
-        self._bar: Progress | None = None
         if console.is_terminal:
             columns = (
                 SpinnerColumn(),
@@ -39,15 +53,6 @@ class BuildProgress:
             )
             self._bar = Progress(*columns, console=console)
             self._task = self._bar.add_task("mining", total=total, completed=done, note=self._note())
-
-    def __enter__(self) -> BuildProgress:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar:
-            self._bar.stop()
 
     def unit_done(self, receipt: dict[str, Any]) -> None:
         """Takes a unit's receipt into account."""
@@ -78,7 +83,7 @@ class BuildProgress:
         return f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self._rate():.1f} images/s"
 
 
-class AdaptProgress:
+class AdaptProgress(_Bar):
     """Follows the lines of an adaptation's log: steps done, loss, how fast, how long still.
 
     Args:
@@ -89,7 +94,6 @@ class AdaptProgress:
 
     def __init__(self, console: Console, phases: int, show: bool) -> None:
         self._console, self._phases = console, phases
-        self._bar: Progress | None = None
         if console.is_terminal and show:
             columns = (
                 SpinnerColumn(),
@@ -99,15 +103,6 @@ class AdaptProgress:
             )
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task("reading model and shards", total=None, note="")
-
-    def __enter__(self) -> AdaptProgress:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar:
-            self._bar.stop()
 
     def line(self, line: dict[str, Any]) -> None:
         """Takes a line of the log: see train.adapt."""

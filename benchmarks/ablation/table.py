@@ -48,7 +48,7 @@ def rows_table(rows: tuple[Plain | Trained, ...], scores: Scores) -> str:
     """Top-1 accuracy of each row: mean over seeds, and the standard deviation where there are several."""
     lines = ["| top-1 % | seen | unseen | harmonic |", "|---|---|---|---|"]
     for row in rows:
-        cells = (_spread([seed[part] for seed in scores[row.key]]) for part in PARTS)
+        cells = (spread([seed[part] for seed in scores[row.key]]) for part in PARTS)
         lines.append(f"| {row.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -65,7 +65,7 @@ def published_table(scores: Scores) -> str:
         found = {part: _differences(scores, comparison.better, comparison.worse, part) for part in PARTS}
         signs = {difference > 0 for difference in found["harmonic"]}
         verdict = "undecided" if len(signs) > 1 else "agrees" if signs == {True} else "does not agree"
-        ours = " | ".join(_spread(found[part], "+") for part in ("unseen", "harmonic"))
+        ours = " | ".join(spread(found[part], "+") for part in ("unseen", "harmonic"))
         lines.append(f"| {comparison.published} | {ours} | {verdict} |")
     return "\n".join(lines)
 
@@ -98,6 +98,7 @@ def _differences(scores: Scores, better: str, worse: str, part: str) -> list[flo
     return [a[part] - b[part] for a, b in zip(scores[better], scores[worse], strict=True)]
 
 
-def _spread(values: list[float], sign: str = "") -> str:
-    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean(values):{sign}.1f}{spread}"
+def spread(values: list[float], sign: str = "") -> str:
+    """Mean, and standard deviation if there are several values."""
+    deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):{sign}.1f}{deviation}"

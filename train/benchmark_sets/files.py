@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from stages.errors import UserError
+from stages.errors import SampleError, UserError
+from stages.images import decode_image
 from stages.locations import open_location, read_bytes
 
 _ORIENTATION = 0x0112
@@ -68,6 +71,18 @@ def read_file(location: str) -> bytes:
         return read_bytes(fs, path)
     except OSError as error:
         raise UserError(f"{location}: cannot be read: {error}") from error
+
+
+def read_picture(location: str) -> NDArray[np.uint8]:
+    """A picture, upright, [H, W, 3] RGB, uint8.
+
+    Raises:
+        UserError: it is missing or no picture.
+    """
+    try:
+        return decode_image(read_file(location))
+    except SampleError as error:
+        raise UserError(f"{location}: cannot be read as a picture: {error.message}") from error
 
 
 def version(location: str) -> list[str]:

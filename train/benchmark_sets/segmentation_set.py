@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.errors import SampleError, UserError
-from stages.images import decode_image
+from stages.errors import UserError
 from train.benchmark_sets.classes import ClassNames
-from train.benchmark_sets.files import picture_size, read_file
+from train.benchmark_sets.files import picture_size, read_file, read_picture
 from train.benchmark_sets.label_maps import Decoder, shrink, to_classes
 
 
@@ -66,10 +65,7 @@ class SegmentationSet:
         Raises:
             UserError: it cannot be read.
         """
-        try:
-            pixels = decode_image(read_file(item.picture))
-        except SampleError as error:
-            raise UserError(f"{item.picture}: cannot be read as a picture: {error.message}") from error
+        pixels = read_picture(item.picture)
         return pixels if self.short_side_px is None else shrink(pixels, self.short_side_px, cv2.INTER_LINEAR)
 
     def truth(self, item: Item) -> NDArray[np.int32]:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stages.coco_truth import decoded_masks, read_truth_file
-from stages.errors import SampleError, UserError
-from stages.images import decode_image
+from stages.errors import UserError
 from stages.records import Rle
 from train.benchmark_sets.classes import IGNORED
+from train.benchmark_sets.files import read_picture
 from train.benchmark_sets.open_set import open_label_files
 from train.classify.config import CocoRegions, LabelMapRegions
 
@@ -60,9 +60,8 @@ class GroundTruth:
         if isinstance(self._config, LabelMapRegions):
             yield from self._label_maps()
             return
-        folder = Path(self._config.images)
         for file, found in self._entries:
-            pixels = _read_picture(folder / file)
+            pixels = read_picture(str(Path(self._config.images) / file))
             names, segmentations = zip(*found, strict=True)
             rles = decoded_masks(segmentations, pixels.shape[0], pixels.shape[1], file)
             yield Picture(file, pixels, tuple(zip(names, rles, strict=True)))
@@ -99,10 +98,3 @@ def _as_number(image_id: str) -> tuple[bool, int, str]:
     """Orders ids by number where they are numbers, and these before all others."""
     is_number = image_id.isdecimal()
     return not is_number, int(image_id) if is_number else 0, image_id
-
-
-def _read_picture(path: Path) -> NDArray[np.uint8]:
-    try:
-        return decode_image(path.read_bytes())
-    except (OSError, SampleError) as error:
-        raise UserError(f"{path}: cannot be read as a picture: {error}") from error

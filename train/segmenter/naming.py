@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from typing import Self
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stages.clip import ClipInput
 from stages.errors import UserError
-from stages.regions import cut_region, normalise, region_box
+from stages.regions import masked_region, normalise
 from train.load import load_judge
 from train.segmenter.classes import ClassName
 from train.segmenter.config import SegmenterConfig
@@ -101,7 +101,7 @@ class Namer:
             cut = []
             for number in some:
                 mask = masks.rles[number].decode()
-                cut.append(cut_region(image, mask, region_box(mask, rules), size_px, mean_rgb, rules))
+                cut.append(masked_region(image, mask, size_px, mean_rgb, rules))
             yield RegionBatch(some, torch.stack([pixels for pixels, _ in cut]), torch.stack([keep for _, keep in cut]))
 
     @torch.inference_mode()
@@ -137,7 +137,16 @@ class Namer:
 
     def name(self, image: NDArray[np.uint8], masks: Masks, text: ClassText) -> Tensor:
         """Probabilities float32 [N, columns], on the CPU; a mask that is empty or too small has 1 for every class."""
-        named = torch.ones(len(masks), text.columns)
+        return self.name_encoded(self.encode(image, masks), len(masks), text)
+
+    def encode(self, image: NDArray[np.uint8], masks: Masks) -> Iterator[tuple[list[int], Tensor]]:
+        """Numbers and `features` of the masks that are not empty, a batch at a time."""
         for batch in self.regions(image, masks):
-            named[batch.numbers] = self.probabilities(self.features(batch), text).cpu()
+            yield batch.numbers, self.features(batch)
+
+    def name_encoded(self, encoded: Iterable[tuple[list[int], Tensor]], count: int, text: ClassText) -> Tensor:
+        """`name` of `count` masks, from what `encode` gave."""
+        named = torch.ones(count, text.columns)
+        for numbers, features in encoded:
+            named[numbers] = self.probabilities(features, text).cpu()
         return named

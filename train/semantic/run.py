@@ -55,8 +55,8 @@ def evaluate_semantic(
     pictures = open_set(manifest.set)
     items = pictures.items[: manifest.limit]
     names = [one.name for one in pictures.classes]
-    given = () if manifest.seen in (None, "generator") else manifest.seen
-    if unknown := sorted(set(given or ()) - set(names)):
+    given = manifest.seen if isinstance(manifest.seen, tuple) else ()
+    if unknown := sorted(set(given) - set(names)):
         raise UserError(f"seen: {unknown[0]!r} is none of the {len(names)} classes of {pictures.name}")
     counter = _Counter(manifest, pictures)
     scorer = counter.scorer

@@ -79,14 +79,12 @@ def _count(scorer: Scorer, pictures: SegmentationSet, item: Item, tried: dict[Se
     image, masks = scorer.masks(item, truth)
     segmenter = scorer.segmenter
     text = segmenter.text(pictures.classes)
-    features = [(batch.numbers, segmenter.namer.features(batch)) for batch in segmenter.namer.regions(image, masks)]
+    encoded = list(segmenter.namer.encode(image, masks))
     named: dict[float, Tensor] = {}
     for settings, matrix in tried.items():
         works = segmenter.with_settings(**dict(zip(SETTINGS, settings, strict=True)))
         temperature = settings[0]
         if temperature not in named:
-            named[temperature] = torch.ones(len(masks), text.columns)
-            for numbers, some in features:
-                named[temperature][numbers] = works.namer.probabilities(some, text).cpu()
+            named[temperature] = works.namer.name_encoded(encoded, len(masks), text)
         scores = works.combine(masks, named[temperature], text)
         matrix.update(scorer.labels(works, masks, scores), truth)
