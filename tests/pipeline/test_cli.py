@@ -270,6 +270,7 @@ def test_output_through_a_pipe_has_no_escape_codes(arguments: list[str]) -> None
         (("verify", "w"), "pipeline.verify.verify", ""),
         (("train", "m.yaml", "--out", "r"), "stages.manifests.read_values", "goes on from the last checkpoint"),
         (("build", "m.yaml", "--out", "r"), "pipeline.manifest.load_manifest", "What is done is kept"),
+        (("evaluate", "m.yaml", "--out", "r"), "stages.manifests.read_values", "the pictures done are kept"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
