@@ -20,6 +20,7 @@ from pipeline.report.timing import timed_run
 from pipeline.runner_loop import Failures
 from pipeline.storage import Store
 from pipeline.work import BuildSpec
+from stages.devices import resolve_device, slowness_warning
 from stages.errors import UserError
 from stages.jsons import canonical_json, digest
 from stages.locations import open_location, read_bytes
@@ -69,7 +70,10 @@ def build(
         LockError: an image's bytes are not those of the lock.
     """
     store = Store(out)
-    with only_driver(store, take_over):
+    with only_driver(store, take_over), BuildProgress(console) as progress:
+        if warning := _slow(manifest, address):
+            progress.say(warning)
+        progress("reading inputs, hashing models")
         plan = make_plan(manifest)
         expected = _expected_images(lock, plan) if lock else None
         _settle(store, plan)
@@ -89,29 +93,37 @@ def build(
         )
         done_before = len(receipts)
         with timed_run(store, receipts, manifest.run.runner):
-            failures = _run(spec, plan, receipts, killers, console, address, store)
+            failures = _run(spec, plan, receipts, killers, progress, address, store)
         if failures:
             return Outcome(None, _in_order(receipts), done_before, failures)
         killers |= _known_killers(store)  # those found in this run, too
         finished = _finished(store, plan, receipts)
+        progress("writing tables and report")
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
             finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(killers))
-            _report(store, console)
+            _report(store, progress)
         elif not store.exists(REPORT):
-            _report(store, console)
+            _report(store, progress)
         return Outcome(finished, _in_order(receipts), done_before, {})
 
 
-def _report(store: Store, console: Console) -> None:
+def _report(store: Store, progress: BuildProgress) -> None:
     """Writes report.html. The build is whole without it, so a failure is told and stops nothing."""
     from pipeline.report.page import write_report
 
     try:
         write_report(store)
     except Exception as error:
-        what = f"{REPORT} could not be written ({type(error).__name__}: {error}); maskmine report tries again"
-        console.print(what, markup=False, highlight=False, soft_wrap=True)
+        progress.say(f"{REPORT} could not be written ({type(error).__name__}: {error}); maskmine report tries again")
+
+
+def _slow(manifest: BuildManifest, address: str | None) -> str | None:
+    """A warning about a precision for which this processor has no units, where the work is done by it."""
+    asked = manifest.compute
+    if asked.precision in ("auto", "fp32") or address is not None:
+        return None
+    return slowness_warning(asked.precision, resolve_device(asked.device, "compute.device"))
 
 
 def _known_killers(store: Store) -> frozenset[str]:
@@ -150,7 +162,7 @@ def _run(
     plan: Plan,
     receipts: dict[int, dict[str, Any]],
     killers: frozenset[str],
-    console: Console,
+    progress: BuildProgress,
     address: str | None,
     store: Store,
 ) -> Failures:
@@ -159,29 +171,28 @@ def _run(
         return {}
     for folder in (SHARDS, RECEIPTS, UNIT_ROWS):
         store.remove_parts(folder)
-    done = sum(receipt["counts"]["images"] for receipt in receipts.values())
     counts: dict[str, int] = {}
     for receipt in receipts.values():
         counts = {name: counts.get(name, 0) + number for name, number in receipt["counts"].items()}
-    with BuildProgress(console, len(plan.rows), done, counts) as progress:
+    progress.begin(len(plan.rows), counts)
 
-        def on_receipt(receipt: dict[str, Any]) -> None:
-            receipts[receipt["unit"]] = receipt
-            progress.unit_done(receipt)
+    def on_receipt(receipt: dict[str, Any]) -> None:
+        receipts[receipt["unit"]] = receipt
+        progress.unit_done(receipt)
 
-        if spec.manifest.run.runner == "loop":
-            from pipeline.runner_loop import run_loop
+    if spec.manifest.run.runner == "loop":
+        from pipeline.runner_loop import run_loop
 
-            return run_loop(spec, todo, killers, on_receipt, progress.say)
-        from pipeline.runner_ray import run_ray
+        return run_loop(spec, todo, killers, on_receipt, progress.say)
+    from pipeline.runner_ray import run_ray
 
-        known = set(killers)
+    known = set(killers)
 
-        def on_killer(image_id: str) -> None:
-            known.add(image_id)
-            store.write(KILLERS, canonical_json(sorted(known)))
+    def on_killer(image_id: str) -> None:
+        known.add(image_id)
+        store.write(KILLERS, canonical_json(sorted(known)))
 
-        return run_ray(spec, todo, killers, on_receipt, progress.say, address, on_killer)
+    return run_ray(spec, todo, killers, on_receipt, progress.say, address, on_killer)
 
 
 def _settle(store: Store, plan: Plan) -> None:

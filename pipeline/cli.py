@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline import cli_segment, cli_train
 from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
-from pipeline.progress import duration
+from pipeline.progress import Activity, duration
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -77,7 +77,8 @@ def plan(
 
     console = Console()
     settings = load_manifest(manifest, setting)
-    with storage_of(f"inputs of {manifest}"):
+    with storage_of(f"inputs of {manifest}"), Activity(console) as activity:
+        activity("reading inputs, hashing models")
         planned = make_plan(settings)
     rows = [
         ("images", f"{len(planned.rows):,}"),
@@ -90,7 +91,8 @@ def plan(
         rows += [(f"model {stage}", line) for line in listed]
     _print_rows(console, [*rows, ("plan", planned.digest)])
     if sample:
-        with storage_of(f"inputs of {manifest}"):
+        with storage_of(f"inputs of {manifest}"), Activity(console) as activity:
+            activity(f"mining a sample of {sample} images")
             found = estimate(settings, planned, sample)
         total = len(planned.rows)
         console.print(
@@ -143,7 +145,8 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     from pipeline.verify import verify as check
 
     console = Console()
-    with storage_of(directory):
+    with storage_of(directory), Activity(console) as activity:
+        activity("checking shards and tables")
         lock, problems = check(directory)
     for problem in problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
@@ -178,11 +181,11 @@ def report(
     from pipeline.report.page import write_report
     from pipeline.storage import Store
 
-    with storage_of(directory):
+    console = Console()
+    with storage_of(directory), Activity(console) as activity:
+        activity("drawing pairs")
         size = write_report(Store(directory), pairs)
-    Console().print(
-        f"{directory.rstrip('/')}/report.html: {_size(size)}.", markup=False, highlight=False, soft_wrap=True
-    )
+    console.print(f"{directory.rstrip('/')}/report.html: {_size(size)}.", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -195,17 +198,15 @@ def world(
     workers: Annotated[int, typer.Option(min=1, help="Processes; they change no byte.")] = 1,
 ) -> None:
     """Render captioned scenes with ground truth, in COCO's layout: a small world to try things on."""
-    from rich.progress import Progress
-
     from pipeline.world import WorldConfig, write_captioned_shards, write_world
     from stages.manifests import read_settings, validate
 
     config = validate(WorldConfig, read_settings(setting), "--set", {})
     write = write_captioned_shards if captioned else write_world
     console = Console()
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("rendering", total=images)
-        write(out, images, seed, config, workers, lambda done: progress.update(task, completed=done))
+    with Activity(console) as activity:
+        activity("rendering", 0, images)
+        write(out, images, seed, config, workers, lambda done: activity("rendering", done, images))
     held = "captions, in shards" if captioned else "captions, masks and labels"
     console.print(f"{out}: {images:,} scenes with {held} (see docs/world.md).", highlight=False, soft_wrap=True)
 
@@ -220,17 +221,13 @@ def audit(
     json_file: JsonFile = None,
 ) -> None:
     """Compare a build's pairs with ground truth: precision, recall, calibration of the score."""
-    from rich.progress import Progress
-
     from pipeline.audit import audit as run_audit
     from pipeline.audit.printing import print_report
 
     console = Console()
-    with storage_of(directory), Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("auditing", total=None)
-        report = run_audit(
-            directory, truth, synonyms, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+    with storage_of(directory), Activity(console) as activity:
+        activity("reading pairs and truth")
+        report = run_audit(directory, truth, synonyms, lambda done, total: activity("auditing", done, total))
     print_report(report, directory, console)
     write_json(json_file, report)
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli_options import Settings, storage_of
+from pipeline.progress import Activity
 from stages.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def segment(
     folder = out or (None if print_json else Path("segmented"))
     if folder is not None:
         check_outputs(found, folder)
-    segmenter = _segmenter(config, setting, everything_else)
+    with Activity(Console(stderr=True)) as activity:
+        activity("loading models")
+        segmenter = _segmenter(config, setting, everything_else)
     if segmenter.masks.needs_record:
         kind = segmenter.config.proposer.kind
         raise UserError(f"proposer: kind {kind!r} takes masks that come with a photo; choose one that looks at pixels")
@@ -119,14 +122,13 @@ def _segment_all(
     console: Console,
 ) -> int:
     """Segments all photos and says what is in them; gives the number of those that could not be."""
-    from rich.progress import Progress
-
     from train.segmenter.segmenter import PhotoError
 
     bad = 0
     shown = Console(stderr=True)
-    with Progress(console=shown, disable=not shown.is_terminal or len(photos) == 1, transient=True) as progress:
-        for photo in progress.track(photos, description="segmenting"):
+    with Activity(shown) as activity:
+        for number, photo in enumerate(photos):
+            activity("segmenting", number, len(photos))
             try:
                 result = segmenter.segment_file(photo, classes)
             except PhotoError as error:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
-from pipeline.progress import AdaptProgress, duration
+from pipeline.progress import Activity, AdaptProgress, PretrainProgress
 from stages.errors import UserError
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
@@ -33,22 +33,23 @@ def train(
 
 
 def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
-    from train.manifests import load_pretrain
-    from train.pretrain import pretrain
+    with PretrainProgress(console) as progress:
+        from train.manifests import load_pretrain
+        from train.pretrain import pretrain
 
-    recipe = load_pretrain(manifest, setting)
-    written = pretrain(recipe, out, lambda line: _print_line(console, line, recipe.steps))
+        recipe = load_pretrain(manifest, setting)
+        written = pretrain(recipe, out, progress.line, progress)
     console.print(f"{written}: trained; a manifest names it as local-dir:{written}", highlight=False, soft_wrap=True)
 
 
 def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
-    from train.adapt import adapt
-    from train.manifests import load_adapt
-
-    recipe = load_adapt(manifest, setting)
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
-    with AdaptProgress(console, len(recipe.phases), is_first) as progress:
-        written = adapt(recipe, out, progress.line)
+    with AdaptProgress(console, is_first) as progress:
+        from train.adapt import adapt
+        from train.manifests import load_adapt
+
+        recipe = load_adapt(manifest, setting)
+        written = adapt(recipe, out, progress.line, progress)
     if is_first:
         console.print(f"{written}: trained; a manifest names it under weights", highlight=False, soft_wrap=True)
 
@@ -83,17 +84,14 @@ def evaluate(
 
 
 def _classify(manifest: Path, setting: list[str], console: Console) -> dict[str, Any]:
-    from rich.progress import Progress, TextColumn
+    with Activity(console) as activity:
+        from train.classify import classify
+        from train.classify.printing import print_scores
+        from train.manifests import load_classify
 
-    from train.classify import classify
-    from train.classify.printing import print_scores
-    from train.manifests import load_classify
-
-    asked = load_classify(manifest, setting)
-    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} regions"))
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("naming", total=None)
-        scores = classify(asked, lambda done: progress.update(task, completed=done))
+        asked = load_classify(manifest, setting)
+        activity("loading ground truth and the CLIP")
+        scores = classify(asked, lambda done: activity("naming regions", done))
     print_scores(scores, console)
     return scores
 
@@ -101,19 +99,14 @@ def _classify(manifest: Path, setting: list[str], console: Console) -> dict[str,
 def _score_segmentation(
     manifest: Path, setting: list[str], out: Path | None, workers: int, console: Console
 ) -> dict[str, Any]:
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    with Activity(console) as activity:
+        from train.manifests import load_semantic
+        from train.semantic import evaluate_semantic
+        from train.semantic.printing import print_semantic
 
-    from train.manifests import load_semantic
-    from train.semantic import evaluate_semantic
-    from train.semantic.printing import print_semantic
-
-    asked = load_semantic(manifest, setting)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("segmenting", total=None)
-        scores = evaluate_semantic(
-            asked, out, workers, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        asked = load_semantic(manifest, setting)
+        activity("loading the set and the models")
+        scores = evaluate_semantic(asked, out, workers, lambda done, total: activity("segmenting", done, total))
     print_semantic(scores, console)
     return scores
 
@@ -124,26 +117,17 @@ def tune(
     json_file: JsonFile = None,
 ) -> None:
     """Choose a segmenter's ensemble weight, temperature and threshold on held-out training pictures."""
-    from rich.progress import Progress
-
-    from train.manifests import load_tuning
-    from train.semantic.printing import print_tuning
-    from train.semantic.tune import tune as try_all
-
     console = Console()
-    asked = load_tuning(manifest, setting)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("trying", total=None)
-        rows = try_all(asked, lambda done, total: progress.update(task, completed=done, total=total))
+    with Activity(console) as activity:
+        from train.manifests import load_tuning
+        from train.semantic.printing import print_tuning
+        from train.semantic.tune import tune as try_all
+
+        asked = load_tuning(manifest, setting)
+        activity("loading the set and the models")
+        rows = try_all(asked, lambda done, total: activity("trying", done, total))
     print_tuning(rows, asked.metric, console)
     write_json(json_file, {"metric": asked.metric, "rows": rows})
-
-
-def _print_line(console: Console, line: dict[str, Any], steps: int) -> None:
-    left = duration((steps - line["step"]) * line["seconds_a_step"])
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
-    rate = f"{line['images_per_s']:.0f} images/s, {left} left"
-    console.print(f"step {line['step']:,} of {steps:,}: {shown}; {rate}", highlight=False, soft_wrap=True)
 
 
 def export(
@@ -161,10 +145,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
 ) -> None:
     """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
-    from train.export import export as write
-
     console = Console()
-    with storage_of(str(out)):
+    with storage_of(str(out)), Activity(console):
+        from train.export import export as write
+
         notes = write(folder, layout, out, precision, not no_prompts, segmenter, force)
     for line in (f"{out}: written.", *notes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

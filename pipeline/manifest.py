@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from pipeline.sources import SourceConfig
 from stages.clip_files import ClipConfig, Templates
 from stages.config import Config
+from stages.devices import AskedPrecision, Device
 from stages.manifests import read_values, validate
 from stages.matching import MatchRules
 from stages.nouns import NounsConfig, SpacyNouns
@@ -60,13 +61,14 @@ class Compute(Config):
 
     Attributes:
         device: ``auto`` takes a GPU where a worker has one.
-        precision: of model inference; ``auto`` is fp16 on a GPU and fp32 on a CPU.
+        precision: of model inference; ``auto`` is bf16 where the device has units for it, else fp16 on a GPU and fp32
+            on a CPU.
         threads: of torch and OpenCV in each process; one a worker scales best, and another number may give
             other floats.
     """
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    device: Device = "auto"
+    precision: AskedPrecision = "auto"
     threads: int = Field(1, ge=1)
 
 

@@ -1,126 +1,188 @@
-"""Progress of a build and of training: a live bar on a terminal, a plain line now and then in a log."""
+"""Signs of life of every command: a live bar on a terminal; in a log a line, whenever five seconds were silent."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-_LOG_EVERY_S = 30.0
-
-
-class _Bar:
-    """A live bar while the work lasts; none where `_bar` is None."""
-
-    _bar: Progress | None = None
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar:
-            self._bar.stop()
+SILENCE_S = 5.0
+_TICK_S = 0.25
 
 
-class BuildProgress(_Bar):
-    """Counts images done, and says how fast, how long still, how many quarantined.
+class Activity:
+    """Shows what is being done, how far it is and how long it will take; calling it is a `stages.progress.Progress`.
 
     Args:
-        console: where to; a live bar only if it is a terminal.
-        total: images of the whole build.
-        done: images done by earlier runs.
-        counts: counts of the units done by earlier runs.
-    """
-
-    def __init__(self, console: Console, total: int, done: int, counts: dict[str, int]) -> None:
-        self._console, self._total, self._done, self._at_start = console, total, done, done
-        self._counts = Counter(counts)
-        self._start = self._last = time.monotonic()
-        if console.is_terminal:
-            columns = (
-                SpinnerColumn(),
-                TextColumn("mining"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=console)
-            self._task = self._bar.add_task("mining", total=total, completed=done, note=self._note())
-
-    def unit_done(self, receipt: dict[str, Any]) -> None:
-        """Takes a unit's receipt into account."""
-        self._counts.update(receipt["counts"])
-        self._done += receipt["counts"]["images"]
-        now = time.monotonic()
-        if self._bar:
-            self._bar.update(self._task, completed=self._done, note=self._note())
-        elif now - self._last >= _LOG_EVERY_S or self._done == self._total:
-            self._last = now
-            left = (self._total - self._done) / self._rate() if self._rate() else 0.0
-            self._console.print(
-                f"{self._done}/{self._total} images, {self._note()}, {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-    def say(self, line: str) -> None:
-        """Prints a line above the bar."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def _rate(self) -> float:
-        spent = time.monotonic() - self._start
-        return (self._done - self._at_start) / spent if spent > 0 else 0.0
-
-    def _note(self) -> str:
-        quarantined = self._counts["images_quarantined"] + self._counts["captions_quarantined"]
-        return f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self._rate():.1f} images/s"
-
-
-class AdaptProgress(_Bar):
-    """Follows the lines of an adaptation's log: steps done, loss, how fast, how long still.
-
-    Args:
-        console: where to; a live bar only if it is a terminal.
-        phases: number of phases of the recipe.
+        console: where to; a live bar if it is a terminal.
         show: whether to show anything; of several processes the first one does.
+        silence_s: the longest silence in a log, in seconds.
     """
 
-    def __init__(self, console: Console, phases: int, show: bool) -> None:
-        self._console, self._phases = console, phases
+    def __init__(self, console: Console, show: bool = True, silence_s: float = SILENCE_S) -> None:
+        self._console, self._show, self._silence_s = console, show, silence_s
+        self._what, self._note = "starting", ""
+        self._done = self._at_start = 0
+        self._total: int | None = None
+        self._begun = self._last = time.monotonic()
+        self._lock = threading.RLock()
+        self._end = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._bar: Progress | None = None
         if console.is_terminal and show:
             columns = (
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(12),
                 TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("reading model and shards", total=None, note="")
+            self._task = self._bar.add_task(self._what, total=None, note="")
+
+    def __call__(self, what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
+        """Takes note of what is being done; see stages.progress.Progress.
+
+        Args:
+            what: is being done.
+            done: how much of it.
+            total: of how much.
+            note: more about it, such as a rate.
+        """
+        with self._lock:
+            if what != self._what or done < self._done:
+                self._what, self._begun, self._at_start = what, time.monotonic(), done
+            self._done, self._total, self._note = done, total, note
+            if self._bar:
+                said = ", ".join(filter(None, (note, self._left())))
+                description = f"{what} {self._far()}".rstrip()
+                self._bar.update(self._task, description=description, note=said, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """Prints a line; above the bar, where there is one."""
+        if self._show:
+            with self._lock:
+                self._last = time.monotonic()
+                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def say_what_it_computes_in(self, line: dict[str, Any]) -> None:
+        """Prints the first line of a training's log."""
+        self.say(f"computing in {line['precision']} on {line['device']}")
+        if "warning" in line:
+            self.say(line["warning"])
+
+    def rate(self, done: int) -> float:
+        """How much is done per second, since this part of the work began."""
+        spent = time.monotonic() - self._begun
+        return (done - self._at_start) / spent if spent > 0 else 0.0
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        elif self._show:
+            self._ticker.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end.set()
+        if self._bar:
+            self._bar.stop()
+        elif self._show:
+            self._ticker.join()
+
+    def _tick(self) -> None:
+        while not self._end.wait(_TICK_S):
+            with self._lock:
+                if time.monotonic() - self._last >= self._silence_s:
+                    try:
+                        self.say(self._status())
+                    except (OSError, ValueError):  # nobody reads any more; the work itself will find out
+                        return
+
+    def _status(self) -> str:
+        what = f"{self._what}: {self._far()}" if self._far() else self._what
+        so_far = f"{duration(time.monotonic() - self._begun)} so far"
+        return ", ".join(filter(None, (what, self._note, self._left() or so_far)))
+
+    def _far(self) -> str:
+        if self._total is not None:
+            return f"{self._done:,}/{self._total:,}"
+        return f"{self._done:,}" if self._done else ""
+
+    def _left(self) -> str:
+        rate = self.rate(self._done)
+        return f"{duration((self._total - self._done) / rate)} left" if self._total is not None and rate else ""
+
+
+class BuildProgress(Activity):
+    """Counts images done, and says how fast, how long still, how many quarantined."""
+
+    def begin(self, total: int, counts: dict[str, int]) -> None:
+        """Mining begins.
+
+        Args:
+            total: images of the whole build.
+            counts: counts of the units done by earlier runs.
+        """
+        self._counts, self._images = Counter(counts), total
+        self("mining", self._counts["images"], total)
+
+    def unit_done(self, receipt: dict[str, Any]) -> None:
+        """Takes a unit's receipt into account."""
+        self._counts.update(receipt["counts"])
+        done = self._counts["images"]
+        quarantined = self._counts["images_quarantined"] + self._counts["captions_quarantined"]
+        pairs = f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self.rate(done):.1f} images/s"
+        self("mining", done, self._images, pairs)
+        if not self._bar and done == self._images:
+            self.say(self._status())
+
+
+class AdaptProgress(Activity):
+    """Follows an adaptation: what it is doing, steps done, loss, how fast, how long still.
+
+    Args:
+        console: where to.
+        show: as in Activity.
+        title: stands before each line, where several runs follow each other.
+    """
+
+    def __init__(self, console: Console, show: bool = True, title: str = "") -> None:
+        super().__init__(console, show)
+        self._title, self._loss = f"{title}: " if title else "", ""
+
+    def __call__(self, what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
+        super().__call__(f"{self._title}{what}", done, total, note or (self._loss if what == "training" else ""))
 
     def line(self, line: dict[str, Any]) -> None:
         """Takes a line of the log: see train.adapt."""
         if "held_out" in line:
-            self._print(f"step {line['step']:,}: held-out score {line['held_out']:.2f}")
-            return
-        left = duration((line["steps"] - line["step"]) * line["seconds_a_step"])
-        note = f"loss {line['loss']:.3f}, {line['pairs_per_s']:,.0f} pairs/s, {left} left"
-        phase = f"phase {line['phase'] + 1}/{self._phases}, " if self._phases > 1 else ""
-        at = f"{phase}step {line['step']:,}/{line['steps']:,}"
-        if self._bar:
-            done = {"completed": line["step"], "total": line["steps"]}
-            self._bar.update(self._task, description=at, note=note, **done)
+            self.say(f"{self._title}step {line['step']:,}: held-out score {line['held_out']:.2f}")
+        elif "precision" in line:
+            self.say_what_it_computes_in(line)
         else:
-            self._print(f"{at}: {note}")
+            left = duration((line["steps"] - line["step"]) * line["seconds_a_step"])
+            self._loss = f"loss {line['loss']:.3f}"
+            phase = f"phase {line['phase'] + 1}/{line['phases']}, " if line["phases"] > 1 else ""
+            rate = f"{self._loss}, {line['pairs_per_s']:,.0f} pairs/s, {left} left"
+            self.say(f"{self._title}{phase}step {line['step']:,}/{line['steps']:,}: {rate}")
 
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+
+class PretrainProgress(Activity):
+    """Follows a CLIP that is trained from scratch."""
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Takes a line of the log: see train.pretrain."""
+        if "precision" in line:
+            self.say_what_it_computes_in(line)
+            return
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
+        self.say(f"step {line['step']:,}: {shown}; {line['images_per_s']:.0f} images/s")
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pipeline.cache import Cache
 from pipeline.commit import CommitStep
-from pipeline.devices import device_class, limit_threads, resolve
 from pipeline.packing import (
     caption_from_json,
     caption_to_json,
@@ -27,6 +26,7 @@ from pipeline.sources import ImageReader
 from pipeline.storage import Store
 from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
 from stages.config import identity
+from stages.devices import Precision, device_class, limit_threads, resolve_device, resolve_precision
 from stages.errors import SampleError, UserError
 from stages.images import decode_image
 from stages.jsons import digest, sha256_hex
@@ -189,7 +189,7 @@ class ProposalStep:
     def __init__(self, spec: BuildSpec) -> None:
         self._manifest = spec.manifest
         self._cache = Cache(spec.cache_url)
-        self._device, self._precision = resolve(spec.manifest.compute)
+        self._device, self._precision = _compute_of(spec)
         self._key = [
             spec.fingerprint,
             identity(spec.manifest.proposals),
@@ -199,7 +199,7 @@ class ProposalStep:
         self._proposer: Any = None
 
     def run(self, unit: UnitWork) -> None:
-        unit.devices["proposals"] = device_class(self._device)
+        unit.devices["proposals"] = f"{device_class(self._device)} {self._precision}"
         with timed(unit, "proposals"):
             for image in unit.usable():
                 if image.nouns:
@@ -238,7 +238,7 @@ class MatchStep:
     def __init__(self, spec: BuildSpec) -> None:
         self._section = spec.manifest.matching
         self._cache = Cache(spec.cache_url)
-        self._device, self._precision = resolve(spec.manifest.compute)
+        self._device, self._precision = _compute_of(spec)
         self._key = [
             spec.fingerprint,
             identity(self._section.clip),
@@ -250,7 +250,7 @@ class MatchStep:
         self._judge: Any = None
 
     def run(self, unit: UnitWork) -> None:
-        unit.devices["matching"] = device_class(self._device)
+        unit.devices["matching"] = f"{device_class(self._device)} {self._precision}"
         with timed(unit, "matching"):
             images = [image for image in unit.usable() if image.nouns and image.proposals]
             for image, scores in zip(images, self._scores(unit, images), strict=True):
@@ -305,6 +305,13 @@ class MatchStep:
             columns = [regions @ self._judge.encode_noun(noun.surface) for noun, _ in image.nouns]
             scores.append(torch.stack(columns, dim=1).numpy().astype(np.float32))
         return scores
+
+
+def _compute_of(spec: BuildSpec) -> tuple[str, Precision]:
+    """Device and precision of this process."""
+    asked = spec.manifest.compute
+    device = resolve_device(asked.device, "compute.device")
+    return device, resolve_precision(asked.precision, device)
 
 
 def _regions(images: list[ImageWork]) -> Iterator[tuple[NDArray[np.uint8], Rle]]:

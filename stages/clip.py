@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clip_files import ClipConfig, clip_files, pretrained_tag
+from stages.devices import Precision, autocast
 from stages.errors import UserError
 from stages.records import Rle
 from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise
-
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +57,14 @@ class ClipJudge:
     """
 
     def __init__(
-        self, config: ClipConfig, rules: RegionRules, templates: tuple[str, ...], device: str, precision: str
+        self, config: ClipConfig, rules: RegionRules, templates: tuple[str, ...], device: str, precision: Precision
     ) -> None:
         self._model, self._tokenize = load_clip(config, device)
         self._batch_size = config.batch_size
         self._rules = rules
         self._templates = templates
         self._device = torch.device(device)
-        self._dtype = _DTYPES[precision]
+        self._precision: Precision = precision
         self._input = ClipInput.of(self._model)
         self._nouns: dict[str, Tensor] = {}
 
@@ -105,13 +103,11 @@ class ClipJudge:
             yield torch.stack(batch)
 
     def _encode(self, pixels: Tensor) -> Tensor:
-        half = self._dtype != torch.float32
-        autocast = torch.autocast(self._device.type, self._dtype) if half else contextlib.nullcontext()
-        with autocast:
+        with autocast(self._device.type, self._precision):
             features = self._model.encode_image(normalise(pixels.to(self._device), self._input.mean, self._input.std))
         if not torch.isfinite(features).all():
             raise UserError(
-                f"clip: the image tower gives NaN or infinity in {self._dtype}; expected finite numbers. "
+                f"clip: the image tower gives NaN or infinity in {self._precision}; expected finite numbers. "
                 "Set compute.precision to bf16 or fp32, or check the weights."
             )
         return torch.nn.functional.normalize(features.float(), dim=-1).cpu()

@@ -27,9 +27,10 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from stages.clip_files import LOCAL_DIR, ClipConfig
 from stages.config import Config
+from stages.devices import Precision
 from stages.errors import UserError
 from stages.weights import sha256_file
-from train.checkpoint_layouts import PROMPTS, Precision, cast
+from train.checkpoint_layouts import PROMPTS, cast
 from train.checkpoint_published import load_safetensors, weights_of, write_file
 from train.model import MaskPromptCLIP
 

@@ -19,10 +19,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from stages.devices import Precision, dtype_of
 from stages.errors import UserError
 
 Layout = Literal["clip", "training", "training-ddp", "segmenter"]
-Precision = Literal["fp32", "fp16", "bf16"]
 
 PROMPTS = "visual.mask_embedding"
 _POSITIONS = "visual.positional_embedding"
@@ -30,7 +30,6 @@ _DDP = "module."
 _SEGMENTER = "clip_adapter.clip_model."
 # OpenAI's files carry these beside the weights; all follow from the weights' shapes.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _SHOWN = 5
 
 
@@ -127,7 +126,7 @@ def cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tenso
     for name, value in tensors.items():
         dtype = value.dtype
         if value.is_floating_point():
-            dtype = _DTYPES[precision] if value.ndim > 1 else torch.float32
+            dtype = dtype_of(precision) if value.ndim > 1 else torch.float32
         new = value.detach().to("cpu", dtype, copy=True).contiguous()
         if dtype == torch.float16 and bool(torch.isinf(new).any()) and not bool(torch.isinf(value).any()):
             raise UserError(f"{name}: {float(value.abs().max()):.4g} is beyond fp16's range; write bf16 or fp32")

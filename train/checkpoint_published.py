@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from stages.devices import Precision
 from stages.errors import UserError
-from train.checkpoint_layouts import Layout, Precision, Weights, load_clip_weights, unwrap, wrap
+from train.checkpoint_layouts import Layout, Weights, load_clip_weights, unwrap, wrap
 from train.model import MaskPromptCLIP
 
 

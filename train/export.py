@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from stages.clip_files import LOCAL_DIR, ClipConfig
+from stages.devices import Precision
 from stages.errors import UserError
 from train.checkpoint import CONFIG_FILE, DESCRIPTION_FILE, load_adapted, save_adapted
-from train.checkpoint_layouts import Layout, Precision
+from train.checkpoint_layouts import Layout
 from train.checkpoint_published import read_published, save_published
 from train.model import MaskPromptCLIP
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from pydantic import model_validator
 
 from stages.clip import load_clip
@@ -56,19 +55,6 @@ def load_judge(judge: Judge, device: str) -> tuple[MaskPromptCLIP, Any]:
     clip, tokenizer = load_clip(judge.clip, device)
     model = load_published(Path(judge.weights), clip) if judge.weights else MaskPromptCLIP(clip, 0)
     return model.to(device).eval().requires_grad_(False), tokenizer
-
-
-def device_of(asked: str) -> str:
-    """The torch device to use: ``auto`` is a GPU where there is one.
-
-    Raises:
-        UserError: a GPU is asked for, and there is none.
-    """
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device: {asked!r} was asked for, and torch sees no GPU here; use cpu or auto")
-    return asked
 
 
 def base_of(judge: Judge) -> ClipConfig:

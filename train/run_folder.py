@@ -21,12 +21,13 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     partial.replace(folder / _STATE)
 
 
-def load_state(folder: Path, recipe: str) -> dict[str, Any] | None:
+def load_state(folder: Path, recipe: str, precision: str | None = None) -> dict[str, Any] | None:
     """The state of an earlier run, on the CPU; None if there is none.
 
     Args:
         folder: of the run.
         recipe: digest that the state must have under ``recipe``.
+        precision: of this run; the state's, under ``precision``, may be what differs.
 
     Raises:
         UserError: it is of another recipe, or damaged.
@@ -39,6 +40,12 @@ def load_state(folder: Path, recipe: str) -> dict[str, Any] | None:
     except Exception as error:  # damaged files raise errors of many kinds
         raise UserError(f"{path}: cannot be read ({error}); remove it to begin again") from error
     if state["recipe"] != recipe:
+        began = state.get("precision")
+        if precision is not None and began not in (None, precision):
+            raise UserError(
+                f"{folder}: holds a run that computes in {began}, and this one would in {precision}; "
+                f"set precision: {began}, choose another folder, or remove it"
+            )
         raise UserError(f"{folder}: holds a run of another recipe; choose another folder, or remove it")
     return state
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from stages.devices import Precision
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.configs import (
@@ -20,7 +21,7 @@ from stages.proposals.configs import (
     SamProposals,
 )
 
-__all__ = ["AnyProposals", "Precision", "ProposalsConfig", "build_proposer", "model_files"]
+__all__ = ["AnyProposals", "ProposalsConfig", "build_proposer", "model_files"]
 
 AnyProposals = (
     MaskFormerProposals
@@ -33,7 +34,6 @@ AnyProposals = (
     | PrecomputedProposals
 )
 ProposalsConfig = Annotated[AnyProposals, Field(discriminator="kind")]
-Precision = Literal["fp32", "fp16", "bf16"]
 
 
 def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precision = "fp32") -> Proposer:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from stages.errors import SampleError, UserError
 from stages.proposals.configs import ModelConfig
 from stages.weights import CONFIG, hash_files, read_json, resolve_folder, transformers_files
-
-if TYPE_CHECKING:
-    import torch
 
 _KEY = "proposer.model"
 _SLIVER_SIDE_PX = 16
@@ -112,12 +109,3 @@ def preprocessing_of(image: NDArray[np.uint8]) -> Iterator[None]:
         raise SampleError(
             "unusable_shape", f"the model's preprocessing refuses {image.shape[0]} x {image.shape[1]} px: {error}"
         ) from error
-
-
-def autocast(device: str, precision: str) -> torch.autocast:
-    """Context that runs a model in fp32 (as it is), fp16 or bf16."""
-    import torch
-
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    device_type = torch.device(device).type
-    return torch.autocast(device_type, dtype=None if precision == "fp32" else dtype, enabled=precision != "fp32")

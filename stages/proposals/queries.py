@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
+from stages.devices import Precision, autocast
 from stages.proposals.configs import EomtProposals, OneFormerProposals, QueryProposals
-from stages.proposals.loading import LocalModel, autocast, preprocessing_of
+from stages.proposals.loading import LocalModel, preprocessing_of
 from stages.records import ImageRecord, Proposal, Rle
 
 # A logit whose probability is 0 at any threshold; finite, because resizing mixes it with its neighbours.
@@ -134,7 +135,7 @@ class QueryModel:
         UserError: the model cannot be found or loaded, or is of another kind.
     """
 
-    def __init__(self, config: QueryProposals, device: str, precision: str) -> None:
+    def __init__(self, config: QueryProposals, device: str, precision: Precision) -> None:
         self.local = LocalModel(config)
         self._device, self._precision = device, precision
         self._model = self.local.load(AutoModelForUniversalSegmentation, device)
@@ -203,7 +204,7 @@ class QueryProposer:
     Args: see `QueryModel`.
     """
 
-    def __init__(self, config: QueryProposals, device: str, precision: str) -> None:
+    def __init__(self, config: QueryProposals, device: str, precision: Precision) -> None:
         self._config = config
         self._model = QueryModel(config, device, precision)
         threshold = config.mask_threshold

@@ -19,8 +19,9 @@ from torch import Tensor
 from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
+from stages.devices import Precision, autocast
 from stages.proposals.configs import SamProposals
-from stages.proposals.loading import LocalModel, autocast, preprocessing_of
+from stages.proposals.loading import LocalModel, preprocessing_of
 from stages.records import ImageRecord, Proposal, Rle
 
 # Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
@@ -39,7 +40,7 @@ class SamProposer:
         UserError: the model cannot be found or loaded, or is of another kind.
     """
 
-    def __init__(self, config: SamProposals, device: str, precision: str) -> None:
+    def __init__(self, config: SamProposals, device: str, precision: Precision) -> None:
         self._config, self._device, self._precision = config, device, precision
         self._local = LocalModel(config)
         self._model = self._local.load(AutoModelForMaskGeneration, device)

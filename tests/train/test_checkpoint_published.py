@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.devices import Precision
 from stages.errors import UserError
 from tests.train.tiny_clips import adapted, foreign_files, inputs, published, same, tiny, tiny_timm
-from train.checkpoint_layouts import Layout, Precision
+from train.checkpoint_layouts import Layout
 from train.checkpoint_published import load_published, read_published, save_published, weights_of
 from train.model import resize_prompts
 

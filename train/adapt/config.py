@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from stages.clip_files import Templates
 from stages.config import Config
+from stages.devices import AskedPrecision, Device, resolve_precision
 from stages.errors import UserError
 from stages.region_rules import RegionRules
 from train.classify.config import ClassifyManifest, RegionsConfig, Sight
@@ -105,7 +106,8 @@ class AdaptManifest(Config):
         batch_size: pairs a step, of all processes together.
         micro_batch: pairs a forward pass in a process; all of its share if not given. It bounds memory and changes
             no gradient: see docs/training.md.
-        precision: autocast of the tower; fp16 scales the loss, and needs a GPU.
+        precision: autocast of the tower; `auto` is bf16 where the device has units for it, else fp16 on a GPU and fp32
+            on a CPU. fp16 scales the loss, and needs a GPU.
         gradient_checkpointing: the tower's activations are computed anew in the backward pass.
         max_grad_norm: longer gradients are shortened to it.
         ema_decay: the weights that are kept are an exponential moving average over steps.
@@ -128,17 +130,28 @@ class AdaptManifest(Config):
     loss: LossConfig = LossConfig()
     batch_size: int = Field(256, ge=2)
     micro_batch: int | None = Field(None, ge=1)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: AskedPrecision = "auto"
     gradient_checkpointing: bool = False
     max_grad_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
     interpolation: float = Field(1.0, gt=0, le=1)
     held_out: HeldOut | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     seed: int = Field(0, ge=0)
     checkpoint_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
     tensorboard: bool = False
+
+    def resolved(self, device: str) -> Self:
+        """The same with the precision that `auto` stands for on a device.
+
+        Raises:
+            UserError: fp16 without a GPU.
+        """
+        precision = resolve_precision(self.precision, device)
+        if precision == "fp16" and not device.startswith("cuda"):
+            raise UserError("precision: fp16 needs a GPU; expected auto, bf16 or fp32 on this device")
+        return self.model_copy(update={"precision": precision})
 
     def recipe(self) -> dict[str, Any]:
         """What decides the weights, without where things lie: that is hashed instead."""
@@ -146,12 +159,3 @@ class AdaptManifest(Config):
         often = {"checkpoint_every": True, "log_every": True}
         data = {"workers": True, "sets": {"__all__": {"shards"}}}
         return self.model_dump(mode="json", exclude={**where, **often, "data": data})  # type: ignore[arg-type]
-
-
-def check_precision(manifest: AdaptManifest, device: str) -> None:
-    """
-    Raises:
-        UserError: fp16 without a GPU.
-    """
-    if manifest.precision == "fp16" and not device.startswith("cuda"):
-        raise UserError("precision: fp16 needs a GPU; expected bf16 or fp32 on this device")

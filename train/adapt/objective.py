@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from stages.devices import autocast, resolve_precision
 from stages.errors import UserError
 from train.adapt.config import AdaptManifest
 from train.adapt.processes import Processes
@@ -18,8 +19,6 @@ from train.data.listing import Listing
 from train.data.loader import Batch
 from train.losses import in_batch, multi_positive, noun_bank
 from train.text import encode_names
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Objective:
@@ -45,6 +44,7 @@ class Objective:
         processes: Processes,
     ) -> None:
         self._manifest, self._processes = manifest, processes
+        self._precision = resolve_precision(manifest.precision, processes.device)
         kind = manifest.loss.kind
         names = listing.canonicals if kind == "noun_bank" else listing.nouns
         # A clone, as tensors of inference mode cannot take part in a backward pass.
@@ -73,7 +73,7 @@ class Objective:
 
     def _kernels(self) -> AbstractContextManager[Any]:
         """The flash kernel is slower in bfloat16 on a CPU."""
-        is_slow = self._manifest.precision != "fp32" and self.scale.device.type == "cpu"
+        is_slow = self._precision != "fp32" and self.scale.device.type == "cpu"
         return sdpa_kernel(SDPBackend.MATH) if is_slow else nullcontext()
 
     def _backward(self, model: Any, batch: Batch, parts: list[Batch], scaled: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ANN401
@@ -107,8 +107,7 @@ class Objective:
     def _encode(self, model: Any, part: Batch) -> Tensor:  # noqa: ANN401
         """Unit vectors float32 [N, D]."""
         device = self.scale.device
-        dtype = _DTYPES.get(self._manifest.precision)
-        with torch.autocast(device.type, dtype) if dtype else nullcontext():
+        with autocast(device.type, self._precision):
             images = part.images.to(device, non_blocking=True)
             features = model(images, part.masks.to(device, non_blocking=True))
         return functional.normalize(features.float(), dim=-1)

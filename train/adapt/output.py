@@ -11,6 +11,7 @@ from stages.clip_files import LOCAL_DIR, ClipConfig
 from stages.errors import UserError
 from stages.jsons import sha256_hex
 from stages.locations import open_location, read_bytes
+from stages.progress import Progress
 from train.adapt.config import AdaptManifest, HeldOut
 from train.checkpoint import save_adapted
 from train.classify import classify
@@ -79,10 +80,11 @@ class Output:
         """Writes DIR/last."""
         self._save("last", model, {**self._provenance, "step": step})
 
-    def score(self, model: MaskPromptCLIP, step: int, held_out: HeldOut) -> None:
+    def score(self, model: MaskPromptCLIP, step: int, held_out: HeldOut, progress: Progress) -> None:
         """Writes DIR/last, scores it, and writes DIR/best if it is."""
         self.keep(model, step)
-        scores = classify(held_out.manifest(str(self._out / "last"), self._device))
+        asked = held_out.manifest(str(self._out / "last"), self._device)
+        scores = classify(asked, lambda done: progress("scoring held-out regions", done))
         value = scores["harmonic"]["top1"] if held_out.metric == "harmonic" else scores[held_out.metric]
         if value is None:
             raise UserError("held_out: the metric has no value; are there regions of seen and of unseen names?")

@@ -42,6 +42,13 @@ class Processes:
             dist.all_reduce(value)
         return value
 
+    def from_first(self, value: str) -> str:
+        """The first process's value, in all of them."""
+        values = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, in order of rank, without gradient; each process has as many."""
         rows = rows.detach().contiguous()

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.clip import ClipInput
+from stages.devices import slowness_warning
 from stages.errors import UserError
 from stages.jsons import digest
-from train.adapt.config import AdaptManifest, Phase, check_precision
+from stages.progress import Progress, silent
+from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
 from train.adapt.output import Output, Report, describe_data
 from train.adapt.processes import Processes, join_processes
@@ -27,14 +29,16 @@ from train.run_folder import load_state, save_state
 from train.schedule import warmup_cosine
 
 
-def adapt(manifest: AdaptManifest, out: Path, report: Report) -> Path:
+def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress = silent) -> Path:
     """Trains until the last step.
 
     Args:
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, state.pt, last and, with held-out regions, best.
-        report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``loss``,
-            ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``held_out``.
+        report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``phases``,
+            ``loss``, ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``held_out``; or, as
+            it starts, ``step``, ``precision``, ``device`` and, where that precision is slow there, ``warning``.
+        progress: called in the first process with what is being done, and after each step.
 
     Returns:
         The folder of the weights at the end, `out`/last: see train.checkpoint.
@@ -45,8 +49,11 @@ def adapt(manifest: AdaptManifest, out: Path, report: Report) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     with join_processes(manifest.device) as processes:
-        check_precision(manifest, processes.device)
-        run = _Run(manifest, out, processes, report)
+        warning = slowness_warning(manifest.precision, processes.device)
+        resolved = manifest.resolved(processes.device)
+        resolved = resolved.model_copy(update={"precision": processes.from_first(resolved.precision)})
+        run = _Run(resolved, out, processes, report, progress if processes.is_first else silent)
+        run.start(warning)
         try:
             run.train()
         finally:
@@ -57,11 +64,16 @@ def adapt(manifest: AdaptManifest, out: Path, report: Report) -> Path:
 class _Run:
     """Model, data and progress of a run."""
 
-    def __init__(self, manifest: AdaptManifest, out: Path, processes: Processes, report: Report) -> None:
-        self.manifest, self.out, self.processes = manifest, out, processes
+    def __init__(
+        self, manifest: AdaptManifest, out: Path, processes: Processes, report: Report, progress: Progress
+    ) -> None:
+        self.manifest, self.out, self.processes, self.progress = manifest, out, processes, progress
+        progress("loading the CLIP")
         self.model, tokenize = load_judge(manifest.init, processes.device)
         self._check_depth()
+        progress("reading shards")
         listing = list_pairs(manifest.data.sets, manifest.data.on_bad)
+        progress("encoding nouns")
         self.objective = Objective(manifest, self.model.clip, tokenize, listing, processes)
         self.loader = PairLoader(
             listing,
@@ -73,6 +85,7 @@ class _Run:
             processes.world_size,
             pin_memory=processes.device != "cpu",
         )
+        progress("hashing weights")
         data = describe_data(manifest.data, listing)
         init = digests_of(manifest.init)
         self.recipe = digest([manifest.recipe(), init, data["listing_sha256"]])
@@ -83,7 +96,7 @@ class _Run:
             self.original = {name: value.detach().clone() for name, value in adapted_weights(self.model).items()}
         self.ends = np.cumsum([self._steps(phase) for phase in manifest.phases]).tolist()
         self.scaler = torch.amp.GradScaler(processes.device.partition(":")[0], enabled=manifest.precision == "fp16")
-        self.state = load_state(out, self.recipe) or {"step": 0, "phase": 0, "best": {}}
+        self.state = load_state(out, self.recipe, manifest.precision) or {"step": 0, "phase": 0, "best": {}}
         self.step: int = self.state["step"]
         self.output: Output | None = None
         if processes.is_first:
@@ -91,6 +104,12 @@ class _Run:
             provenance["steps"] = self.ends[-1]
             self.output = Output(out, manifest, provenance, self.step, processes.device, report)
             self.output.best = self.state["best"]
+
+    def start(self, warning: str | None) -> None:
+        """Logs what this run computes in, and on what."""
+        if self.output is not None and self.step < self.ends[-1]:
+            line = {"step": self.step, "precision": self.manifest.precision, "device": self.processes.device}
+            self.output.line(line if warning is None else {**line, "warning": warning})
 
     def train(self) -> None:
         for number, phase in enumerate(self.manifest.phases):
@@ -113,6 +132,7 @@ class _Run:
         self.model.set_grad_checkpointing(manifest.gradient_checkpointing)
         model = self.model if self.processes.world_size == 1 else DistributedDataParallel(self.model)
         clock = _Clock(self.step)
+        self.progress("training", self.step, self.ends[-1])
         for batch in self.loader.batches(self.step, end):
             # Dropout and the like, where a tower has them, depend on the step alone: a resumed run draws the same.
             torch.manual_seed(_seed(manifest.seed, self.step, self.processes.rank))
@@ -124,6 +144,7 @@ class _Run:
             kept.update()
             self.step += 1
             is_end = self.step == end
+            self.progress("training", self.step, self.ends[-1])
             if is_end or self.step % manifest.log_every == 0:
                 self._log(number, loss, norm, optimizer, clock)
             if manifest.held_out and (self.step == self.ends[-1] or self.step % manifest.held_out.every == 0):
@@ -154,7 +175,7 @@ class _Run:
     def _score(self, kept: KeptWeights) -> None:
         if self.output is not None and self.manifest.held_out is not None:
             with kept.settled():
-                self.output.score(self.model, self.step, self.manifest.held_out)
+                self.output.score(self.model, self.step, self.manifest.held_out, self.progress)
         self.processes.barrier()
 
     def _log(self, number: int, loss: Tensor, norm: Tensor, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
@@ -163,7 +184,13 @@ class _Run:
         if self.output is None:
             return
         seconds = clock.seconds_a_step(self.step)
-        line = {"step": self.step, "steps": self.ends[-1], "phase": number, "loss": round(value, 6)}
+        line = {
+            "step": self.step,
+            "steps": self.ends[-1],
+            "phase": number,
+            "phases": len(self.ends),
+            "loss": round(value, 6),
+        }
         line["grad_norm"] = round(float(norm), 6)
         line["lr"] = optimizer.param_groups[-1]["lr"]
         line["pairs_per_s"] = round(self.manifest.batch_size / seconds, 1)
@@ -171,7 +198,13 @@ class _Run:
 
     def _save(self, number: int, optimizer: torch.optim.Optimizer, kept: KeptWeights) -> None:
         if self.output is not None:
-            values = {"recipe": self.recipe, "step": self.step, "phase": number, "best": self.output.best}
+            values = {
+                "recipe": self.recipe,
+                "precision": self.manifest.precision,
+                "step": self.step,
+                "phase": number,
+                "best": self.output.best,
+            }
             weights = {name: value.detach() for name, value in adapted_weights(self.model).items()}
             training = {"optimizer": optimizer.state_dict(), "scaler": self.scaler.state_dict()}
             save_state(self.out, {**values, **training, "weights": weights, "average": kept.average})

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clip import ClipInput
+from stages.devices import resolve_device
 from stages.errors import UserError
 from stages.records import Rle
 from stages.regions import masked_region, normalise
 from train.classify.config import ClassifyManifest
 from train.classify.regions import GroundTruth
 from train.classify.scores import score
-from train.load import device_of, load_judge
+from train.load import load_judge
 from train.model import MaskPromptCLIP
 from train.text import encode_names
 
@@ -45,7 +46,7 @@ def classify(manifest: ClassifyManifest, progress: Callable[[int], None] | None 
     numbers = {name: number for number, name in enumerate(names)}
     if unknown := sorted(set(manifest.seen or ()) - set(names)):
         raise UserError(f"seen: {unknown[0]!r} is none of the {len(names)} classes")
-    model, tokenize = load_judge(manifest.judge, device_of(manifest.device))
+    model, tokenize = load_judge(manifest.judge, resolve_device(manifest.device))
     text = encode_names(model.clip, tokenize, names, manifest.templates)
     left_out = {"other_class": 0, "below_min_area": 0}
     labels: list[int] = []

@@ -42,7 +42,7 @@ class PretrainManifest(Config):
         cosine_steps: the same as `steps` unless given.
         cooldown_steps: before the last step, the rate falls linearly to zero besides: a run may end before its cosine
             does (Hägele et al., NeurIPS 2024).
-        precision: autocast of both towers.
+        precision: autocast of both towers; `auto` is bf16 where the processor has units for it, else fp32.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of the log.
     """
@@ -61,7 +61,7 @@ class PretrainManifest(Config):
     cooldown_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.1, ge=0)
     optimizer: Literal["muon", "adamw"] = "muon"
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int = Field(1, ge=0)
     checkpoint_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -18,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
+from stages.devices import autocast, resolve_precision, slowness_warning
 from stages.jsons import digest
+from stages.progress import Progress, silent
 from stages.regions import normalise
 from train.losses import shared_targets
 from train.pretrain.config import PretrainManifest
@@ -33,13 +34,17 @@ _MAX_SCALE = 100.0
 _NOT_OF_THE_RECIPE = {"shards", "workers", "checkpoint_every", "log_every"}
 
 
-def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, Any]], None]) -> Path:
+def pretrain(
+    manifest: PretrainManifest, out: Path, report: Callable[[dict[str, Any]], None], progress: Progress = silent
+) -> Path:
     """Trains until the last step and writes a folder that open_clip loads as ``local-dir:``.
 
     Args:
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, the checkpoint, and in the end the model.
-        report: called with a line of the log now and then.
+        report: called with a line of the log now and then; the first one has ``step``, ``precision``, ``device`` and,
+            where that precision is slow, ``warning``.
+        progress: called with what is being done, and after each step.
 
     Returns:
         The folder, `out`/clip.
@@ -47,9 +52,13 @@ def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, 
     Raises:
         UserError: the shards cannot be read, or `out` holds a run of another recipe.
     """
+    warning = slowness_warning(manifest.precision, "cpu")
+    manifest = manifest.model_copy(update={"precision": resolve_precision(manifest.precision, "cpu")})
+    progress("reading shards")
     samples = read_captioned(_files(manifest))
     captions = [caption for sample in samples for caption in sample.captions]
     bank = manifest.nouns
+    progress("finding nouns")
     finder = find_nouns(captions, bank.extractor, bank.sample, bank.min_mentions, manifest.seed)
     folder = out / "clip"
     write_tokenizer(captions, manifest.model["text_cfg"]["vocab_size"], folder)
@@ -57,7 +66,8 @@ def pretrain(manifest: PretrainManifest, out: Path, report: Callable[[dict[str, 
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
     run = _Run(manifest, out, samples, finder)
     run.resume()
-    run.train(report)
+    line = {"step": run.step, "precision": manifest.precision, "device": "cpu"}
+    run.train(report, progress, line if warning is None else {**line, "warning": warning})
     state = {name: value.half().contiguous() for name, value in run.model.state_dict().items()}
     save_file(state, str(folder / "open_clip_model.safetensors"))
     return folder
@@ -79,7 +89,7 @@ class _Run:
         self.recipe = digest(manifest.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE))
 
     def resume(self) -> None:
-        state = load_state(self.out, self.recipe)
+        state = load_state(self.out, self.recipe, self.manifest.precision)
         if state is None:
             return
         self.model.load_state_dict(state["model"])
@@ -89,10 +99,10 @@ class _Run:
 
     def save(self) -> None:
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        state = {"recipe": self.recipe, "step": self.step, "model": self.model.state_dict(), "optimizers": optimizers}
-        save_state(self.out, state)
+        identity = {"recipe": self.recipe, "precision": self.manifest.precision, "step": self.step}
+        save_state(self.out, {**identity, "model": self.model.state_dict(), "optimizers": optimizers})
 
-    def train(self, report: Callable[[dict[str, Any]], None]) -> None:
+    def train(self, report: Callable[[dict[str, Any]], None], progress: Progress, begin: dict[str, Any]) -> None:
         recipe = self.manifest
         size_px = self.model.visual.image_size[0]
         pictures = CaptionedPictures(self.samples, size_px, recipe.crop_scale, recipe.seed)
@@ -101,9 +111,14 @@ class _Run:
         self.model.train()
         start, first = time.monotonic(), self.step
         with open_log(self.out, self.step) as log:
+            if self.step < recipe.steps:
+                write_line(log, begin)
+                report(begin)
+            progress("training", self.step, recipe.steps)
             for images, numbers, chosen in loader:
                 losses = self._step(images, list(zip(numbers.tolist(), chosen.tolist(), strict=True)))
                 self.step += 1
+                progress("training", self.step, recipe.steps)
                 if self.step % recipe.log_every == 0 or self.step == recipe.steps:
                     seconds = (time.monotonic() - start) / (self.step - first)
                     speed = {"images_per_s": recipe.batch_size / seconds, "seconds_a_step": seconds}
@@ -120,8 +135,7 @@ class _Run:
                 group["lr"] = recipe.lr * schedule(self.step, recipe)
         captions = [self.samples[number].captions[pick] for number, pick in chosen]
         images = normalise(pixels.float(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-        autocast = torch.autocast("cpu", torch.bfloat16) if recipe.precision == "bf16" else contextlib.nullcontext()
-        with autocast, sdpa_kernel(SDPBackend.MATH):
+        with autocast("cpu", resolve_precision(recipe.precision, "cpu")), sdpa_kernel(SDPBackend.MATH):
             image_features = model.encode_image(images)
             text_features = _encode_text(model, self.tokenize(captions))
             noun_features = _encode_text(model, self.prompts[self.step % len(self.prompts)])

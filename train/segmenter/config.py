@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from stages.clip_files import Templates
 from stages.config import Config
-from stages.proposals import Precision, ProposalsConfig
+from stages.devices import AskedPrecision, Device
+from stages.proposals import ProposalsConfig
 from stages.proposals.configs import QueryProposals
 from stages.region_rules import RegionRules
 from train.load import Judge
@@ -39,7 +40,8 @@ class SegmenterConfig(Config):
         score_threshold: pixels whose best class has a score of at most this are 'nothing'.
         batch_size: regions a forward pass of CLIP.
         device: `auto` takes a GPU where there is one.
-        precision: autocast of proposer and CLIP.
+        precision: autocast of proposer and CLIP; `auto` is bf16 where the device has units for it, else fp16 on a GPU
+            and fp32 on a CPU.
     """
 
     proposer: ProposalsConfig
@@ -56,8 +58,8 @@ class SegmenterConfig(Config):
     min_area_px: int = Field(1, ge=1)
     score_threshold: float = Field(0.0, ge=0.0)
     batch_size: int = Field(32, ge=1)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Precision = "fp32"
+    device: Device = "auto"
+    precision: AskedPrecision = "auto"
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:

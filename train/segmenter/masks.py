@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.devices import resolve_precision
 from stages.proposals import build_proposer
 from stages.proposals.base import Proposer
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals, QueryProposals
@@ -61,12 +62,13 @@ class MaskSource:
         self._limit = config.limit
         self._threshold_logit = math.log(config.mask_threshold / (1.0 - config.mask_threshold))
         self._model: QueryModel | None = None
+        precision = resolve_precision(config.precision, device)
         self._proposer: Proposer | None = None
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
         if isinstance(config.proposer, QueryProposals):
-            self._model = QueryModel(config.proposer, device, config.precision)
+            self._model = QueryModel(config.proposer, device, precision)
         else:
-            self._proposer = build_proposer(config.proposer, device, config.precision)
+            self._proposer = build_proposer(config.proposer, device, precision)
         self.labels: tuple[str, ...] = self._model.class_names if self._model is not None else ()
 
     def propose(self, image: NDArray[np.uint8], record: ImageRecord | None) -> Masks:

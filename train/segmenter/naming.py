@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clip import ClipInput
+from stages.devices import autocast, resolve_precision
 from stages.errors import UserError
 from stages.regions import masked_region, normalise
 from train.load import load_judge
@@ -23,7 +23,6 @@ from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
 from train.text import encode_names
 
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _LISTS_KEPT = 16
 
 
@@ -62,6 +61,7 @@ class Namer:
 
     def __init__(self, config: SegmenterConfig, device: str) -> None:
         self._config = config
+        self._precision = resolve_precision(config.precision, device)
         self._model, self._tokenize = load_judge(config.judge, device)
         self._device = torch.device(device)
         self._input = ClipInput.of(self._model.clip)
@@ -111,14 +111,13 @@ class Namer:
         Raises:
             UserError: the image tower gives NaN or infinity.
         """
-        dtype = _DTYPES.get(self._config.precision)
         pixels = normalise(batch.pixels.to(self._device), self._input.mean, self._input.std)
         keep = batch.keep.to(self._device) if self._config.use_prompts else None
-        with torch.autocast(self._device.type, dtype) if dtype else contextlib.nullcontext():
+        with autocast(self._device.type, self._precision):
             features = self._model.encode_image(pixels, keep).float()
         if not torch.isfinite(features).all():
             raise UserError(
-                f"judge: the image tower gives NaN or infinity in {self._config.precision}; expected finite numbers. "
+                f"judge: the image tower gives NaN or infinity in {self._precision}; expected finite numbers. "
                 "Set precision to bf16 or fp32, or check the weights."
             )
         return functional.normalize(features, dim=-1)

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.devices import resolve_device
 from stages.errors import SampleError, UserError
 from stages.images import decode_image
 from stages.records import ImageRecord
-from train.load import device_of
 from train.segmenter.assembly import NOTHING, assemble
 from train.segmenter.classes import ClassName, HasForms, class_names
 from train.segmenter.config import SegmenterConfig
@@ -48,7 +48,7 @@ class Segmenter:
     """
 
     def __init__(self, config: SegmenterConfig, device: str | None = None) -> None:
-        device = device_of(device or config.device)
+        device = resolve_device(device or config.device)
         self.config = config
         self.masks = MaskSource(config, device)
         self.namer = Namer(config, device)

@@ -74,6 +74,7 @@ def recipe(pairs: Path, clip: str) -> Recipe:
             "checkpoint_every": 2,
             "log_every": 1,
             "device": "cpu",
+            "precision": "fp32",
         }
         return AdaptManifest.model_validate({**values, **settings})
 

@@ -80,7 +80,7 @@ def test_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     resumed = weights(adapt(asked, tmp_path / "killed", ignore))
     assert equal(whole, resumed)
     lines = [json.loads(line) for line in (tmp_path / "killed/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "precision" not in line] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("kind", ["in_batch", "multi_positive", "noun_bank"])
@@ -170,6 +170,7 @@ def test_training_learns(recipe: Recipe, tmp_path: Path, kind: str, precision: s
     lines: list[dict[str, Any]] = []
     phase = {"train": "both", "steps": 30, "tower_lr": 1e-3, "prompts_lr": 1e-2, "warmup_steps": 2}
     adapt(recipe(phases=[phase], loss={"kind": kind, "logit_scale": 20}, precision=precision), tmp_path, lines.append)
+    lines = [line for line in lines if "loss" in line]
     first, last = (sum(line["loss"] for line in part) for part in (lines[:3], lines[-3:]))
     assert last < 0.9 * first
 
@@ -224,6 +225,30 @@ def test_loss_that_is_no_number_stops_the_run(recipe: Recipe, tmp_path: Path) ->
 def test_half_precision_of_gpus_is_refused_on_a_cpu(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fp16"):
         adapt(recipe(precision="fp16"), tmp_path, ignore)
+
+
+def test_auto_precision_is_what_the_processor_has_units_for_and_part_of_the_recipe(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr("stages.devices.has_bf16", lambda device: True)
+    adapt(recipe(precision="auto"), tmp_path, lines.append)
+    assert lines[0] == {"step": 0, "precision": "bf16", "device": "cpu"}
+    monkeypatch.setattr("stages.devices.has_bf16", lambda device: False)
+    with pytest.raises(UserError, match=r"computes in bf16, and this one would in fp32; set precision: bf16"):
+        adapt(recipe(precision="auto"), tmp_path, ignore)
+
+
+def test_what_is_being_done_is_told_and_every_step(recipe: Recipe, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    adapt(recipe(), tmp_path, ignore, lambda what, done=0, total=None: told.append((what, done, total)))
+    assert [what for what, _, _ in told[:4]] == [
+        "loading the CLIP",
+        "reading shards",
+        "encoding nouns",
+        "hashing weights",
+    ]
+    assert told[4:] == [("training", step, 6) for step in range(7)]
 
 
 def test_prompts_of_another_depth_are_refused(recipe: Recipe, tmp_path: Path) -> None:

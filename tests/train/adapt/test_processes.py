@@ -44,5 +44,6 @@ def test_two_processes_end_with_the_weights_of_one(
     assert done.stdout.count("step 3/3: loss ") == 1
     logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
     for name in ("loss", "grad_norm"):  # AdamW would hide a gradient that is wrong by a factor
-        expected = [line[name] for line in lines]
-        assert [line[name] for line in logged] == pytest.approx(expected, rel=1e-3)
+        expected = [line[name] for line in lines if name in line]
+        assert len(expected) == 3
+        assert [line[name] for line in logged if name in line] == pytest.approx(expected, rel=1e-3)
