@@ -13,11 +13,12 @@ STAMP := $(VENV)/.installed
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@echo "Installing into $(VENV): about 7 GB, some minutes."
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)
-	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 120 --seed 7
+	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 60 --seed 7
 	rm -rf $(DEMO)/mined $(DEMO)/mined-true-masks
 	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined
 	$(BIN)/maskmine verify $(DEMO)/mined
@@ -32,8 +33,15 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.ablation --short --out $(DEMO)/ablation
 	@echo; echo "A scene segmented by words, with the adapted CLIP."
 	$(BIN)/maskmine segment $(DEMO)/world/images/0000003.jpg --classes "$(WORDS)" --config manifests/segment/world.yaml \
-		--set judge.weights=$(DEMO)/ablation/300-600-40/seed0/runs/ft/last --out $(DEMO)/segmented
-	@echo "Look at the pairs: open $(DEMO)/mined/report.html and $(DEMO)/mined-true-masks/report.html in a browser."
+		--set judge.weights=$(DEMO)/ablation/300-600-40x32/seed0/runs/ft/last --out $(DEMO)/segmented
+	@echo; echo "Done. You saw captioned scenes become pairs of mask and noun, a CLIP learn from such pairs to name masked regions,"
+	@echo "and a scene segmented by words. Look at:"
+	@echo "  $(DEMO)/mined/report.html, $(DEMO)/mined-true-masks/report.html   the pairs, in a browser"
+	@echo "  $(DEMO)/segmented/0000003.overlay.png                           the scene"
+	@echo "Next, on your own photos (source $(BIN)/activate):"
+	@echo "  maskmine build photos.yaml --out mined           photos.yaml: see \"Mine your own photos\" in README.md"
+	@echo "  maskmine train manifests/train/coco-vit-b-16.yaml --out run    with SHARDS=mined: adapts a CLIP to masked regions"
+	@echo "  maskmine segment photo.jpg --classes \"sea, boat, sofa|couch\"   models are downloaded at their first use"
 
 # The world's own CLIP, anew: an hour on 2 cores. pipeline/world/clip holds the one that it gave.
 clip: $(STAMP)

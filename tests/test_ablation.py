@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks.ablation.rows import ALL, SHORT, Plain, Trained
 from benchmarks.ablation.table import PUBLISHED, Comparison, goals_table, published_table, rows_table
@@ -18,7 +20,8 @@ from train.data.listing import list_pairs
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    return Worlds(tmp_path_factory.mktemp("ablation"), seed=3, size=Size(scenes=6, objects=4, steps=1))
+    size, console = Size(scenes=6, objects=4, steps=1), Console(file=io.StringIO())
+    return Worlds(tmp_path_factory.mktemp("ablation"), 3, size, console)
 
 
 def scored(**rows: list[tuple[float, float]]) -> dict[str, list[dict[str, Any]]]:

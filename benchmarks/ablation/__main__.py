@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
+
+from rich.console import Console
 
 from benchmarks.ablation.rows import ALL, SHORT, scores_of
 from benchmarks.ablation.table import Scores, goals_table, published_table, rows_table
 from benchmarks.ablation.worlds import Size, Worlds
 from benchmarks.report import machine
 
-_SHORT = Size(scenes=300, objects=600, steps=40)
+_SHORT = Size(scenes=300, objects=600, steps=40, batch=32)
 
 
 def main() -> None:
@@ -34,19 +35,20 @@ def main() -> None:
     rows = SHORT if options.short else ALL
     size = _SHORT if options.short else Size(options.scenes, options.objects, options.steps)
     seeds = [0] if options.short else options.seeds
-    start = time.monotonic()
+    start, console = time.monotonic(), Console(stderr=True, soft_wrap=True)
     scores: Scores = {row.key: [] for row in rows}
     for seed in seeds:
-        worlds = Worlds(options.out / f"{size.scenes}-{size.objects}-{size.steps}" / f"seed{seed}", seed, size)
+        worlds = Worlds(options.out / str(size) / f"seed{seed}", seed, size, console)
         for row in rows:
             found = scores_of(row, worlds)
             scores[row.key].append(found)
             shown = ", ".join(f"{part} {found[part]:.1f} %" for part in ("seen", "unseen"))
-            print(f"{time.monotonic() - start:.0f} s: seed {seed}: {row.title}: {shown}", file=sys.stderr, flush=True)
+            console.print(f"{time.monotonic() - start:.0f} s: seed {seed}: {row.title}: {shown}", highlight=False)
     (options.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
-    print(
-        f"{machine()}\n{size.scenes:,} scenes, {size.objects:,} test objects, {size.steps} steps of 128 pairs a phase\n"
+    worked = (
+        f"{size.scenes:,} scenes, {size.objects:,} test objects, {size.steps} steps of {size.batch} pairs per phase"
     )
+    print(f"{machine()}\n{worked}\n")
     print(rows_table(rows, scores))
     if not options.short:
         print("", goals_table(scores), published_table(scores), sep="\n\n")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from benchmarks.ablation.worlds import WORLD_CLIP, Worlds
 from benchmarks.world_clip import TEMPLATES
+from pipeline.progress import Activity, AdaptProgress
 from stages.clip_files import ClipConfig
 from stages.region_rules import RegionRules
 from train.adapt import adapt
@@ -133,11 +134,11 @@ def _train(row: Trained, worlds: Worlds) -> Path:
             }
         ],
         "loss": {"kind": row.loss},
-        "batch_size": 128,
-        "precision": "bf16",
+        "batch_size": worlds.size.batch,
         "seed": worlds.seed,
     }
-    return adapt(AdaptManifest.model_validate(manifest), worlds.folder / "runs" / row.key, lambda line: None)
+    with AdaptProgress(worlds.console, title=f"seed {worlds.seed}: {row.title}") as progress:
+        return adapt(AdaptManifest.model_validate(manifest), worlds.folder / "runs" / row.key, progress.line, progress)
 
 
 def _test(judge: Judge, world: Literal["single", "cluttered"], sight: Sight, worlds: Worlds) -> dict[str, Any]:
@@ -152,6 +153,8 @@ def _test(judge: Judge, world: Literal["single", "cluttered"], sight: Sight, wor
         templates=TEMPLATES,
         limit=worlds.size.objects,
     )
-    scores = classify(manifest)
+    with Activity(worlds.console) as activity:
+        activity("loading ground truth and the CLIP")
+        scores = classify(manifest, lambda done: activity("naming test objects", done, worlds.size.objects))
     parts = {part: scores[part]["top1"] for part in ("seen", "unseen", "harmonic")}
     return {**parts, "regions": scores["regions"]}

@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from rich.console import Console
 from pipeline.build import build
 from pipeline.finalise import LOCK_FILE
 from pipeline.manifest import parse_manifest
+from pipeline.progress import Activity
 from pipeline.world import WorldConfig, write_world
 from pipeline.world.vocabulary import load_vocabulary
 from stages.boxes import add_margin, tight_box
@@ -37,11 +39,15 @@ _MARGIN = 0.25  # of the region's longer side, as the miner's crops have
 
 @dataclass(frozen=True)
 class Size:
-    """How large an ablation is: scenes to mine, objects to test on, steps of a phase."""
+    """How large an ablation is: scenes to mine, objects to test on, steps of a phase, pairs per step."""
 
     scenes: int
     objects: int
     steps: int
+    batch: int = 128
+
+    def __str__(self) -> str:
+        return f"{self.scenes}-{self.objects}-{self.steps}x{self.batch}"
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,11 @@ class Worlds:
         folder: of this seed and size.
         seed: of the split and of all scenes; no scene is the world CLIP's (its shards have seed 1000).
         size: how much.
+        console: where progress goes.
     """
 
-    def __init__(self, folder: Path, seed: int, size: Size) -> None:
-        self.folder, self.seed, self.size = folder, seed, size
+    def __init__(self, folder: Path, seed: int, size: Size, console: Console) -> None:
+        self.folder, self.seed, self.size, self.console = folder, seed, size, console
         self.split = Split.of(seed)
 
     def test_regions(self, kind: Literal["single", "cluttered"]) -> CocoRegions:
@@ -103,7 +110,8 @@ class Worlds:
             "run": {"cache": str(self.folder / "cache"), "runner": "ray", "workers": os.cpu_count() or 1},
         }
         values["source"] |= {"use_captions": captions, "masks": masks}
-        build(parse_manifest(values, "ablation"), str(out), Console(file=io.StringIO()))
+        self.console.print(f"seed {self.seed}: mining with {proposals} masks", highlight=False)
+        build(parse_manifest(values, "ablation"), str(out), self.console)
         return out
 
     def labelled(self) -> Path:
@@ -140,7 +148,11 @@ class Worlds:
     def _world(self, name: str, scenes: int, seed: int, config: WorldConfig) -> Path:
         out = self.folder / name
         if not (out / "classes.json").is_file():
-            write_world(out, scenes, seed + self.seed, config, workers=os.cpu_count() or 1)
+            what = f"seed {self.seed}: rendering {name}"
+            with Activity(self.console) as activity:
+                activity(what, 0, scenes)
+                told = partial(activity, what, total=scenes)
+                write_world(out, scenes, seed + self.seed, config, os.cpu_count() or 1, told)
         return out
 
 
