@@ -205,8 +205,8 @@ def world(
     write = write_captioned_shards if captioned else write_world
     console = Console()
     with Activity(console) as activity:
-        activity("rendering", 0, images)
-        write(out, images, seed, config, workers, lambda done: activity("rendering", done, images))
+        activity("rendering scenes", 0, images)
+        write(out, images, seed, config, workers, lambda done: activity("rendering scenes", done, images))
     held = "captions, in shards" if captioned else "captions, masks and labels"
     console.print(f"{out}: {images:,} scenes with {held} (see docs/world.md).", highlight=False, soft_wrap=True)
 
@@ -227,7 +227,7 @@ def audit(
     console = Console()
     with storage_of(directory), Activity(console) as activity:
         activity("reading pairs and truth")
-        report = run_audit(directory, truth, synonyms, lambda done, total: activity("auditing", done, total))
+        report = run_audit(directory, truth, synonyms, lambda done, total: activity("auditing pairs", done, total))
     print_report(report, directory, console)
     write_json(json_file, report)
 

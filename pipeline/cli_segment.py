@@ -128,7 +128,7 @@ def _segment_all(
     shown = Console(stderr=True)
     with Activity(shown) as activity:
         for number, photo in enumerate(photos):
-            activity("segmenting", number, len(photos))
+            activity("segmenting photos", number, len(photos))
             try:
                 result = segmenter.segment_file(photo, classes)
             except PhotoError as error:

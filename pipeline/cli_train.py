@@ -106,7 +106,7 @@ def _score_segmentation(
 
         asked = load_semantic(manifest, setting)
         activity("loading the set and the models")
-        scores = evaluate_semantic(asked, out, workers, lambda done, total: activity("segmenting", done, total))
+        scores = evaluate_semantic(asked, out, workers, lambda done, total: activity("segmenting photos", done, total))
     print_semantic(scores, console)
     return scores
 

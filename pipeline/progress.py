@@ -130,7 +130,7 @@ class BuildProgress(Activity):
             counts: counts of the units done by earlier runs.
         """
         self._counts, self._images = Counter(counts), total
-        self("mining", self._counts["images"], total)
+        self("mining images", self._counts["images"], total)
 
     def unit_done(self, receipt: dict[str, Any]) -> None:
         """Takes a unit's receipt into account."""
@@ -138,7 +138,7 @@ class BuildProgress(Activity):
         done = self._counts["images"]
         quarantined = self._counts["images_quarantined"] + self._counts["captions_quarantined"]
         pairs = f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self.rate(done):.1f} images/s"
-        self("mining", done, self._images, pairs)
+        self("mining images", done, self._images, pairs)
         if not self._bar and done == self._images:
             self.say(self._status())
 

@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: a live bar on a terminal; elsewhere a line whenever five seconds were silent."""
+"""What a person sees while work goes on: a live bar on a terminal; elsewhere a line whenever 5 seconds were silent."""
 
 from __future__ import annotations
 
