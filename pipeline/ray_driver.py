@@ -165,6 +165,7 @@ class Watch:
     def __init__(self, messages: Messages, gcs_address: str, started_here: bool) -> None:
         self._messages, self._gcs_address, self._started_here = messages, gcs_address, started_here
         self._answered = time.monotonic()
+        self._raylet_address = ""
         self._lost: str | None = None
         for work in (self._ask, self._tell):
             threading.Thread(target=work, daemon=True).start()
@@ -192,8 +193,11 @@ class Watch:
                 traceback.print_exc()
             else:
                 self._answered = time.monotonic()
-                if not any(node["NodeID"] == own and node["Alive"] for node in nodes):
-                    self._lost = "Ray's GCS took this machine's raylet for dead"
+                here = next((node for node in nodes if node["NodeID"] == own), None)
+                if here and here["Alive"]:
+                    self._raylet_address = f"{here['NodeManagerAddress']}:{here['NodeManagerPort']}"
+                else:
+                    self._lost = "Ray took this machine for dead"
             time.sleep(_ASK_EVERY_S)
 
     def _tell(self) -> None:
@@ -214,14 +218,23 @@ class Watch:
             there = {process.name for process in in_session(os.getsid(0)) if not process.is_dead}
             gone = [name for process, name in RAY_PROCESSES.items() if process not in there]
             return f"Ray's {gone[0]} on this machine died" if gone else None
-        host, _, port = self._gcs_address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-        except ConnectionRefusedError:
-            return f"Ray's GCS at {self._gcs_address} is gone"
-        except OSError:
-            return None  # a slow network; _NO_ANSWER_S decides
+        if _is_refused(self._gcs_address):
+            return f"Ray's GCS at {self._gcs_address} died"
+        if self._raylet_address and _is_refused(self._raylet_address):
+            return "Ray's raylet on this machine died"
         return None
+
+
+def _is_refused(address: str) -> bool:
+    """Whether no process listens at a host's port. A slow network proves nothing."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _first_line(error: Exception) -> str:

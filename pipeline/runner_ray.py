@@ -31,6 +31,7 @@ _START_S = 120.0
 _LIFE_SIGN_S = 30.0
 _SILENCE_S = 25.0
 _LEAVE_S = 10.0
+_AFTER_DEATH_S = 0.5
 _LOG_BYTES = 2**20
 _PROGRAM = (
     "import sys; from multiprocessing.connection import Connection; connection = Connection(int(sys.argv[1])); "
@@ -155,6 +156,10 @@ class _Driver:
             RayLostError: one has died.
         """
         if dead := [name for descriptor, name in self._watched.items() if wait([descriptor], timeout=0)]:
+            # They die with the process that drives Ray, and are seen to be dead before it is.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if self._process.wait(_AFTER_DEATH_S) == -signal.SIGKILL:
+                    raise RayLostError(self._end_of_driver())
             raise RayLostError(f"Ray's {' and '.join(sorted(dead))} on this machine died{self.log_note()}")
 
     def let_leave(self) -> None:
