@@ -99,15 +99,21 @@ class _Driver:
         self._watched: dict[int, str] = {}
         self._started_here = True
         self._begun = self._heard = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except BaseException:  # a signal, too: a process that was started ends with the connection
+            Path(name).unlink()
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
         with contextlib.suppress(OSError):  # if it is dead already, messages() finds out
             self._connection.send(sys.path)
             self._connection.send(order)

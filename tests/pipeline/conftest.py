@@ -102,7 +102,7 @@ def bytes_of(out: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough work for a build that has a middle."""
-    return write_photos(tmp_path_factory.mktemp("many"), 24, size=(240, 320))
+    return write_photos(tmp_path_factory.mktemp("many"), 14, size=(240, 320))
 
 
 @pytest.fixture(scope="session")
