@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +11,7 @@ from rich.console import Console
 
 from pipeline import cli_segment, cli_train
 from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
+from pipeline.entry import main as main  # the command, signals and exit statuses included
 from pipeline.progress import Activity, duration
 from stages.errors import UserError
 
@@ -27,36 +25,6 @@ ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Build ma
 WorldSettings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the world, e.g. single_object=true.")
 ]
-
-
-_INTERRUPTED = 130
-_AFTER_A_STOP = {
-    "build": "What is done is kept: the same command goes on from here.",
-    "train": "The same command goes on from the last checkpoint, or from the start if there is none yet.",
-    "evaluate": "With --out, the pictures done are kept: the same command goes on from here.",
-    "world": "The folder is unfinished: remove it before the next try.",
-}
-
-
-def main() -> None:
-    """Runs the command; a user's mistake is one message and exit status 2, Ctrl-C is exit status 130."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    console = Console(stderr=True)
-    try:
-        app(prog_name="maskmine")
-    except UserError as error:
-        console.print(f"maskmine: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
-    except SystemExit as end:  # typer turns Ctrl-C into this
-        if end.code == _INTERRUPTED:
-            command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-            said = f"\nmaskmine: stopped. {_AFTER_A_STOP.get(command, '')}".rstrip()
-            console.print(said, markup=False, highlight=False, soft_wrap=True)
-        raise
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @app.callback()

@@ -1,153 +1,42 @@
-"""Units on Ray Core actors: pools of consecutive stages, a bounded window, finite attempts, killers found by halving.
+"""A build on Ray, as the command sees it: another process drives Ray, and this one is well whatever happens there.
 
-The only file that knows of Ray. An actor runs one task at a time and is never restarted by Ray, so that a dead
-process has exactly one suspect, and how often it is tried again is decided here.
+Nothing of Ray is imported here. Ray's code may abort its process, and its processes may die; the command then still
+says what is lost in one sentence, and leaves no process behind.
 """
 
 from __future__ import annotations
 
-import logging
-import math
+import contextlib
 import os
+import signal
 import socket
-from collections import deque
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from multiprocessing.connection import Pipe, wait
+from pathlib import Path
 from typing import Any
 
-from pipeline.manifest import STAGES, Pool, Run
+from pipeline.errors import RayLostError
+from pipeline.processes import in_session, kill_all
+from pipeline.ray_driver import RAY_PROCESSES, Order
 from pipeline.runner_loop import Failures
-from pipeline.steps import LockError, build_steps, check_same, start_unit
-from pipeline.work import BuildSpec, UnitWork
+from pipeline.steps import LockError
+from pipeline.work import BuildSpec
 from stages.errors import UserError
 
-_OBJECT_STORE_BYTES = 512 * 1024 * 1024
-_FAILED_STARTS = 20
-_DEATHS_OF_ONE = 2
-"""An image that is alone with its process must have died so often before it is called a killer."""
-
-
-@dataclass(slots=True)
-class Job:
-    """A unit, or a probe of some of its images, on its way through the pools.
-
-    Attributes:
-        only: ids of the images of a probe; None for the whole unit.
-        attempts: how often it died or failed so far.
-        pool: index of the pool that it waits for or runs in.
-        work: reference to the unit's state between pools.
-    """
-
-    unit: int
-    only: frozenset[str] | None = None
-    attempts: int = 0
-    pool: int = 0
-    work: Any = None
-
-
-@dataclass(slots=True)
-class Search:
-    """The search for the images that kill a unit's process."""
-
-    open_probes: int = 0
-    found: set[str] = field(default_factory=set)
-
-
-class Worker:
-    """What an actor runs: some consecutive stages. Errors are returned as text, so that nothing odd is pickled."""
-
-    def __init__(self, spec: BuildSpec, stages: tuple[str, ...]) -> None:
-        self._spec, self._stages = spec, stages
-        self._steps: list[Any] | None = None
-
-    def ready(self) -> None:
-        """Returns once the actor is up."""
-
-    def run(
-        self, unit: int, killers: frozenset[str], only: frozenset[str] | None, work: UnitWork | None
-    ) -> tuple[dict[str, Any], UnitWork | None]:
-        """Runs the stages; gives a small status for the driver, and the unit's state for the next pool."""
-        try:
-            if self._steps is None:
-                check_same(self._spec)
-                self._steps = build_steps(self._spec, self._stages)
-            work = start_unit(self._spec, unit, killers, only) if work is None else work
-            for step in self._steps:
-                step.run(work)
-        except (UserError, LockError) as error:
-            return {"stop": type(error).__name__, "message": str(error)}, None
-        except Exception as error:
-            return {"failed": f"{type(error).__name__}: {error}"[:500]}, None
-        if self._stages[-1] == STAGES[-1]:
-            return {"receipt": work.receipt}, None
-        return {}, work
-
-
-@contextmanager
-def ray_cluster(run: Run, address: str | None) -> Iterator[tuple[Pool, ...]]:
-    """Connects to Ray: the cluster at `address`, one that this process has already, or one started here.
-
-    Returns:
-        The pools to run.
-
-    Raises:
-        UserError: the cluster cannot be reached, or is too small for the pools.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address:
-        _check_reachable(address)
-    import ray
-
-    mine = not ray.is_initialized()
-    if mine and address:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            hint = "If the cluster was started by `ray start`, which asks for a token, set RAY_AUTH_MODE=token."
-            raise UserError(f"--address {address}: cannot connect to Ray: {error}\n{hint}") from error
-    elif mine:
-        wanted = sum(pool.actors * pool.cpus for pool in run.pools) or (run.workers or 0)
-        ray.init(
-            num_cpus=max(os.cpu_count() or 1, math.ceil(wanted)),
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        pools = pools_of(run, nodes)
-        _check_resources(pools, nodes)
-        yield pools
-    finally:
-        if mine:
-            ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Fails at once where Ray would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise UserError(f"--address {address}: nothing answers there ({error}); check `ray status`") from error
-
-
-def pools_of(run: Run, nodes: Sequence[dict[str, float]]) -> tuple[Pool, ...]:
-    """The pools that a manifest asks for; without any, one of `workers` actors that run all stages.
-
-    Args:
-        run: the manifest's part.
-        nodes: resources of the cluster's machines.
-    """
-    if run.pools:
-        return run.pools
-    cpus, gpus = (sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU"))
-    workers = run.workers or int(gpus) or int(cpus) or 1
-    return (Pool(stages=STAGES, actors=workers, cpus=1, gpus=min(1.0, gpus / workers)),)
+_START_S = 120.0
+_LIFE_SIGN_S = 30.0
+_SILENCE_S = 25.0
+_LEAVE_S = 10.0
+_AFTER_DEATH_S = 0.5
+_LOG_BYTES = 2**20
+_PROGRAM = (
+    "import sys; from multiprocessing.connection import Connection; connection = Connection(int(sys.argv[1])); "
+    "sys.path[:] = connection.recv(); from pipeline.ray_driver import main; main(connection)"
+)
 
 
 def run_ray(
@@ -167,7 +56,7 @@ def run_ray(
         killers: as there.
         on_receipt: as there.
         say: as there.
-        address: of a running cluster; None starts Ray in this process.
+        address: of a running cluster; None takes the one that this process is connected to, or starts Ray.
         on_killer: called with the id of every image that is found to kill its process.
 
     Returns:
@@ -175,203 +64,181 @@ def run_ray(
 
     Raises:
         UserError, LockError: the build cannot go on.
+        RayLostError: Ray died, or does not answer or start.
     """
-    with ray_cluster(spec.manifest.run, address) as pools:
-        scheduler = Scheduler(spec, pools, killers, on_receipt, say, on_killer)
+    if address:
+        _check_reachable(address)
+    takers: dict[str, Callable[[Any], None]] = {"receipt": on_receipt, "say": say, "killer": on_killer}
+    with contextlib.closing(_Driver(Order(spec, units, killers, address or _cluster_of_this_process()))) as driver:
+        for kind, *values in driver.messages(say):
+            if kind in takers:
+                takers[kind](values[0])
+            elif kind == "done":
+                driver.let_leave()
+                failures: Failures = values[0]
+                return failures
+            elif kind == "stop":
+                raise (LockError if values[0] == "LockError" else UserError)(values[1])
+            elif kind == "lost":
+                raise RayLostError(f"{values[0]}{driver.log_note()}")
+            elif kind == "crashed":
+                driver.check()
+                raise RuntimeError(f"in the process that drives Ray:\n{values[0]}")
+    raise AssertionError("messages() ends by an error")
+
+
+class _Driver:
+    """The process that drives Ray, in a session of its own: a terminal's Ctrl-C reaches this process alone."""
+
+    def __init__(self, order: Order) -> None:
+        self._connection, theirs = Pipe()
+        descriptor, name = tempfile.mkstemp(prefix="maskmine-ray-", suffix=".log")
+        os.close(descriptor)
+        self._log = open(name, "a+b")  # noqa: SIM115 - close() does
+        self._keeps_log = False
+        self._watched: dict[int, str] = {}
+        self._started_here = True
+        self._begun = self._heard = time.monotonic()
         try:
-            return scheduler.run(units)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except BaseException:  # a signal, too: a process that was started ends with the connection
+            Path(name).unlink()
+            self._connection.close()
+            raise
         finally:
-            scheduler.close()
+            theirs.close()
+        with contextlib.suppress(OSError):  # if it is dead already, messages() finds out
+            self._connection.send(sys.path)
+            self._connection.send(order)
 
+    def messages(self, say: Callable[[str], None]) -> Iterator[tuple[Any, ...]]:
+        """What the process tells, until the caller has heard enough.
 
-class Scheduler:
-    """Moves jobs through the pools; see run_ray."""
+        Args:
+            say: called with a sign of life while Ray starts.
 
-    def __init__(
-        self,
-        spec: BuildSpec,
-        pools: Sequence[Pool],
-        killers: frozenset[str],
-        on_receipt: Callable[[dict[str, Any]], None],
-        say: Callable[[str], None],
-        on_killer: Callable[[str], None],
-    ) -> None:
-        self._spec, self._pools, self._killers = spec, pools, killers
-        self._on_receipt, self._say, self._on_killer = on_receipt, say, on_killer
-        self._max_attempts = spec.manifest.run.max_attempts
-        self._waiting: list[deque[Job]] = [deque() for _ in pools]
-        self._idle: list[list[Any]] = [[] for _ in pools]
-        self._starting: dict[Any, tuple[int, Any]] = {}
-        self._running: dict[Any, tuple[Job, Any]] = {}
-        self._failed_starts = 0
-        self._searches: dict[int, Search] = {}
-        self._failures: Failures = {}
-
-    def run(self, units: Sequence[int]) -> Failures:
-        """Does all units."""
-        import ray
-
-        for number, pool in enumerate(self._pools):
-            for _ in range(pool.actors):
-                self._start_actor(number)
-        todo = deque(units)
-        window = self._spec.manifest.run.window * sum(pool.actors for pool in self._pools)
+        Raises:
+            RayLostError: it, or a process of Ray, is gone or gives no sign of life.
+        """
+        is_connected, said = False, time.monotonic()
         while True:
-            while todo and self._in_flight() < window:
-                self._waiting[0].append(Job(todo.popleft()))
-            self._launch()
-            if not self._in_flight():
-                return self._failures
-            ready, _ = ray.wait([*self._running, *self._starting], num_returns=1)
-            for status in ready:
-                if status in self._starting:
-                    self._started(status)
-                else:
-                    self._finish(status)
+            ready = wait([self._connection, *self._watched], timeout=1.0 if is_connected else 0.1)
+            now = time.monotonic()
+            if self._connection in ready:
+                try:
+                    message = self._connection.recv()
+                except (EOFError, OSError):
+                    raise RayLostError(self._end_of_driver()) from None
+                self._heard = now
+                if message[0] == "connected":
+                    is_connected, self._started_here = True, message[1]
+                    self._watch()
+                elif message[0] != "beat":
+                    yield message
+                continue
+            if not is_connected:
+                self._watch()
+                if now - self._begun > _START_S:
+                    raise RayLostError(f"Ray did not start within {_START_S:.0f} s{self.log_note()}")
+                if now - said > _LIFE_SIGN_S:
+                    said = now
+                    say(f"Ray is still starting ({now - self._begun:.0f} s)")
+            elif now - self._heard > _SILENCE_S:
+                raise RayLostError(f"Ray's driver gave no sign of life for {_SILENCE_S:.0f} s{self.log_note()}")
+            self.check()
+            self._shorten_log()
+
+    def check(self) -> None:
+        """Looks after Ray's processes on this machine.
+
+        Raises:
+            RayLostError: one has died.
+        """
+        if dead := [name for descriptor, name in self._watched.items() if wait([descriptor], timeout=0)]:
+            # They die with the process that drives Ray, and are seen to be dead before it is.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if self._process.wait(_AFTER_DEATH_S) == -signal.SIGKILL:
+                    raise RayLostError(self._end_of_driver())
+            raise RayLostError(f"Ray's {' and '.join(sorted(dead))} on this machine died{self.log_note()}")
+
+    def let_leave(self) -> None:
+        """Lets the process take leave of a cluster that goes on; what was started for this build just ends."""
+        if not self._started_here:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LEAVE_S)
 
     def close(self) -> None:
-        """Stops the actors, so that none goes on after the driver has."""
-        import ray
+        """Ends the process and all that it has started."""
+        self._connection.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        kill_all(lambda: in_session(self._process.pid))
+        self._process.wait()
+        for descriptor in self._watched:
+            os.close(descriptor)
+        if not self._keeps_log:
+            Path(self._log.name).unlink(missing_ok=True)
+        self._log.close()
 
-        actors = [actor for _, actor in [*self._running.values(), *self._starting.values()]]
-        actors += [actor for pool in self._idle for actor in pool]
-        for actor in actors:
-            ray.kill(actor)
+    def _watch(self) -> None:
+        """Takes note of Ray's processes as they appear.
 
-    def _in_flight(self) -> int:
-        return len(self._running) + sum(len(waiting) for waiting in self._waiting)
+        Raises:
+            RayLostError: one has died before.
+        """
+        for process in in_session(self._process.pid):
+            name = RAY_PROCESSES.get(process.name)
+            if name is None or name in self._watched.values():
+                continue
+            try:
+                descriptor = os.pidfd_open(process.pid)
+            except ProcessLookupError:
+                raise RayLostError(f"Ray's {name} on this machine died{self.log_note()}") from None
+            self._watched[descriptor] = name
 
-    def _start_actor(self, number: int) -> None:
-        """Asks Ray for an actor; it gets work once it is up, so that a full cluster stalls no unit."""
-        import ray
-
-        pool = self._pools[number]
-        actor: Any = (
-            ray.remote(Worker)
-            .options(num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, max_concurrency=1)
-            .remote(self._spec, pool.stages)
-        )
-        self._starting[actor.ready.remote()] = (number, actor)
-
-    def _started(self, ready: Any) -> None:  # noqa: ANN401 - Ray's reference
-        import ray
-
-        number, actor = self._starting.pop(ready)
+    def _end_of_driver(self) -> str:
+        """Why nothing more will come: Ray's code ends its process when the raylet or the GCS is gone."""
         try:
-            ray.get(ready)
-        except ray.exceptions.RayError as error:
-            self._failed_starts += 1
-            if self._failed_starts > _FAILED_STARTS:
-                raise UserError(f"Ray's workers die as they start: {str(error).splitlines()[0]}") from error
-            self._start_actor(number)
-            return
-        self._idle[number].append(actor)
+            status = self._process.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            return f"the process that drives Ray fell silent{self.log_note()}"
+        # Ray's processes die with it. If but one of them is dead, or it was not killed, they may have been the cause.
+        dead = wait(list(self._watched), timeout=0)
+        if status != -signal.SIGKILL and len(dead) == 1:
+            self.check()
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"the process that drives Ray {how}{self.log_note()}"
 
-    def _launch(self) -> None:
-        # Later pools first: what is nearly done frees the window.
-        for number in reversed(range(len(self._pools))):
-            while self._idle[number] and self._waiting[number]:
-                job, actor = self._waiting[number].popleft(), self._idle[number].pop()
-                run = actor.run.options(num_returns=2)
-                status, job.work = run.remote(job.unit, self._killers, job.only, job.work)
-                self._running[status] = (job, actor)
+    def log_note(self) -> str:
+        """Where Ray's last words are, if there are any; they are kept then."""
+        self._keeps_log = os.fstat(self._log.fileno()).st_size > 0
+        return f" (log: {self._log.name})" if self._keeps_log else ""
 
-    def _finish(self, status: Any) -> None:  # noqa: ANN401 - Ray's reference
-        import ray
+    def _shorten_log(self) -> None:
+        if os.fstat(self._log.fileno()).st_size > _LOG_BYTES:
+            self._log.truncate(0)
 
-        job, actor = self._running.pop(status)
+
+def _cluster_of_this_process() -> str | None:
+    """The cluster that a program has connected to before it called this library."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _check_reachable(address: str) -> None:
+    """Fails at once where Ray would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
         try:
-            answer = ray.get(status)
-        except ray.exceptions.RayError as error:
-            self._start_actor(job.pool)
-            self._died(job, str(error).splitlines()[0])
-            return
-        self._idle[job.pool].append(actor)
-        if "stop" in answer:
-            raise (LockError if answer["stop"] == "LockError" else UserError)(answer["message"])
-        if "failed" in answer:
-            self._failed(job, answer["failed"])
-        elif job.pool + 1 < len(self._pools):
-            job.pool += 1
-            self._waiting[job.pool].append(job)
-        elif job.only is None:
-            self._failures.pop(job.unit, None)
-            self._on_receipt(answer["receipt"])
-        else:
-            self._probe_ended(job)
-
-    def _again(self, job: Job) -> None:
-        job.pool, job.work = 0, None
-        self._waiting[0].appendleft(job)
-
-    def _failed(self, job: Job, reason: str) -> None:
-        """An error that is no sample's fault: storage, memory."""
-        job.attempts += 1
-        self._say(f"unit {job.unit}, attempt {job.attempts}: {reason}")
-        if job.attempts < self._max_attempts:
-            self._again(job)
-        elif job.only is not None:
-            self._probe_ended(job)
-        else:
-            self._failures[job.unit] = reason
-
-    def _died(self, job: Job, reason: str) -> None:
-        job.attempts += 1
-        if job.only is not None:
-            self._probe_died(job)
-            return
-        self._say(f"unit {job.unit}: its process died (attempt {job.attempts} of {self._max_attempts})")
-        if job.attempts < self._max_attempts:
-            self._again(job)
-        elif job.unit in self._searches:
-            self._failures[job.unit] = f"its process goes on dying, though no single image is to blame: {reason}"
-        else:
-            self._searches[job.unit] = Search()
-            self._say(f"unit {job.unit}: looking for the image that kills its process")
-            self._split(job.unit, self._images_of(job.unit))
-
-    def _images_of(self, unit: int) -> list[str]:
-        from pipeline.plan import read_unit
-        from pipeline.storage import Store
-
-        return [record.image_id for record in read_unit(Store(self._spec.out_url), unit)]
-
-    def _split(self, unit: int, images: Sequence[str]) -> None:
-        middle = (len(images) + 1) // 2
-        for half in (images[:middle], images[middle:]):
-            if half:
-                self._searches[unit].open_probes += 1
-                self._waiting[0].append(Job(unit, frozenset(half)))
-
-    def _probe_died(self, job: Job) -> None:
-        assert job.only is not None
-        if len(job.only) == 1 and job.attempts < _DEATHS_OF_ONE:
-            self._again(job)
-            return
-        if len(job.only) == 1:
-            (image_id,) = job.only
-            self._searches[job.unit].found.add(image_id)
-            self._say(f"unit {job.unit}: image {image_id} kills its process; quarantined")
-            self._on_killer(image_id)
-        else:
-            self._split(job.unit, sorted(job.only))
-        self._probe_ended(job)
-
-    def _probe_ended(self, job: Job) -> None:
-        search = self._searches[job.unit]
-        search.open_probes -= 1
-        if search.open_probes == 0:
-            self._killers |= search.found
-            self._waiting[0].append(Job(job.unit))
-
-
-def _check_resources(pools: Sequence[Pool], nodes: Sequence[dict[str, float]]) -> None:
-    for key in ("CPU", "GPU"):
-        each = [(pool.cpus if key == "CPU" else pool.gpus, pool.actors) for pool in pools]
-        need, have = sum(size * actors for size, actors in each), [node.get(key, 0.0) for node in nodes]
-        if need > sum(have) or max(size for size, _ in each) > max(have, default=0.0):
-            raise UserError(
-                f"run: the actors want {need:g} {key}s in all, at most {max(size for size, _ in each):g} in one; "
-                f"the Ray cluster has {sum(have):g} on {len(nodes)} machine(s). Lower run.workers or run.pools, "
-                "or add machines"
-            )
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"--address {address}: nothing answers there ({error}); check `ray status`") from error

@@ -45,12 +45,21 @@ def test_pipeline_knows_no_training_beside_the_command_line() -> None:
     }
 
 
-def test_ray_appears_in_one_file() -> None:
-    assert files_that_import("pipeline", {"ray"}) == ["pipeline/runner_ray.py"]
+def test_ray_appears_only_where_another_process_runs_it() -> None:
+    assert files_that_import("pipeline", {"ray"}) == ["pipeline/ray_driver.py", "pipeline/ray_scheduler.py"]
 
 
-@pytest.mark.parametrize("module", ["pipeline.cli", "pipeline.manifest", "pipeline.plan", "pipeline.verify"])
+@pytest.mark.parametrize(
+    "module", ["pipeline.cli", "pipeline.runner_ray", "pipeline.manifest", "pipeline.plan", "pipeline.verify"]
+)
 def test_module_loads_without_heavy_libraries(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
+
+
+def test_handlers_of_signals_stand_before_anything_slow_is_imported() -> None:
+    slow = {"typer", "rich", "numpy", "pydantic", "yaml"}
+    code = f"import sys, pipeline.entry; print(*sorted({slow} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == []

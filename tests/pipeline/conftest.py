@@ -1,21 +1,28 @@
-"""A tiny CLIP, small photos, and builds in this process on one shared Ray cluster."""
+"""A tiny CLIP, small photos, builds in this process on one shared Ray cluster, and builds as processes to be killed."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from benchmarks.tiny_clip import save_tiny_clip
 from pipeline.build import Outcome, build
 from pipeline.manifest import BuildManifest, parse_manifest
 from tests.photos import write_photos
+
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +97,59 @@ def bytes_of(out: Path) -> dict[str, str]:
         out / "README.md",
     ]
     return {str(file.relative_to(out)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="session")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough work for a build that has a middle."""
+    return write_photos(tmp_path_factory.mktemp("many"), 14, size=(240, 320))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(many_photos: Path, tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a build of the many photos that nobody disturbs gives."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    run_build(parse_manifest(slow_manifest(many_photos, tiny_clip), "test"), out)
+    return bytes_of(out)
+
+
+def slow_manifest(photos: Path, clip: str) -> dict[str, Any]:
+    """Two images a unit and a costly proposer, so that there is a middle to be killed in."""
+    return manifest_values(photos, clip, shards__images_per_shard=2, proposals__proposer={"kind": "classical"})
+
+
+@pytest.fixture
+def start(many_photos: Path, tiny_clip: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts `maskmine build` on the many photos as a process of its own."""
+    file = tmp_path / "manifest.yaml"
+    file.write_text(yaml.safe_dump(slow_manifest(many_photos, tiny_clip)))
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*options: str, path: str = "") -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from pipeline.entry import main; main()", "build", str(file)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path, str(Path(__file__).parents[2])])}
+        process = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "out"), *options],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # Tests that run in the background of a script inherit an ignored Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for_receipts(out: Path, number: int, process: subprocess.Popen[str]) -> None:
+    """Waits until so many units are committed; the build must not have ended by then."""
+    until = time.monotonic() + 120
+    while len(list((out / ".maskmine/receipts").glob("0*.json"))) < number:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "no unit was committed"
+        time.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from pipeline.cli import main
+from pipeline.entry import main
 from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, manifest_values
 
@@ -35,7 +34,7 @@ Run = Callable[..., Ended]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command in this process, as a pipe of 80 columns sees it."""
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr("pipeline.entry.install", lambda stop: None)
     monkeypatch.setenv("COLUMNS", "80")
 
     def call(*arguments: object) -> Ended:

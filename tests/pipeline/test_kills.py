@@ -6,86 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet
 import pytest
 import yaml
 
-from pipeline.manifest import parse_manifest
+from pipeline.processes import below
 from pipeline.verify import verify
 from tests.photos import write_photos
-from tests.pipeline.conftest import bytes_of, manifest_values, run_build
-
-IMAGES = 24
-Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(scope="module")
-def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("many"), IMAGES, size=(240, 320))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(many_photos: Path, tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    run_build(parse_manifest(slow_manifest(many_photos, tiny_clip), "test"), out)
-    return bytes_of(out)
-
-
-def slow_manifest(photos: Path, clip: str) -> dict[str, Any]:
-    """Two images a unit and a costly proposer, so that there is a middle to be killed in."""
-    return manifest_values(photos, clip, shards__images_per_shard=2, proposals__proposer={"kind": "classical"})
-
-
-@pytest.fixture
-def start(many_photos: Path, tiny_clip: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts `maskmine build` on the many photos as a process of its own."""
-    file = tmp_path / "manifest.yaml"
-    file.write_text(yaml.safe_dump(slow_manifest(many_photos, tiny_clip)))
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*options: str, path: str = "") -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from pipeline.cli import main; main()", "build", str(file)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path, str(Path(__file__).parents[2])])}
-        process = subprocess.Popen(
-            [*command, "--out", str(tmp_path / "out"), *options],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # Tests that run in the background of a script inherit an ignored Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def wait_for_receipts(out: Path, number: int, process: subprocess.Popen[str]) -> None:
-    """Waits until so many units are committed; the build must not have ended by then."""
-    until = time.monotonic() + 120
-    while len(list((out / ".maskmine/receipts").glob("0*.json"))) < number:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, "no unit was committed"
-        time.sleep(0.05)
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Process ids of the Ray actors below a driver."""
-    table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in table.splitlines()[1:]]
-    below = {process.pid}
-    for _ in range(4):
-        below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
-    return [int(pid) for pid, _, command in rows if int(pid) in below and command.startswith("ray::Worker")]
+from tests.pipeline.conftest import Start, bytes_of, manifest_values, wait_for_receipts
 
 
 @pytest.mark.parametrize("runner", ["ray", "loop"])
@@ -109,7 +39,7 @@ def test_killed_worker_is_replaced_and_the_bytes_are_the_same(
 ) -> None:
     process = start("--runner", "ray", "--workers", "2")
     wait_for_receipts(tmp_path / "out", 2, process)
-    victims = workers_of(process)
+    victims = [one.pid for one in below(process.pid) if one.name.startswith("ray::Worker")]
     assert len(victims) == 2
     os.kill(victims[0], signal.SIGKILL)
     printed, _ = process.communicate(timeout=200)
@@ -118,17 +48,20 @@ def test_killed_worker_is_replaced_and_the_bytes_are_the_same(
     assert bytes_of(tmp_path / "out") == undisturbed
 
 
-@pytest.mark.parametrize("runner", ["ray", "loop"])
-def test_interrupted_build_stops_cleanly_and_resumes(
-    start: Start, tmp_path: Path, undisturbed: dict[str, str], runner: str
+@pytest.mark.parametrize(
+    ("runner", "number"), [("ray", signal.SIGINT), ("ray", signal.SIGTERM), ("loop", signal.SIGTERM)]
+)
+def test_stopped_build_ends_cleanly_and_resumes(
+    start: Start, tmp_path: Path, undisturbed: dict[str, str], runner: str, number: signal.Signals
 ) -> None:
     process = start("--runner", runner)
     wait_for_receipts(tmp_path / "out", 2, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
-    assert "the same command goes on" in printed
-    assert "Traceback" not in printed
+    assert process.returncode == 128 + number, printed
+    *progress, last = printed.strip().splitlines()
+    assert last == "maskmine: stopped. What is done is kept: the same command goes on from here."
+    assert all("images/s" in line or not line for line in progress), printed
     again = start("--runner", "loop")
     again.communicate(timeout=200)
     assert bytes_of(tmp_path / "out") == undisturbed
@@ -166,7 +99,7 @@ def test_image_that_kills_its_process_is_found_and_quarantined_alone(tiny_clip: 
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(yaml.safe_dump(manifest_values(photos, tiny_clip, shards__images_per_shard=8)))
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{Path(__file__).parents[2]}"}
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "build", str(manifest), "--out"]
+    command = [sys.executable, "-c", "from pipeline.entry import main; main()", "build", str(manifest), "--out"]
     out = tmp_path / "out"
     options = ["--runner", "ray", "--workers", "1", "--set", "run.max_attempts=1"]
     ended = subprocess.run([*command, str(out), *options], env=environment, capture_output=True, text=True, check=False)
