@@ -13,8 +13,8 @@ STAMP := $(VENV)/.installed
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	@echo "Installing into $(VENV): about 7 GB, some minutes."
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	@echo "Installing into $(VENV): about 7 GB, some minutes without a word."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 SILENCE_S = 5.0
 _TICK_S = 0.25
+_last_line = time.monotonic()
+"""When this process printed its last line: one activity may follow another, and silence is silence."""
 
 
 class Activity:
@@ -29,7 +31,7 @@ class Activity:
         self._what, self._note = "starting", ""
         self._done = self._at_start = 0
         self._total: int | None = None
-        self._begun = self._last = time.monotonic()
+        self._begun = time.monotonic()
         self._lock = threading.RLock()
         self._end = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -65,9 +67,10 @@ class Activity:
 
     def say(self, line: str) -> None:
         """Prints a line; above the bar, where there is one."""
+        global _last_line
         if self._show:
             with self._lock:
-                self._last = time.monotonic()
+                _last_line = time.monotonic()
                 self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def say_what_it_computes_in(self, line: dict[str, Any]) -> None:
@@ -98,7 +101,7 @@ class Activity:
     def _tick(self) -> None:
         while not self._end.wait(_TICK_S):
             with self._lock:
-                if time.monotonic() - self._last >= self._silence_s:
+                if time.monotonic() - _last_line >= self._silence_s:
                     try:
                         self.say(self._status())
                     except (OSError, ValueError):  # nobody reads any more; the work itself will find out

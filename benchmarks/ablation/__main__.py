@@ -15,12 +15,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.ablation.rows import ALL, SHORT, scores_of
-from benchmarks.ablation.table import Scores, goals_table, published_table, rows_table
-from benchmarks.ablation.worlds import Size, Worlds
 from benchmarks.report import machine
+from pipeline.progress import Activity
 
-_SHORT = Size(scenes=300, objects=600, steps=40, batch=32)
+_SHORT = {"scenes": 300, "objects": 600, "steps": 40, "batch": 32}
 
 
 def main() -> None:
@@ -32,10 +30,16 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="few rows, one small seed")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     options = parser.parse_args()
+    console = Console(stderr=True, soft_wrap=True)
+    with Activity(console) as activity:
+        activity("loading libraries")
+        from benchmarks.ablation.rows import ALL, SHORT, scores_of
+        from benchmarks.ablation.table import Scores, goals_table, published_table, rows_table
+        from benchmarks.ablation.worlds import Size, Worlds
     rows = SHORT if options.short else ALL
-    size = _SHORT if options.short else Size(options.scenes, options.objects, options.steps)
+    size = Size(**_SHORT) if options.short else Size(options.scenes, options.objects, options.steps)
     seeds = [0] if options.short else options.seeds
-    start, console = time.monotonic(), Console(stderr=True, soft_wrap=True)
+    start = time.monotonic()
     scores: Scores = {row.key: [] for row in rows}
     for seed in seeds:
         worlds = Worlds(options.out / str(size) / f"seed{seed}", seed, size, console)

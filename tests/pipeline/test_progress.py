@@ -12,6 +12,11 @@ from rich.console import Console
 from pipeline.progress import SILENCE_S, Activity, AdaptProgress, BuildProgress, PretrainProgress, duration
 
 
+@pytest.fixture(autouse=True)
+def just_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.progress._last_line", time.monotonic())
+
+
 def console_of(terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
 
@@ -92,6 +97,14 @@ def test_a_log_that_nobody_reads_stops_no_work() -> None:
         console.file.close()
         time.sleep(0.6)
         activity("still at work")
+
+
+def test_silence_counts_from_before_the_activity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.progress._last_line", time.monotonic() - SILENCE_S)
+    console = console_of()
+    with Activity(console) as activity:
+        activity("loading")
+        wait_for(console, "loading")
 
 
 def test_an_error_ends_the_signs_of_life() -> None:
