@@ -143,7 +143,7 @@ def _connect(run: Run, address: str | None) -> None:
     wanted = sum(pool.actors * pool.cpus for pool in run.pools) or (run.workers or 0)
     try:
         ray.init(
-            address="local",  # whatever other Ray runs on this machine
+            address="local",  # or it would join a cluster that somebody else has started on this machine
             num_cpus=max(os.cpu_count() or 1, math.ceil(wanted)),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
