@@ -49,10 +49,8 @@ def main() -> None:
             shown = ", ".join(f"{part} {found[part]:.1f} %" for part in ("seen", "unseen"))
             console.print(f"{time.monotonic() - start:.0f} s: seed {seed}: {row.title}: {shown}", highlight=False)
     (options.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
-    worked = (
-        f"{size.scenes:,} scenes, {size.objects:,} test objects, {size.steps} steps of {size.batch} pairs per phase"
-    )
-    print(f"{machine()}\n{worked}\n")
+    steps = f"{size.steps} steps of {size.batch} pairs per phase"
+    print(f"{machine()}\n{size.scenes:,} scenes, {size.objects:,} test objects, {steps}\n")
     print(rows_table(rows, scores))
     if not options.short:
         print("", goals_table(scores), published_table(scores), sep="\n\n")
