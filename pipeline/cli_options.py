@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.progress import Activity
+from stages.devices import AskedPrecision, resolve_device, slowness_warning
 from stages.errors import UserError
 
 Settings = Annotated[
@@ -33,6 +35,12 @@ def storage_of(place: str) -> Iterator[None]:
         if isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
             raise UserError(f"{place}: cannot be read or written: {error}") from error
         raise
+
+
+def warn_if_slow(activity: Activity, precision: AskedPrecision, device: str) -> None:
+    """Says so where the manifest asks for a precision for which the device has no units."""
+    if warning := slowness_warning(precision, resolve_device(device)):
+        activity.say(warning)
 
 
 def write_json(file: Path | None, values: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli_options import Settings, storage_of
+from pipeline.cli_options import Settings, storage_of, warn_if_slow
 from pipeline.progress import Activity
 from stages.errors import UserError
 
@@ -62,6 +62,7 @@ def segment(
     with Activity(Console(stderr=True)) as activity:
         activity("loading models")
         segmenter = _segmenter(config, setting, everything_else)
+        warn_if_slow(activity, segmenter.config.precision, segmenter.config.device)
     if segmenter.masks.needs_record:
         kind = segmenter.config.proposer.kind
         raise UserError(f"proposer: kind {kind!r} takes masks that come with a photo; choose one that looks at pixels")

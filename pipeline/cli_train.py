@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from pipeline.cli_options import JsonFile, Settings, storage_of, write_json
+from pipeline.cli_options import JsonFile, Settings, storage_of, warn_if_slow, write_json
 from pipeline.progress import Activity, AdaptProgress, PretrainProgress
 from stages.errors import UserError
 
@@ -106,6 +106,8 @@ def _score_segmentation(
 
         asked = load_semantic(manifest, setting)
         activity("loading the set and the models")
+        if asked.segmenter is not None:
+            warn_if_slow(activity, asked.segmenter.precision, asked.segmenter.device)
         scores = evaluate_semantic(asked, out, workers, lambda done, total: activity("segmenting photos", done, total))
     print_semantic(scores, console)
     return scores

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from stages.devices import resolve_device, resolve_precision
 from stages.errors import UserError
 from stages.jsons import digest
 from stages.proposals import model_files
@@ -125,7 +126,9 @@ def _recipe(manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[
     """Identity of the counts: the manifest, the weights, the classes, and each picture's files as they are now."""
     weights: list[dict[str, str]] = []
     if manifest.segmenter is not None:
-        weights = [digests_of(manifest.segmenter.judge), hash_files(model_files(manifest.segmenter.proposer))]
+        segmenter = manifest.segmenter
+        computed_in = resolve_precision(segmenter.precision, resolve_device(segmenter.device))
+        weights = [digests_of(segmenter.judge), hash_files(model_files(segmenter.proposer)), {"precision": computed_in}]
     files = [[item.key, *version(item.picture), *version(item.labels)] for item in items]
     if manifest.predictions is not None:
         files += [version(prediction_of(manifest.predictions, item)) for item in items]
