@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -21,7 +22,6 @@ app = typer.Typer(
     help="Mine mask-noun pairs from captioned photos, reproducibly.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Build manifest (YAML).", show_default=False)]
 WorldSettings = Annotated[
@@ -59,9 +59,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        try:
+            typer.echo(f"maskmine {metadata.version('maskmine')}")
+        except metadata.PackageNotFoundError as error:
+            raise UserError("--version: this copy is not installed, so it has none; try pip install -e .") from error
+        raise typer.Exit()
+
+
 @app.callback()
-def _commands() -> None:
-    """Keeps `maskmine build` a subcommand."""
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Mine mask-noun pairs from captioned photos, reproducibly."""
 
 
 @app.command()
