@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip_files import ClipConfig, clip_files, pretrained_tag
+from stages.clip_files import ClipConfig, clip_files, local_model, pretrained_tag
 from stages.errors import UserError
 from stages.records import Rle
 from stages.region_rules import RegionRules
@@ -130,13 +130,13 @@ def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
     clip_files(config)
     try:
         model = open_clip.create_model(
-            config.model,
+            local_model(config),
             pretrained=config.pretrained,
             device=device,
             force_quick_gelu=bool(pretrained_tag(config).get("quick_gelu", False)),
             require_pretrained=True,
         )
-        tokenizer = open_clip.get_tokenizer(config.model)
+        tokenizer = open_clip.get_tokenizer(local_model(config))
     except Exception as error:  # damaged files raise errors of many libraries
         raise UserError(
             f"clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): "

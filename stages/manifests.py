@@ -190,7 +190,7 @@ def _located(value: str, base: Path, key: str) -> str:
     name = key.rpartition(".")[2]
     if (name in _PATH_KEYS or key.endswith(_CLASS_FILES)) and value != "none" and "://" not in value:
         return str(base / os.path.expanduser(value))
-    if name == "model" and value.startswith(LOCAL_DIR):
+    if name == "model" and value.startswith(LOCAL_DIR) and "://" not in value:
         return LOCAL_DIR + str(base / os.path.expanduser(value.removeprefix(LOCAL_DIR)))
     if name in ("model", "pretrained") and value.startswith(("./", "../", "~/")):
         return str(base / os.path.expanduser(value))
