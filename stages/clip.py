@@ -109,12 +109,27 @@ class ClipJudge:
         autocast = torch.autocast(self._device.type, self._dtype) if half else contextlib.nullcontext()
         with autocast:
             features = self._model.encode_image(normalise(pixels.to(self._device), self._input.mean, self._input.std))
-        if not torch.isfinite(features).all():
-            raise UserError(
-                f"clip: the image tower gives NaN or infinity in {self._dtype}; expected finite numbers. "
-                "Set compute.precision to bf16 or fp32, or check the weights."
-            )
-        return torch.nn.functional.normalize(features.float(), dim=-1).cpu()
+        remedy = "Set compute.precision to bf16 or fp32, or check the weights."
+        return unit_vectors(features, "clip", str(self._dtype), remedy).cpu()
+
+
+def unit_vectors(features: Tensor, key: str, precision: str, remedy: str) -> Tensor:
+    """What an image tower gave as unit vectors, float32 [N, D].
+
+    Args:
+        features: [N, D], of any precision.
+        key: of the CLIP in the manifest, for the message.
+        precision: that the tower ran in, for the message.
+        remedy: what to do, a sentence.
+
+    Raises:
+        UserError: there is NaN or infinity in it, which would pass for a poor likeness with every word.
+    """
+    if not torch.isfinite(features).all():
+        raise UserError(
+            f"{key}: the image tower gives NaN or infinity in {precision}; expected finite numbers. {remedy}"
+        )
+    return torch.nn.functional.normalize(features.float(), dim=-1)
 
 
 def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:

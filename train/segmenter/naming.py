@@ -10,12 +10,10 @@ from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip import ClipInput
-from stages.errors import UserError
+from stages.clip import ClipInput, unit_vectors
 from stages.regions import masked_region, normalise
 from train.load import load_judge
 from train.segmenter.classes import ClassName
@@ -116,12 +114,8 @@ class Namer:
         keep = batch.keep.to(self._device) if self._config.use_prompts else None
         with torch.autocast(self._device.type, dtype) if dtype else contextlib.nullcontext():
             features = self._model.encode_image(pixels, keep).float()
-        if not torch.isfinite(features).all():
-            raise UserError(
-                f"judge: the image tower gives NaN or infinity in {self._config.precision}; expected finite numbers. "
-                "Set precision to bf16 or fp32, or check the weights."
-            )
-        return functional.normalize(features, dim=-1)
+        remedy = "Set precision to bf16 or fp32, or check the weights."
+        return unit_vectors(features, "judge", self._config.precision, remedy)
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor, text: ClassText) -> Tensor:
