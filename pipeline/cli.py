@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,6 @@ app = typer.Typer(
     help="Mine mask-noun pairs from captioned photos, reproducibly.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Build manifest (YAML).", show_default=False)]
 WorldSettings = Annotated[
@@ -27,9 +27,22 @@ WorldSettings = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        try:
+            typer.echo(f"maskmine {metadata.version('maskmine')}")
+        except metadata.PackageNotFoundError as error:
+            raise UserError("--version: this copy is not installed, so it has none; try pip install -e .") from error
+        raise typer.Exit()
+
+
 @app.callback()
-def _commands() -> None:
-    """Keeps `maskmine build` a subcommand."""
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Mine mask-noun pairs from captioned photos, reproducibly."""
 
 
 @app.command()

@@ -27,6 +27,9 @@ Classes = Annotated[
         show_default=False,
     ),
 ]
+WITHOUT_NETWORK = """\
+  maskmine world --out out/scored --images 100 --seed 50
+  maskmine segment out/scored/images/0000001.jpg --classes "tractor, soil" --config manifests/segment/world.yaml"""
 
 
 def segment(
@@ -87,7 +90,8 @@ def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -
             raise
         raise UserError(
             f"{error}\nWithout --config, models for photos are downloaded at first use. Where there is no network, "
-            "copy manifests/segment/photo.yaml, name local folders of models in it, and give it as --config."
+            "copy manifests/segment/photo.yaml, name local folders of models in it, and give it as --config.\n"
+            f"To see it work without a network, in maskmine's own folder:\n{WITHOUT_NETWORK}"
         ) from error
 
 

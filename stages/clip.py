@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip_files import ClipConfig, clip_files, pretrained_tag
+from stages.clip_files import ClipConfig, clip_files, local_model, pretrained_tag
 from stages.devices import Precision, autocast
 from stages.errors import UserError
 from stages.records import Rle
@@ -105,12 +105,27 @@ class ClipJudge:
     def _encode(self, pixels: Tensor) -> Tensor:
         with autocast(self._device.type, self._precision):
             features = self._model.encode_image(normalise(pixels.to(self._device), self._input.mean, self._input.std))
-        if not torch.isfinite(features).all():
-            raise UserError(
-                f"clip: the image tower gives NaN or infinity in {self._precision}; expected finite numbers. "
-                "Set compute.precision to bf16 or fp32, or check the weights."
-            )
-        return torch.nn.functional.normalize(features.float(), dim=-1).cpu()
+        remedy = "Set compute.precision to bf16 or fp32, or check the weights."
+        return unit_vectors(features, "clip", self._precision, remedy).cpu()
+
+
+def unit_vectors(features: Tensor, key: str, precision: str, remedy: str) -> Tensor:
+    """What an image tower gave as unit vectors, float32 [N, D].
+
+    Args:
+        features: [N, D], of any precision.
+        key: of the CLIP in the manifest, for the message.
+        precision: that the tower ran in, for the message.
+        remedy: what to do, a sentence.
+
+    Raises:
+        UserError: there is NaN or infinity in it, which would pass for a poor likeness with every word.
+    """
+    if not torch.isfinite(features).all():
+        raise UserError(
+            f"{key}: the image tower gives NaN or infinity in {precision}; expected finite numbers. {remedy}"
+        )
+    return torch.nn.functional.normalize(features.float(), dim=-1)
 
 
 def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
@@ -126,13 +141,13 @@ def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
     clip_files(config)
     try:
         model = open_clip.create_model(
-            config.model,
+            local_model(config),
             pretrained=config.pretrained,
             device=device,
             force_quick_gelu=bool(pretrained_tag(config).get("quick_gelu", False)),
             require_pretrained=True,
         )
-        tokenizer = open_clip.get_tokenizer(config.model)
+        tokenizer = open_clip.get_tokenizer(local_model(config))
     except Exception as error:  # damaged files raise errors of many libraries
         raise UserError(
             f"clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): "

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from stages.config import Config
 from stages.errors import UserError
+from stages.locations import local_copy
 
 LOCAL_DIR = "local-dir:"
 
@@ -28,7 +29,7 @@ class ClipConfig(Config):
 
     Attributes:
         model: an open_clip name (``ViT-B-16``), ``hf-hub:org/repo``, or ``local-dir:FOLDER`` with
-            open_clip_config.json and open_clip_model.safetensors.
+            open_clip_config.json and open_clip_model.safetensors, a path or an fsspec URL.
         pretrained: open_clip's tag for a name (``openai``), or a weights file; not used with a hub id or folder.
         batch_size: regions a forward pass. It is part of a build's identity, since floats depend on it.
     """
@@ -45,7 +46,7 @@ def clip_files(config: ClipConfig) -> list[Path]:
         UserError: they cannot be found or fetched.
     """
     if config.model.startswith(LOCAL_DIR):
-        return _folder_files(Path(config.model.removeprefix(LOCAL_DIR)))
+        return _folder_files(Path(local_model(config).removeprefix(LOCAL_DIR)))
     import open_clip
     from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
@@ -71,6 +72,17 @@ def clip_files(config: ClipConfig) -> list[Path]:
         f"clip.pretrained: {config.pretrained!r} is neither a weights file nor a tag of {config.model}; "
         f"its tags: {tags}"
     )
+
+
+def local_model(config: ClipConfig) -> str:
+    """The model's name as open_clip takes it: a folder behind a URL is copied first.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    if config.model.startswith(LOCAL_DIR) and "://" in config.model:
+        return f"{LOCAL_DIR}{local_copy(config.model.removeprefix(LOCAL_DIR))}"
+    return config.model
 
 
 def pretrained_tag(config: ClipConfig) -> dict[str, Any]:

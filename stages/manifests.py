@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,8 +43,8 @@ def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[st
         path: YAML file.
         keys: the keys that it must have, for the message.
         overrides: ``key.key=value`` settings that take the place of the file's; a number stands for an entry of a
-            list, from 0; values are YAML; their relative paths are relative to the working directory. A variable
-            whose key they replace need not be set.
+            list, from 0. Values are YAML, locations a text as it is; their relative paths are relative to the working
+            directory. A variable whose key they replace need not be set.
 
     Raises:
         UserError: the file cannot be read, is no mapping, or a variable is not set.
@@ -186,11 +188,16 @@ def _fill(value: Any, base: Path, unset: list[str], key: str = "") -> Any:  # no
     return _located(_VARIABLE.sub(variable, value), base, key)
 
 
+def _is_place(key: str) -> bool:
+    """Whether a key's value says where something lies."""
+    return key.rpartition(".")[2] in _PATH_KEYS or key.endswith(_CLASS_FILES)
+
+
 def _located(value: str, base: Path, key: str) -> str:
     name = key.rpartition(".")[2]
-    if (name in _PATH_KEYS or key.endswith(_CLASS_FILES)) and value != "none" and "://" not in value:
+    if _is_place(key) and value != "none" and "://" not in value:
         return str(base / os.path.expanduser(value))
-    if name == "model" and value.startswith(LOCAL_DIR):
+    if name == "model" and value.startswith(LOCAL_DIR) and "://" not in value:
         return LOCAL_DIR + str(base / os.path.expanduser(value.removeprefix(LOCAL_DIR)))
     if name in ("model", "pretrained") and value.startswith(("./", "../", "~/")):
         return str(base / os.path.expanduser(value))
@@ -207,15 +214,39 @@ def _override(data: dict[str, Any], setting: str) -> None:
         place = place.setdefault(parent, {}) if isinstance(place, dict) else place[_index(place, parent, setting)]
         if not isinstance(place, dict | list):
             raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from error
     unset: list[str] = []
     named = ".".join(part for part in key.split(".") if not part.isdecimal())  # masks.0 is a location, as masks is
+    value = _place_given(text) if _is_place(named) else _yaml_given(text, key, setting)
     place[last if isinstance(place, dict) else _index(place, last, setting)] = _fill(value, Path.cwd(), unset, named)
     if unset:
         raise UserError(f"--set {setting}: no environment variable has that name")
+
+
+def _yaml_given(text: str, key: str, setting: str) -> Any:  # noqa: ANN401 - any YAML value
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        quoted = shlex.quote(f"{key}={json.dumps(text, ensure_ascii=False)}")
+        raise UserError(
+            f"--set {setting}: the value is not valid YAML: {error}\n"
+            f"If it is meant as a text, put it in quotes of its own: --set {quoted}"
+        ) from error
+
+
+def _place_given(text: str) -> Any:  # noqa: ANN401 - any YAML value
+    """A location as it is typed, since {00000..00010}.tar, *.tar and 2024 are other things in YAML, or none.
+
+    A list, null, a text in quotes of its own, and a section of that name (`shards` of a build) are read as YAML.
+    """
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        return text
+    is_section = (
+        isinstance(value, dict) and text.lstrip().startswith("{") and any(one is not None for one in value.values())
+    )
+    is_quoted = isinstance(value, str) and text.strip()[:1] in ("'", '"')
+    return value if value is None or isinstance(value, list) or is_section or is_quoted else text
 
 
 def _index(entries: list[Any], part: str, setting: str) -> int:

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, StringConstraints, ValidationError
 
-from stages.clip_files import LOCAL_DIR, ClipConfig
+from stages.clip_files import LOCAL_DIR, ClipConfig, local_model
 from stages.config import Config
 from stages.devices import Precision
 from stages.errors import UserError
@@ -200,7 +200,7 @@ def _open_clip_config(model: MaskPromptCLIP, base: ClipConfig) -> dict[str, Any]
     import open_clip
     from open_clip.transformer import QuickGELU
 
-    config = open_clip.get_model_config(base.model)
+    config = open_clip.get_model_config(local_model(base))
     if config is None:
         raise UserError(f"base.model: open_clip has no model {base.model!r}; expected the name that was loaded")
     visual = model.clip.visual
@@ -251,7 +251,7 @@ def _save_tokenizer(folder: Path, config: Mapping[str, Any], base: ClipConfig) -
     if not config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
         return []
     with tempfile.TemporaryDirectory() as scratch:
-        open_clip.get_tokenizer(base.model).save_pretrained(scratch)
+        open_clip.get_tokenizer(local_model(base)).save_pretrained(scratch)
         files = sorted(file for file in Path(scratch).iterdir() if file.is_file())
         for file in files:
             write_file(folder / file.name, file.read_bytes())

@@ -8,10 +8,15 @@
 | ``segmenter`` | {"model": {name: tensor}}: after ``clip_adapter.clip_model.`` the CLIP's names, and other parts' |
 
 The prompts are ``visual.mask_embedding`` among the CLIP's names. Nothing here reads a file.
+
+A segmenter's state dict has versions of its modules in an attribute ``_metadata``. detectron2 goes by that of
+``sem_seg_head``: below 2, or without one, it takes the pixel decoder's names for old ones, which lack
+``pixel_decoder.``, and renames them. Both namings are read; what is written has the new names, and says so.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +33,10 @@ PROMPTS = "visual.mask_embedding"
 _POSITIONS = "visual.positional_embedding"
 _DDP = "module."
 _SEGMENTER = "clip_adapter.clip_model."
+_HEAD = "sem_seg_head"
+_PIXEL_DECODER = f"{_HEAD}.pixel_decoder."
+_PREDICTOR = f"{_HEAD}.predictor."
+_HEAD_VERSION = 2
 # OpenAI's files carry these beside the weights; all follow from the weights' shapes.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 _SHOWN = 5
@@ -41,13 +50,15 @@ class Weights:
         clip: open_clip's names and tensors, without the prompts.
         prompts: float [depth, patches, width], or None.
         layout: in which layout they were found; None for weights of a model in memory.
-        rest: the other tensors of a segmenter, kept so that it can be written whole again.
+        rest: the other tensors of a segmenter, kept so that it can be written whole again; by detectron2's new names.
+        versions: of a segmenter's modules, by name: what PyTorch keeps as ``_metadata`` of a state dict.
     """
 
     clip: Mapping[str, Tensor]
     prompts: Tensor | None = None
     layout: Layout | None = None
     rest: Mapping[str, Tensor] = field(default_factory=dict)
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file held
@@ -68,10 +79,12 @@ def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file 
     if found and all(name.startswith(_DDP) for name in found):
         found, layout = {name.removeprefix(_DDP): value for name, value in found.items()}, "training-ddp"
     rest: dict[str, Tensor] = {}
+    versions: dict[str, Mapping[str, Any]] = {}
     if any(name.startswith(_SEGMENTER) for name in found):
         layout = "segmenter"
         rest = {name: value for name, value in found.items() if not name.startswith(_SEGMENTER)}
         found = {name.removeprefix(_SEGMENTER): found[name] for name in found if name.startswith(_SEGMENTER)}
+        rest, versions = _with_new_names(rest, _versions(tensors))
     if not any(name.startswith("visual.") for name in found):
         raise UserError(
             f"{source}: no CLIP in it; expected names like visual.conv1.weight, bare, under 'state_dict', "
@@ -81,7 +94,7 @@ def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file 
     if prompts is not None and prompts.ndim != 3:
         raise UserError(f"{source}: {PROMPTS}: got shape {list(prompts.shape)}; expected [depth, patches, width]")
     clip = {name: value for name, value in found.items() if name not in _NO_WEIGHTS}
-    return Weights(clip, prompts, layout=layout, rest=rest)
+    return Weights(clip, prompts, layout=layout, rest=rest, versions=versions)
 
 
 def _innermost(content: Any) -> Any:  # noqa: ANN401 - what a file held
@@ -89,6 +102,38 @@ def _innermost(content: Any) -> Any:  # noqa: ANN401 - what a file held
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             return _innermost(content[key])
     return content
+
+
+def _versions(tensors: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A state dict's ``_metadata``, as far as it has the form that PyTorch gives it."""
+    kept = getattr(tensors, "_metadata", None)
+    if not isinstance(kept, Mapping):
+        return {}
+    return {str(name).removeprefix(_DDP): value for name, value in kept.items() if isinstance(value, Mapping)}
+
+
+def _with_new_names(
+    rest: dict[str, Tensor], versions: dict[str, Mapping[str, Any]]
+) -> tuple[dict[str, Tensor], dict[str, Mapping[str, Any]]]:
+    """A segmenter's other tensors by detectron2's new names, and versions that say so. The names tell which they are.
+
+    The version does not: a plain dictionary of new names has none.
+    """
+    if not any(name.startswith(f"{_HEAD}.") for name in rest):
+        return rest, versions
+
+    def renamed(name: str) -> str:
+        if not name.startswith(f"{_HEAD}.") or f"{name}.".startswith(_PREDICTOR):
+            return name
+        return _PIXEL_DECODER + name.removeprefix(f"{_HEAD}.")
+
+    if not any(name.startswith(_PIXEL_DECODER) for name in rest):
+        rest = {renamed(name): value for name, value in rest.items()}
+        versions = {renamed(name): value for name, value in versions.items()}
+    version = versions.get(_HEAD, {}).get("version")
+    if not isinstance(version, int) or version < _HEAD_VERSION:
+        versions = {**versions, _HEAD: {**versions.get(_HEAD, {}), "version": _HEAD_VERSION}}
+    return rest, versions
 
 
 def wrap(weights: Weights, layout: Layout, precision: Precision = "fp32", prompts: bool = True) -> dict[str, Any]:
@@ -109,8 +154,19 @@ def wrap(weights: Weights, layout: Layout, precision: Precision = "fp32", prompt
     if layout == "training-ddp":
         return {"state_dict": {_DDP + name: value for name, value in tensors.items()}}
     if layout == "segmenter":
-        return {"model": {**weights.rest, **{_SEGMENTER + name: value for name, value in tensors.items()}}}
+        return {
+            "model": _state_dict({**weights.rest, **{_SEGMENTER + name: tensors[name] for name in tensors}}, weights)
+        }
     return tensors
+
+
+def _state_dict(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """With the versions as an attribute, where PyTorch and detectron2 look for them."""
+    if not weights.versions:
+        return tensors
+    state = OrderedDict(tensors)
+    vars(state)["_metadata"] = OrderedDict((name, dict(version)) for name, version in weights.versions.items())
+    return state
 
 
 def cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:

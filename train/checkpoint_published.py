@@ -77,14 +77,16 @@ def save_published(
         layout: one of the published ones.
         precision: fp16 or bf16 halve the matrices; norms, biases and the temperature stay in float32.
         prompts: whether to write them; stock open_clip loads only files without.
-        segmenter: for layout ``segmenter``, the one whose other tensors are kept, from `read_published`.
+        segmenter: for layout ``segmenter``, the one whose other tensors and versions are kept, from `read_published`.
 
     Raises:
         UserError: suffix and layout disagree, or a value is too large for fp16.
     """
     if path.suffix == ".safetensors" and layout != "clip":
         raise UserError(f"{path}: layout {layout!r} is nested, which safetensors cannot hold; name the file .pt")
-    weights = replace(weights_of(model), rest=segmenter.rest if segmenter else {})
+    weights = weights_of(model)
+    if segmenter is not None:
+        weights = replace(weights, rest=segmenter.rest, versions=segmenter.versions)
     write_file(path, wrap(weights, layout, precision, prompts))
 
 

@@ -11,6 +11,7 @@ from stages.clip import load_clip
 from stages.clip_files import LOCAL_DIR, ClipConfig, clip_files
 from stages.config import Config, Location
 from stages.errors import UserError
+from stages.locations import local_copy, local_path
 from stages.weights import sha256_file
 from train.checkpoint import load_adapted, read_description
 from train.checkpoint_published import load_published
@@ -23,7 +24,7 @@ class Judge(Config):
     Attributes:
         clip: a plain CLIP; not needed with a folder of our own, which has the last word.
         weights: a folder that training wrote, or a file in one of the published layouts, which needs `clip` for its
-            configuration; see docs/checkpoints.md.
+            configuration; a path or URL. See docs/checkpoints.md.
     """
 
     clip: ClipConfig | None = None
@@ -43,33 +44,42 @@ def load_judge(judge: Judge, device: str) -> tuple[MaskPromptCLIP, Any]:
         UserError: model or weights cannot be found or loaded.
     """
     if judge.weights is not None:
-        path = Path(judge.weights)
-        if path.is_dir():
-            model, tokenizer, _ = load_adapted(path, device)
-            return model, tokenizer
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such folder or file of weights")
-        if judge.clip is None:
-            raise UserError(f"{path}: a published file has no configuration; name its model under 'clip' as well")
-    assert judge.clip is not None
-    clip, tokenizer = load_clip(judge.clip, device)
-    model = load_published(Path(judge.weights), clip) if judge.weights else MaskPromptCLIP(clip, 0)
+        with local_path(judge.weights) as path:
+            model, tokenizer = _load_weights(path, judge.clip, device)
+    else:
+        assert judge.clip is not None
+        clip, tokenizer = load_clip(judge.clip, device)
+        model = MaskPromptCLIP(clip, 0)
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def _load_weights(path: Path, config: ClipConfig | None, device: str) -> tuple[MaskPromptCLIP, Any]:
+    if path.is_dir():
+        model, tokenizer, _ = load_adapted(path, device)
+        return model, tokenizer
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such folder or file of weights")
+    if config is None:
+        raise UserError(f"{path}: a published file has no configuration; name its model under 'clip' as well")
+    clip, tokenizer = load_clip(config, device)
+    return load_published(path, clip), tokenizer
 
 
 def base_of(judge: Judge) -> ClipConfig:
     """The plain CLIP that the weights belong to; a folder of our own says it itself."""
-    if judge.weights is not None and Path(judge.weights).is_dir():
-        return read_description(Path(judge.weights)).base
+    if judge.weights is not None and local_copy(judge.weights).is_dir():
+        with local_path(judge.weights) as folder:
+            return read_description(folder).base
     assert judge.clip is not None
     return judge.clip
 
 
 def digests_of(judge: Judge) -> dict[str, str]:
     """SHA-256 of the files that the weights come from, by name, and the name of a model that open_clip knows."""
-    if judge.weights is not None and Path(judge.weights).is_dir():
-        return read_description(Path(judge.weights)).files
-    files = [Path(judge.weights)] if judge.weights is not None else clip_files(base_of(judge))
+    if judge.weights is not None and local_copy(judge.weights).is_dir():
+        with local_path(judge.weights) as folder:
+            return read_description(folder).files
+    files = [local_copy(judge.weights)] if judge.weights is not None else clip_files(base_of(judge))
     model = base_of(judge).model
     named = {} if model.startswith(LOCAL_DIR) else {"model": model}
     return {**named, **{file.name: sha256_file(file) for file in files}}

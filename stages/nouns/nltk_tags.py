@@ -108,10 +108,10 @@ def _own_weights(folder: Path) -> tuple[list[Any], str]:
             contents.append(path.read_bytes())
         except OSError as error:
             raise UserError(
-                f"nouns.tagger: cannot read {path} ({error.strerror}); expected the unpacked folder "
+                f"nouns.extractor.tagger: cannot read {path} ({error.strerror}); expected the unpacked folder "
                 f"{NLTK_NAME} of NLTK's data, or no key `tagger` for the shipped weights"
             ) from error
     try:
         return [json.loads(content) for content in contents], hashlib.sha256(b"".join(contents)).hexdigest()
     except ValueError as error:
-        raise UserError(f"nouns.tagger: {folder} holds a file that is no JSON: {error}") from error
+        raise UserError(f"nouns.extractor.tagger: {folder} holds a file that is no JSON: {error}") from error

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +72,32 @@ def test_help_names_the_commands(run: Run, arguments: tuple[str, ...]) -> None:
     for command in ("plan", "build", "verify"):
         assert f" {command} " in ended.out + ended.err
     assert max(len(line) for line in (ended.out + ended.err).splitlines()) <= 80
+
+
+def test_version_is_that_of_the_package(run: Run) -> None:
+    ended = run("--version")
+    assert ended == (0, f"maskmine {metadata.version('maskmine')}\n", "")
+
+
+def test_a_copy_that_is_not_installed_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    ended = run("--version")
+    assert ended.status == 2
+    assert "pip install" in ended.err
+
+
+def test_completion_for_bash_is_printed_and_completes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
+    ended = run("--show-completion")
+    assert ended.status == 0
+    assert "complete -o default -F _maskmine_completion maskmine" in ended.out
+    monkeypatch.setenv("_MASKMINE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "maskmine se")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run().out.split() == ["segment"]
 
 
 @pytest.mark.parametrize("command", ["plan", "build", "verify"])

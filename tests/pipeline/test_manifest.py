@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from pipeline.manifest import STAGES, BuildManifest, load_manifest, parse_manifest
 from pipeline.sources import CocoSource, TableSource
 from stages.errors import UserError
+from stages.manifests import read_settings, read_values
 from stages.nouns import SpacyNouns
 
 
@@ -263,3 +265,41 @@ def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     file.write_text("seed: 1\nsource: {kind: table, path: a.csv}\nseed: 2\n")
     with pytest.raises(UserError, match=r"'seed' stands twice(.|\n)*line 1"):
         load_manifest(file)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("source.path={00000..00010}.tar", "CWD/{00000..00010}.tar"),
+        ("source.path={0..9}", "CWD/{0..9}"),
+        ("source.path=*.tar", "CWD/*.tar"),
+        ("source.path=[ab]*.tar", "CWD/[ab]*.tar"),
+        ("source.path=2024", "CWD/2024"),
+        ("source.path=a: b #1.tar", "CWD/a: b #1.tar"),
+        ("source.path='{0..9}.tar'", "CWD/{0..9}.tar"),
+        ("source.path=s3://b/{0..9}.tar", "s3://b/{0..9}.tar"),
+        ("source.masks=[a.json, b.json]", ["CWD/a.json", "CWD/b.json"]),
+        ("source.masks.0={0..1}.json", ["CWD/{0..1}.json"]),
+        ("source.panoptic_folder=null", None),
+        ("shards={images_per_shard: 4}", {"images_per_shard": 4}),
+    ],
+)
+def test_a_location_is_taken_as_it_is_typed(
+    setting: str, expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.yaml").write_text("source: {masks: [x.json]}")
+    value: Any = read_values(tmp_path / "m.yaml", "source", [setting])
+    for part in setting.partition("=")[0].removesuffix(".0").split("."):
+        value = value[part]
+    place = str(tmp_path)
+    if isinstance(expected, list):
+        expected = [str(one).replace("CWD", place) for one in expected]
+    assert value == (expected.replace("CWD", place) if isinstance(expected, str) else expected)
+
+
+def test_a_setting_that_is_no_yaml_is_told_the_quotes(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_settings(["nouns.words={a}.b"])
+    remedy = str(caught.value).splitlines()[-1].partition("--set ")[2]
+    assert read_settings(shlex.split(remedy)) == {"nouns": {"words": "{a}.b"}}

@@ -18,37 +18,16 @@ from pipeline.manifest import BuildManifest, parse_manifest
 from pipeline.verify import verify
 from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, manifest_values, run_build
-
-FileSystem = Any  # fsspec has no types
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "NO_PROXY": "127.0.0.1",
-}
+from tests.s3 import FileSystem, s3_server
 
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """File system of an S3 server with six photos in s3://photos, and no bucket beside."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.get_host_and_port()[1]}")
-        import s3fs
-
-        s3fs.S3FileSystem.clear_instance_cache()
-        files = s3fs.S3FileSystem(use_listings_cache=False)
+    with s3_server() as files:
         files.mkdir("photos")
         files.put(str(write_photos(tmp_path_factory.mktemp("s3") / "photos", 6)) + "/", "photos/", recursive=True)
         yield files
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture

@@ -54,3 +54,17 @@ def test_there_is_a_manifest_for_every_benchmark(monkeypatch: pytest.MonkeyPatch
         else:
             kinds.append(load_semantic(path).set.kind)
     assert sorted(kinds) == sorted([*FACTS, "folder"])
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("a-150", 0.7), ("a-847", 0.7), ("pc-59", 0.6), ("pc-459", 0.6), ("pas-20", 0.45)],
+)
+def test_manifests_have_the_published_weight_of_clip(
+    name: str, published: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the published commands; the one for Pascal VOC stands in no configuration of theirs."""
+    for variable in ("ADE", "VOC"):
+        monkeypatch.setenv(variable, "/somewhere")
+    segmenter = load_semantic(ROOT / f"manifests/evaluate/{name}.yaml").segmenter
+    assert (segmenter.clip_weight, segmenter.mask_threshold) == (published, 0.4)

@@ -10,7 +10,7 @@ from typing import Any
 from stages.clip_files import LOCAL_DIR, ClipConfig
 from stages.errors import UserError
 from stages.jsons import sha256_hex
-from stages.locations import open_location, read_bytes
+from stages.locations import local_copy, open_location, read_bytes
 from stages.progress import Progress
 from train.adapt.config import AdaptManifest, HeldOut
 from train.checkpoint import save_adapted
@@ -57,9 +57,9 @@ class Output:
         self._out, self._manifest, self._device, self._report = out, manifest, device, report
         self._provenance = provenance
         self._base = base_of(manifest.init)
-        weights = manifest.init.weights
+        weights = local_copy(manifest.init.weights) if manifest.init.weights else None
         # A folder that training wrote has configuration and tokenizer; its base may be gone.
-        self._files_of = ClipConfig(model=f"{LOCAL_DIR}{weights}") if weights and Path(weights).is_dir() else None
+        self._files_of = ClipConfig(model=f"{LOCAL_DIR}{weights}") if weights and weights.is_dir() else None
         self.best: dict[str, Any] = {}
         self._log = open_log(out, step)
         self._board: Any = None

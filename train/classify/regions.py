@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stages.coco_truth import decoded_masks, read_truth_file
 from stages.errors import UserError
+from stages.locations import join
 from stages.records import Rle
 from train.benchmark_sets.classes import IGNORED
 from train.benchmark_sets.files import read_picture
@@ -61,7 +62,7 @@ class GroundTruth:
             yield from self._label_maps()
             return
         for file, found in self._entries:
-            pixels = read_picture(str(Path(self._config.images) / file))
+            pixels = read_picture(join(self._config.images, file))
             names, segmentations = zip(*found, strict=True)
             rles = decoded_masks(segmentations, pixels.shape[0], pixels.shape[1], file)
             yield Picture(file, pixels, tuple(zip(names, rles, strict=True)))

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip import ClipInput
+from stages.clip import ClipInput, unit_vectors
 from stages.devices import resolve_device
 from stages.errors import UserError
 from stages.records import Rle
@@ -109,5 +108,5 @@ def _rank(model: MaskPromptCLIP, batch: list[_Region], text: Tensor, manifest: C
         cut.append(masked_region(pixels, mask, wanted.size_px, wanted.mean_rgb, rules))
     images = normalise(torch.stack([image for image, _ in cut]).to(text.device), wanted.mean, wanted.std)
     masks = torch.stack([mask for _, mask in cut]).to(text.device) if manifest.sight == "prompted" else None
-    features = functional.normalize(model.encode_image(images, masks).float(), dim=-1)
+    features = unit_vectors(model.encode_image(images, masks), "judge", "fp32", "Check the weights.")
     return (features @ text.T).topk(min(_TOP, len(text)), dim=1).indices

@@ -7,7 +7,6 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,21 +15,26 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from stages.errors import UserError
+from stages.errors import SampleError, UserError
+from stages.locations import open_location
+from train.data.files import read_range
 
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
     """Where a picture lies, and its captions: at least one."""
 
-    shard: Path
+    shard: str
     offset: int
     nbytes: int
     captions: tuple[str, ...]
 
 
-def read_captioned(shards: Sequence[Path]) -> list[Captioned]:
+def read_captioned(shards: Sequence[str]) -> list[Captioned]:
     """Lists the samples of shards: KEY.jpg (or .jpeg, .png, .webp) with KEY.json's ``captions``, or else KEY.txt.
+
+    Args:
+        shards: uncompressed tars, by path or URL.
 
     Raises:
         UserError: a file is no tar, or a picture has no caption.
@@ -38,11 +42,12 @@ def read_captioned(shards: Sequence[Path]) -> list[Captioned]:
     return [sample for shard in shards for sample in _samples_of(shard)]
 
 
-def _samples_of(shard: Path) -> list[Captioned]:
+def _samples_of(shard: str) -> list[Captioned]:
     pictures: dict[str, tuple[int, int]] = {}
     captions: dict[str, tuple[str, ...]] = {}
+    fs, path = open_location(shard)
     try:
-        with tarfile.open(shard) as tar:
+        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 key, _, extension = member.name.partition(".")
                 if extension in ("jpg", "jpeg", "png", "webp"):
@@ -97,9 +102,10 @@ class CaptionedPictures(Dataset[tuple[Tensor, int, int]]):
         epoch, number = key
         sample = self._samples[number]
         rng = np.random.default_rng([self._seed, epoch, number])
-        with sample.shard.open("rb") as file:
-            file.seek(sample.offset)
-            data = file.read(sample.nbytes)
+        try:
+            data = read_range(sample.shard, sample.offset, sample.nbytes)
+        except SampleError as error:
+            raise UserError(f"{sample.shard}: cannot be read: {error.message}") from error
         try:
             with Image.open(io.BytesIO(data)) as image:
                 pixels = self._crop(image.convert("RGB"), rng)

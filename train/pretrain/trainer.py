@@ -166,8 +166,8 @@ def _encode_text(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
     return pooled
 
 
-def _files(manifest: PretrainManifest) -> list[Path]:
-    return [Path(name) for pattern in manifest.shards for name in braceexpand(pattern)]
+def _files(manifest: PretrainManifest) -> list[str]:
+    return [name for pattern in manifest.shards for name in braceexpand(pattern)]
 
 
 def _optimizers(model: nn.Module, recipe: PretrainManifest) -> list[torch.optim.Optimizer]:

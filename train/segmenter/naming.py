@@ -9,13 +9,11 @@ from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip import ClipInput
+from stages.clip import ClipInput, unit_vectors
 from stages.devices import autocast, resolve_precision
-from stages.errors import UserError
 from stages.regions import masked_region, normalise
 from train.load import load_judge
 from train.segmenter.classes import ClassName
@@ -115,12 +113,8 @@ class Namer:
         keep = batch.keep.to(self._device) if self._config.use_prompts else None
         with autocast(self._device.type, self._precision):
             features = self._model.encode_image(pixels, keep).float()
-        if not torch.isfinite(features).all():
-            raise UserError(
-                f"judge: the image tower gives NaN or infinity in {self._precision}; expected finite numbers. "
-                "Set precision to bf16 or fp32, or check the weights."
-            )
-        return functional.normalize(features, dim=-1)
+        remedy = "Set precision to bf16 or fp32, or check the weights."
+        return unit_vectors(features, "judge", self._precision, remedy)
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor, text: ClassText) -> Tensor:

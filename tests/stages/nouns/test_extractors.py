@@ -103,7 +103,7 @@ def test_nltk_takes_a_folder_of_nltk_weights(tmp_path: Path) -> None:
 
 
 def test_a_missing_tagger_folder_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nouns\.tagger: cannot read .*averaged_perceptron_tagger_eng"):
+    with pytest.raises(UserError, match=r"nouns\.extractor\.tagger: cannot read .*averaged_perceptron_tagger_eng"):
         build_extractor(NltkNouns(tagger=tmp_path))
 
 

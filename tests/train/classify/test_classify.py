@@ -21,6 +21,7 @@ from train.classify import ClassifyManifest, classify
 from train.classify.regions import GroundTruth
 from train.classify.scores import score
 from train.manifests import load_classify
+from train.model import MaskPromptCLIP
 
 NAMES = ("cat", "dog", "sofa")
 
@@ -154,3 +155,14 @@ def test_manifest_lists_all_its_mistakes(tmp_path: Path) -> None:
         load_classify(path)
     for part in ("judge: expected 'clip'", "regions.labels: this key is required", "sights: unknown key"):
         assert part in str(caught.value)
+
+
+def test_a_clip_that_gives_nan_is_refused_and_not_scored(
+    clip: str, coco: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: MaskPromptCLIP, images: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.full((len(images), 64), torch.nan)
+
+    monkeypatch.setattr(MaskPromptCLIP, "encode_image", broken)
+    with pytest.raises(UserError, match=r"judge: the image tower gives NaN or infinity.*[Cc]heck the weights"):
+        classify(manifest(clip, coco))

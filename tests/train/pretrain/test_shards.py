@@ -21,13 +21,13 @@ def jpeg(color: str = "red") -> bytes:
     return buffer.getvalue()
 
 
-def write(path: Path, members: dict[str, bytes]) -> Path:
+def write(path: Path, members: dict[str, bytes]) -> str:
     with tarfile.open(path, "w") as tar:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    return path
+    return str(path)
 
 
 def test_captions_come_from_json_or_else_from_txt(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_shard_without_captions_is_refused_by_name(tmp_path: Path, members: dict
 def test_file_that_is_no_shard_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(UserError, match=r"a\.tar"):
-        read_captioned([tmp_path / "a.tar"])
+        read_captioned([str(tmp_path / "a.tar")])
 
 
 def test_what_is_drawn_depends_on_seed_epoch_and_sample_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.cli_segment import WITHOUT_NETWORK
 from stages.errors import UserError
 from tests.train.segmenter.conftest import photo
 from train.segmenter.photos import check_outputs, find_photos
 
 RUNNER = CliRunner()
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -123,8 +126,23 @@ def test_without_a_network_the_default_says_what_to_do(photos: Path, monkeypatch
         raise OSError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(UserError, match=r"(?s)hub cannot be reached.*manifests/segment/photo.yaml"):
+    with pytest.raises(UserError, match=r"(?s)hub cannot be reached.*manifests/segment/photo.yaml") as caught:
         run(str(photos), "--classes", "sea")
+    commands = [shlex.split(line) for line in str(caught.value).splitlines() if line.startswith("  maskmine ")]
+    assert [words[1] for words in commands] == ["world", "segment"]
+
+
+def test_the_commands_named_without_a_network_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, in a folder that has what the repository's has; fewer scenes, as each depends on its number alone."""
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    monkeypatch.chdir(tmp_path)
+    for command in WITHOUT_NETWORK.split("\n"):
+        words = ["1" if word == "100" else word for word in shlex.split(command)[1:]]
+        result = RUNNER.invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 0
+    assert "tractor" in result.stdout
+    assert (tmp_path / "segmented/0000001.overlay.png").is_file()
 
 
 def test_photos_are_found_once_and_folders_without_one_are_refused(tmp_path: Path, photos: Path) -> None:
