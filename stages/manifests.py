@@ -69,17 +69,17 @@ def read_values(path: Path, keys: str, overrides: Sequence[str] = ()) -> dict[st
 
 
 def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """The values that settings alone give, without a file; see read_values.
+    """The values that settings alone give, without a file; see read_values. None of them is a location.
 
     Raises:
         UserError: a setting cannot be read.
     """
-    return _set({}, overrides)
+    return _set({}, overrides, places=False)
 
 
-def _set(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _set(data: dict[str, Any], overrides: Sequence[str], places: bool = True) -> dict[str, Any]:
     for override in overrides:
-        _override(data, override)
+        _override(data, override, places)
     return data
 
 
@@ -204,7 +204,7 @@ def _located(value: str, base: Path, key: str) -> str:
     return value
 
 
-def _override(data: dict[str, Any], setting: str) -> None:
+def _override(data: dict[str, Any], setting: str, places: bool) -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key:
         raise UserError(f"--set {setting}: expected key=value, such as matching.rules.min_score_cosine=0.2")
@@ -216,7 +216,7 @@ def _override(data: dict[str, Any], setting: str) -> None:
             raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")
     unset: list[str] = []
     named = ".".join(part for part in key.split(".") if not part.isdecimal())  # masks.0 is a location, as masks is
-    value = _place_given(text) if _is_place(named) else _yaml_given(text, key, setting)
+    value = _place_given(text, key, setting) if places and _is_place(named) else _yaml_given(text, key, setting)
     place[last if isinstance(place, dict) else _index(place, last, setting)] = _fill(value, Path.cwd(), unset, named)
     if unset:
         raise UserError(f"--set {setting}: no environment variable has that name")
@@ -233,14 +233,20 @@ def _yaml_given(text: str, key: str, setting: str) -> Any:  # noqa: ANN401 - any
         ) from error
 
 
-def _place_given(text: str) -> Any:  # noqa: ANN401 - any YAML value
+def _place_given(text: str, key: str, setting: str) -> Any:  # noqa: ANN401 - any YAML value
     """A location as it is typed, since {00000..00010}.tar, *.tar and 2024 are other things in YAML, or none.
 
     A list, null, a text in quotes of its own, and a section of that name (`shards` of a build) are read as YAML.
     """
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except yaml.YAMLError as error:
+        if text.startswith("[") and text.endswith("]"):
+            quoted = shlex.quote(key + '=["{0..3}.tar", "b.tar"]')
+            raise UserError(
+                f"--set {setting}: the list is not valid YAML: {error}\n"
+                f"Put each location in quotes, such as --set {quoted}"
+            ) from error
         return text
     is_section = (
         isinstance(value, dict) and text.lstrip().startswith("{") and any(one is not None for one in value.values())

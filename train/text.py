@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from stages.errors import UserError
+
 VILD_TEMPLATES = (
     "a photo of a {}.",
     "This is a photo of a {}",
@@ -47,6 +49,9 @@ def encode_names(
 
     Returns:
         float32 [len(names), D], on the CLIP's device.
+
+    Raises:
+        UserError: the text tower gives NaN or infinity.
     """
     device = next(clip.parameters()).device
     prompts = [template.format(name) for name in names for template in templates]
@@ -55,4 +60,6 @@ def encode_names(
         tokens = tokenize(prompts[start : start + batch_size]).to(device)
         each.append(functional.normalize(clip.encode_text(tokens).float(), dim=-1))
     features = torch.cat(each).view(len(names), len(templates), -1).mean(dim=1)
+    if not torch.isfinite(features).all():
+        raise UserError("CLIP's text tower gives NaN or infinity; expected finite numbers. Check the weights.")
     return functional.normalize(features, dim=-1)

@@ -303,3 +303,12 @@ def test_a_setting_that_is_no_yaml_is_told_the_quotes(tmp_path: Path) -> None:
         read_settings(["nouns.words={a}.b"])
     remedy = str(caught.value).splitlines()[-1].partition("--set ")[2]
     assert read_settings(shlex.split(remedy)) == {"nouns": {"words": "{a}.b"}}
+
+
+def test_a_list_of_locations_that_is_no_yaml_names_the_quotes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)--set source\.masks=.*: .*each location in quotes"):
+        load_manifest(written(tmp_path, good()), ["source.masks=[{0..3}.json, b]"])
+
+
+def test_settings_without_a_file_have_no_locations() -> None:
+    assert read_settings(["captions=2"]) == {"captions": 2}

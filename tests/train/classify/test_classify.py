@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import ClipJudge
@@ -166,3 +167,12 @@ def test_a_clip_that_gives_nan_is_refused_and_not_scored(
     monkeypatch.setattr(MaskPromptCLIP, "encode_image", broken)
     with pytest.raises(UserError, match=r"judge: the image tower gives NaN or infinity.*[Cc]heck the weights"):
         classify(manifest(clip, coco))
+
+
+def test_a_clip_whose_texts_are_nan_ranks_nothing(coco: dict[str, Any], tmp_path: Path) -> None:
+    folder = save_tiny_clip(tmp_path / "broken")
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights["text_projection"][0, 0] = torch.nan
+    save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="text tower gives NaN or infinity"):
+        classify(manifest(f"local-dir:{folder}", coco))
