@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.cli_options import Settings, storage_of, warn_if_slow
 from pipeline.progress import Activity
-from stages.errors import UserError
+from stages.errors import UnreachableError, UserError
 
 if TYPE_CHECKING:
     from train.segmenter import ClassName, Segmentation, Segmenter
@@ -28,8 +28,8 @@ Classes = Annotated[
     ),
 ]
 WITHOUT_NETWORK = """\
-  maskmine world --out out/scored --images 100 --seed 50
-  maskmine segment out/scored/images/0000001.jpg --classes "tractor, soil" --config manifests/segment/world.yaml"""
+  maskmine world --out out/try --images 1
+  maskmine segment out/try/images/0000001.jpg --classes "orangutan, wood" --config manifests/segment/world.yaml"""
 
 
 def segment(
@@ -85,12 +85,11 @@ def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -
         settings = settings.model_copy(update={"everything_else": EVERYTHING_ELSE})
     try:
         return Segmenter(settings)
-    except UserError as error:
-        if config is not None:
-            raise
+    except UnreachableError as error:
+        default = "Without --config, models for photos are downloaded at first use. " if config is None else ""
         raise UserError(
-            f"{error}\nWithout --config, models for photos are downloaded at first use. Where there is no network, "
-            "copy manifests/segment/photo.yaml, name local folders of models in it, and give it as --config.\n"
+            f"{error}\n{default}Where there is no network, copy manifests/segment/photo.yaml, name local folders of "
+            "models in it, and give it as --config.\n"
             f"To see it work without a network, in maskmine's own folder:\n{WITHOUT_NETWORK}"
         ) from error
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from stages.config import Config
-from stages.errors import UserError
+from stages.errors import UnreachableError, UserError
 from stages.locations import local_copy
 
 LOCAL_DIR = "local-dir:"
@@ -43,7 +43,8 @@ def clip_files(config: ClipConfig) -> list[Path]:
     """The local files that define a CLIP, downloaded if need be, for hashing: weights, and config unless built in.
 
     Raises:
-        UserError: they cannot be found or fetched.
+        UserError: they cannot be found.
+        UnreachableError: they cannot be fetched.
     """
     if config.model.startswith(LOCAL_DIR):
         return _folder_files(Path(local_model(config).removeprefix(LOCAL_DIR)))
@@ -60,7 +61,7 @@ def clip_files(config: ClipConfig) -> list[Path]:
         if config.pretrained and Path(config.pretrained).is_file():
             return [Path(config.pretrained)]
     except Exception as error:  # the hub clients raise errors of many libraries
-        raise UserError(
+        raise UnreachableError(
             f"clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
             "Check the network, or use 'local-dir:FOLDER' with open_clip_config.json and open_clip_model.safetensors."
         ) from error

@@ -1,4 +1,4 @@
-"""The two ways in which something may be wrong: with the user's input as a whole, or with one sample."""
+"""The ways in which something may be wrong: with the user's input as a whole, or with one sample."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ class UserError(Exception):
 
     The command line prints the message alone and exits with status 2; it is never shown as a traceback.
     """
+
+
+class UnreachableError(UserError):
+    """A model that lies on a hub could not be fetched, as there is no network, or no such model."""
 
 
 class SampleError(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UserError
+from stages.errors import UnreachableError, UserError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -35,7 +35,8 @@ def resolve_folder(model: str, revision: str | None = None, key: str = "model") 
         key: manifest key for messages.
 
     Raises:
-        UserError: no such folder or hub id, or the hub cannot be reached and has not been before.
+        UserError: no such folder or hub id.
+        UnreachableError: the hub cannot be reached and has not been before.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -61,7 +62,7 @@ def resolve_folder(model: str, revision: str | None = None, key: str = "model") 
         ) from error
     # The hub's client raises OSError, or its HTTP library's own errors, for a missing network.
     except Exception as error:
-        raise UserError(
+        raise UnreachableError(
             f"{key}: {model!r} is no folder, and the hub cannot be reached to download it ({type(error).__name__}); "
             f"download it where there is a network, and give the folder"
         ) from error
