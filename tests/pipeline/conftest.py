@@ -88,6 +88,11 @@ def run_build(manifest: BuildManifest, out: Path | str, **options: Any) -> Outco
     return build(manifest, str(out), Console(file=io.StringIO()), **options)
 
 
+def is_sign_of_life(line: str) -> bool:
+    """Whether a line of a build only says what it is doing, or is empty."""
+    return not line or line.startswith(("reading inputs", "mining images", "writing tables"))
+
+
 def bytes_of(out: Path) -> dict[str, str]:
     """SHA-256 of all that a build promises to reproduce."""
     files = [
