@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 60 --seed 7
+	test -f $(DEMO)/world/captions.json || $(BIN)/maskmine world --out $(DEMO)/world --images 48 --seed 7
 	rm -rf $(DEMO)/mined $(DEMO)/mined-true-masks
 	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined
 	$(BIN)/maskmine verify $(DEMO)/mined
@@ -33,7 +33,7 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.ablation --short --out $(DEMO)/ablation
 	@echo; echo "A scene segmented by words, with the adapted CLIP."
 	$(BIN)/maskmine segment $(DEMO)/world/images/0000003.jpg --classes "$(WORDS)" --config manifests/segment/world.yaml \
-		--set judge.weights=$(DEMO)/ablation/300-600-40x32/seed0/runs/ft/last --out $(DEMO)/segmented
+		--set judge.weights=$(DEMO)/ablation/240-400-40x32/seed0/runs/ft/last --out $(DEMO)/segmented
 	@echo; echo "Done. You saw captioned scenes become pairs of mask and noun, a CLIP learn from such pairs to name masked regions,"
 	@echo "and a scene segmented by words. Look at:"
 	@echo "  $(DEMO)/mined/report.html, $(DEMO)/mined-true-masks/report.html   the pairs, in a browser"

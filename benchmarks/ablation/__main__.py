@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks.report import machine
 from pipeline.progress import Activity
 
-_SHORT = {"scenes": 300, "objects": 600, "steps": 40, "batch": 32}
+_SHORT = {"scenes": 240, "objects": 400, "steps": 40, "batch": 32}
 
 
 def main() -> None:

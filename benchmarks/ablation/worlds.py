@@ -107,6 +107,7 @@ class Worlds:
             "source": {"kind": "coco", "images": str(world / "images"), "captions": str(world / "captions.json")},
             "proposals": {"proposer": {"kind": proposals}},
             "matching": {"clip": {"model": WORLD_CLIP}},
+            "shards": {"images_per_shard": 40},
             "run": {"cache": str(self.folder / "cache"), "runner": "ray", "workers": os.cpu_count() or 1},
         }
         values["source"] |= {"use_captions": captions, "masks": masks}
