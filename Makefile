@@ -51,7 +51,7 @@ clip: $(STAMP)
 	$(BIN)/maskmine train manifests/train/world-clip.yaml --out $(CLIP)/run
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

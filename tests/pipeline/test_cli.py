@@ -15,7 +15,7 @@ import yaml
 
 from pipeline.entry import main
 from tests.photos import write_photos
-from tests.pipeline.conftest import bytes_of, manifest_values
+from tests.pipeline.conftest import bytes_of, is_sign_of_life, manifest_values
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = "import sys; sys.argv[0] = 'maskmine'; from pipeline.cli import main; main()"
@@ -268,7 +268,7 @@ def test_unit_that_cannot_be_written_fails_alone_and_is_done_later(run: Run, fil
     obstacle.mkdir(parents=True)
     failed = run("build", file, "--out", tmp_path / "out")
     assert (failed.status, failed.err) == (1, "")
-    *attempts, reason, last = [line for line in failed.out.splitlines() if "images, " not in line]
+    *attempts, reason, last = [line for line in failed.out.splitlines() if not is_sign_of_life(line)]
     assert [line.partition(":")[0] for line in attempts] == [f"unit 1, attempt {number}" for number in (1, 2, 3)]
     assert reason.startswith("unit 1 failed: IsADirectoryError: ")
     assert last == "Not finished; the same command tries the failed units again."
