@@ -10,17 +10,17 @@ from rich.console import Console
 
 from pipeline.cache import default_cache_url
 from pipeline.commit import RECEIPTS, SHARDS, UNIT_ROWS, receipt_name, rows_name, shard_name
-from pipeline.finalise import LOCK_FILE, REPORT, finalise, read_lock
+from pipeline.finalise import LOCK_FILE, REPORT, devices_of, finalise, read_lock
 from pipeline.lock_driver import only_driver
 from pipeline.manifest import BuildManifest
 from pipeline.plan import Plan, make_plan, read_plan_document, unit_key, write_plan
+from pipeline.precision import mixture, pin_precision, slowness
 from pipeline.progress import BuildProgress
 from pipeline.provenance import differences, library_fingerprint
 from pipeline.report.timing import timed_run
 from pipeline.runner_loop import Failures
 from pipeline.storage import Store
 from pipeline.work import BuildSpec
-from stages.devices import resolve_device, slowness_warning
 from stages.errors import UserError
 from stages.jsons import canonical_json, digest
 from stages.locations import open_location, read_bytes
@@ -71,8 +71,6 @@ def build(
     """
     store = Store(out)
     with only_driver(store, take_over), BuildProgress(console) as progress:
-        if warning := _slow(manifest, address):
-            progress.say(warning)
         progress("reading inputs, hashing models")
         plan = make_plan(manifest)
         expected = _expected_images(lock, plan) if lock else None
@@ -81,8 +79,12 @@ def build(
         if lock:
             killers |= frozenset(read_lock_file(lock)["killers"])
         receipts = read_receipts(store, plan)
+        recorded = devices_of(receipts.values()) or (read_lock_file(lock)["devices"] if lock else [])
+        compute = pin_precision(manifest.compute, recorded)
+        if len(receipts) < plan.units and address is None and (warning := slowness(compute)):
+            progress.say(warning)
         spec = BuildSpec(
-            manifest=manifest,
+            manifest=manifest.model_copy(update={"compute": compute}),
             plan_digest=plan.digest,
             out_url=out,
             cache_url=cache_url(manifest),
@@ -99,6 +101,8 @@ def build(
         killers |= _known_killers(store)  # those found in this run, too
         finished = _finished(store, plan, receipts)
         progress("writing tables and report")
+        if warning := mixture(devices_of(receipts.values())):
+            progress.say(warning)
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
             finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(killers))
@@ -116,14 +120,6 @@ def _report(store: Store, progress: BuildProgress) -> None:
         write_report(store)
     except Exception as error:
         progress.say(f"{REPORT} could not be written ({type(error).__name__}: {error}); maskmine report tries again")
-
-
-def _slow(manifest: BuildManifest, address: str | None) -> str | None:
-    """A warning about a precision for which this processor has no units, where the work is done by it."""
-    asked = manifest.compute
-    if asked.precision in ("auto", "fp32") or address is not None:
-        return None
-    return slowness_warning(asked.precision, resolve_device(asked.device, "compute.device"))
 
 
 def _known_killers(store: Store) -> frozenset[str]:

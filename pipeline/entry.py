@@ -13,6 +13,8 @@ import select
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -35,12 +37,12 @@ class Stop:
     Attributes:
         number: of the signal that came first; None so far.
         is_ending: whether nothing is left to tidy up, so that a signal ends the process at once.
-        has_said: whether the line that tells of the stop is out.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.is_ending = self.has_said = False
+        self.is_ending = False
+        self._has_said, self._saying = False, threading.Lock()
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -54,6 +56,14 @@ class Stop:
                 signal.signal(number, self._take)
         # Python calls handlers between two steps of its main thread; this tells the other thread at once.
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a fork's signals are its own
+
+    def say_farewell(self) -> None:
+        """Prints the line that tells of the stop, once, whichever thread comes first."""
+        with self._saying:
+            if not self._has_said:
+                self._has_said = True
+                _print(farewell())
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a fork that has inherited the handler
@@ -68,20 +78,24 @@ class Stop:
 
     def _end_late(self, reader: int) -> None:
         """Ends the process if the exception has not: in its own thread."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        while (number := os.read(reader, 1)[0]) not in numbers:
-            pass
-        select.select([reader], [], [], _GRACE_S)
+        number = self._next_stop(reader, None)
+        self._next_stop(reader, time.monotonic() + _GRACE_S)
         self.number = self.number or number
         self._end()
+
+    def _next_stop(self, reader: int, until: float | None) -> int | None:
+        """The next SIGINT or SIGTERM; None if there is none in time. Others, such as a child's end, come here, too."""
+        while until is None or (left := until - time.monotonic()) > 0:
+            ready, _, _ = select.select([reader], [], [], None if until is None else left)
+            if ready and (number := os.read(reader, 1)[0]) in (signal.SIGINT, signal.SIGTERM):
+                return number
+        return None
 
     def _end(self) -> NoReturn:
         assert self.number is not None
         if sys.__stdout__ and sys.__stdout__.isatty():
             os.write(1, b"\x1b[?25h")  # a live bar hides the cursor
-        if not self.has_said:
-            with contextlib.suppress(OSError):
-                os.write(2, f"{farewell()}\n".encode())
+        self.say_farewell()
         from pipeline.processes import below, kill_all
 
         own = os.getpid()
@@ -89,8 +103,8 @@ class Stop:
         os._exit(128 + self.number)
 
 
-def main() -> None:
-    """Runs the command `maskmine`.
+def main(command: Callable[[], object] | None = None) -> None:
+    """Runs the command `maskmine`, or another one with the same ends.
 
     A user's mistake is one message and exit status 2; a lost Ray is one and 1; Ctrl-C is 130 and SIGTERM 143.
     """
@@ -98,9 +112,12 @@ def main() -> None:
     try:
         try:
             install(stop)
-            from pipeline.cli import app
+            if command is not None:
+                command()
+            else:
+                from pipeline.cli import app
 
-            app(prog_name="maskmine")
+                app(prog_name="maskmine")
         finally:
             stop.is_ending = stop.number is None
     except BaseException as error:
@@ -121,8 +138,7 @@ def _status(error: BaseException, stop: Stop) -> int | str | None:
     typer_s_way = isinstance(error, SystemExit) and error.code == _INTERRUPTED
     if stop.number is not None or typer_s_way or isinstance(error, KeyboardInterrupt):
         # Any error after a signal is its consequence: a library may have turned it into one of its own.
-        stop.has_said = True
-        _print(farewell())
+        stop.say_farewell()
         return 128 + (stop.number or signal.SIGINT)
     if isinstance(error, UserError):
         _print(f"maskmine: {error}")

@@ -121,7 +121,7 @@ def finalise(
         "plan_digest": digest(document),
         "manifest": manifest,
         "libraries": library_fingerprint(),
-        "devices": sorted({device for receipt in receipts for device in receipt["devices"].values()}),
+        "devices": devices_of(receipts),
         "fingerprints": sorted({receipt["fingerprint"] for receipt in receipts}),
         "killers": sorted(killers),
         "counts": total_counts(receipts),
@@ -167,6 +167,11 @@ def lock_bytes(store: Store) -> bytes:
             f"{store.url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it"
         )
     return data
+
+
+def devices_of(receipts: Iterable[dict[str, Any]]) -> list[str]:
+    """What units were computed on, and in which precision."""
+    return sorted({device for receipt in receipts for device in receipt["devices"].values()})
 
 
 def read_lock(data: bytes) -> dict[str, Any]:

@@ -201,6 +201,8 @@ class _Driver:
                 descriptor = os.pidfd_open(process.pid)
             except ProcessLookupError:
                 raise RayLostError(f"Ray's {name} on this machine died{self.log_note()}") from None
+            except (OSError, AttributeError):  # no such call on an old kernel: the signs of life have to do
+                continue
             self._watched[descriptor] = name
 
     def _end_of_driver(self) -> str:

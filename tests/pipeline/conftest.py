@@ -90,7 +90,7 @@ def run_build(manifest: BuildManifest, out: Path | str, **options: Any) -> Outco
 
 def is_sign_of_life(line: str) -> bool:
     """Whether a line of a build only says what it is doing, or is empty."""
-    return not line or line.startswith(("reading inputs", "mining images", "writing tables"))
+    return not line or line.startswith(("computed on", "loading", "reading", "mining", "writing"))
 
 
 def bytes_of(out: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,8 +36,15 @@ def wait_for(console: Console, said: str) -> list[str]:
     return text_of(console).splitlines()
 
 
-def test_silence_is_never_longer_than_five_seconds() -> None:
-    assert SILENCE_S <= 5.0
+def test_silence_in_a_log_is_never_longer_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SILENCE_S < 5.0
+    console, at = console_of(), [time.monotonic()]
+    monkeypatch.setattr(console, "print", lambda *_, **__: at.append(time.monotonic()))
+    with Activity(console, silence_s=0.3) as activity:
+        activity("one long call")
+        time.sleep(2.5)
+    assert len(at) >= 4
+    assert max(later - earlier for earlier, later in pairwise(at)) < 1.5
 
 
 def test_a_log_hears_of_work_without_a_number() -> None:
@@ -118,7 +126,7 @@ def test_an_error_ends_the_signs_of_life() -> None:
 
 def receipt(images: int, pairs: int) -> dict[str, Any]:
     counts = {"images": images, "pairs": pairs, "images_quarantined": 1, "captions_quarantined": 2}
-    return {"counts": counts}
+    return {"counts": counts, "devices": {"matching": "cpu AVX2 fp32"}}
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -126,10 +134,12 @@ def test_mining_counts_images_of_this_run_and_of_earlier_ones(terminal: bool) ->
     console = console_of(terminal)
     with BuildProgress(console) as progress:
         progress.begin(30, receipt(10, 5)["counts"])
-        progress.unit_done(receipt(20, 7))
+        progress.unit_done(receipt(10, 3))
+        progress.unit_done(receipt(10, 4))
     assert "mining" in text_of(console)
     assert "30/30" in text_of(console)
-    assert "12 pairs, 6 quarantined" in text_of(console)
+    assert "12 pairs, 9 quarantined" in text_of(console)
+    assert text_of(console).count("computed on cpu AVX2 fp32") == 1
 
 
 def line(step: int, phase: int = 0, phases: int = 2) -> dict[str, Any]:

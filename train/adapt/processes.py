@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stages.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -71,6 +73,11 @@ def join_processes(device: str) -> Iterator[Processes]:
     if world_size == 1:
         yield Processes(0, 1, "cuda" if cuda else "cpu")
         return
+    if lacking := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(
+            f"WORLD_SIZE is {world_size}, but {lacking[0]} is not set; start several processes by torchrun, "
+            "or unset WORLD_SIZE for one"
+        )
     local = int(os.environ["LOCAL_RANK"])
     if cuda:
         torch.cuda.set_device(local)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -145,7 +146,13 @@ def _matrices(
     context = get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(manifest, pictures, workers)) as pool:
         try:
-            yield from pool.map(_work, items)
+            # Ctrl-C reaches all processes of a terminal; this one stops the others.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                counted = pool.map(_work, items)  # starts all processes, which inherit the mask
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield from counted
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process died, perhaps for lack of memory; try fewer --workers. With --out the same command "
