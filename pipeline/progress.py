@@ -1,4 +1,4 @@
-"""Signs of life of every command: a live bar on a terminal; in a log a line, whenever five seconds were silent."""
+"""Signs of life of every command: a live bar on a terminal; in a log a line, whenever four seconds were silent."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from pipeline.world.config import WorldConfig
 from pipeline.world.painter import ScenePainter
 from pipeline.world.vocabulary import Vocabulary, load_vocabulary
 from stages.errors import UserError
+from stages.interrupts import processes_without_ctrl_c
 from stages.jsons import canonical_json
 from stages.shards import Sample, write_shard
 
@@ -140,7 +141,9 @@ def _run(work: Callable[[_Job], _Done], jobs: list[_Job], workers: int) -> Itera
         return
     context = get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.map(work, jobs)
+        with processes_without_ctrl_c():
+            done = pool.map(work, jobs)  # starts all processes
+        yield from done
 
 
 @lru_cache(maxsize=1)

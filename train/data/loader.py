@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from stages.clip import ClipInput
 from stages.errors import SampleError, UserError
+from stages.interrupts import processes_without_ctrl_c
 from stages.regions import normalise
 from train.data.config import DataConfig
 from train.data.files import read_range
@@ -116,7 +117,9 @@ class PairLoader:
             # The default would draw the workers' seeds, which nothing here reads, from torch's global generator.
             generator=torch.Generator(),
         )
-        for row in rows:
+        with processes_without_ctrl_c():
+            found = iter(rows)  # starts the workers
+        for row in found:
             yield self._batch(row)
 
     def _batches(self, first: int, last: int) -> Batches:

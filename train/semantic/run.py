@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ import torch
 
 from stages.devices import resolve_device, resolve_precision
 from stages.errors import UserError
+from stages.interrupts import processes_without_ctrl_c
 from stages.jsons import digest
 from stages.proposals import model_files
 from stages.weights import hash_files
@@ -146,12 +146,8 @@ def _matrices(
     context = get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(manifest, pictures, workers)) as pool:
         try:
-            # Ctrl-C reaches all processes of a terminal; this one stops the others.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                counted = pool.map(_work, items)  # starts all processes, which inherit the mask
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            with processes_without_ctrl_c():
+                counted = pool.map(_work, items)  # starts all processes
             yield from counted
         except BrokenProcessPool as error:
             raise UserError(
