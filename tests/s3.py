@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,3 +36,10 @@ def s3_server() -> Iterator[FileSystem]:
         yield s3fs.S3FileSystem(use_listings_cache=False)
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+def new_bucket(files: FileSystem) -> str:
+    """Name of an empty bucket that no other test knows."""
+    name = uuid.uuid4().hex
+    files.mkdir(name)
+    return name

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pipeline.manifest import BuildManifest, parse_manifest
 from pipeline.verify import verify
 from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, manifest_values, run_build
-from tests.s3 import FileSystem, s3_server
+from tests.s3 import FileSystem, new_bucket, s3_server
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def bucket(s3: FileSystem) -> str:
-    name = uuid.uuid4().hex
-    s3.mkdir(name)
-    return name
+    return new_bucket(s3)
 
 
 def values(clip: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML values

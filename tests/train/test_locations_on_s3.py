@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from stages.clip import load_clip
 from stages.clip_files import ClipConfig
 from stages.errors import UserError
 from stages.locations import join, local_copy
-from tests.s3 import FileSystem, s3_server
+from tests.s3 import FileSystem, new_bucket, s3_server
 from tests.train.adapt.conftest import Recipe, clip, equal, pairs, recipe, weights  # noqa: F401 - fixtures
 from tests.train.pretrain.test_pretrain import recipe as pretrain_recipe
 from tests.train.tiny_clips import adapted
@@ -35,9 +34,7 @@ def s3() -> Iterator[FileSystem]:
 
 @pytest.fixture
 def bucket(s3: FileSystem) -> str:
-    name = uuid.uuid4().hex
-    s3.mkdir(name)
-    return name
+    return new_bucket(s3)
 
 
 @pytest.fixture
