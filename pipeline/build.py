@@ -73,13 +73,14 @@ def build(
     with only_driver(store, take_over), BuildProgress(console) as progress:
         progress("reading inputs, hashing models")
         plan = make_plan(manifest)
-        expected = _expected_images(lock, plan) if lock else None
+        locked = read_lock_file(lock) if lock else None
+        expected = _expected_images(f"--lock: {lock}", locked, plan) if locked else None
         _settle(store, plan)
         killers = _known_killers(store)
-        if lock:
-            killers |= frozenset(read_lock_file(lock)["killers"])
+        if locked:
+            killers |= frozenset(locked["killers"])
         receipts = read_receipts(store, plan)
-        recorded = devices_of(receipts.values()) or (read_lock_file(lock)["devices"] if lock else [])
+        recorded = devices_of(receipts.values()) or (locked["devices"] if locked else [])
         compute = pin_precision(manifest.compute, recorded)
         if len(receipts) < plan.units and address is None and (warning := slowness(compute)):
             progress.say(warning)
@@ -244,10 +245,9 @@ def read_lock_file(location: str) -> dict[str, Any]:
         raise UserError(f"--lock: {location}: {error}") from error
 
 
-def _expected_images(location: str, plan: Plan) -> dict[int, str]:
-    lock = read_lock_file(location)
+def _expected_images(name: str, lock: dict[str, Any], plan: Plan) -> dict[int, str]:
     if changed := differences(lock["plan"], plan.document):
-        raise UserError(f"--lock: {location} locks another build:\n  " + "\n  ".join(changed[:20]))
+        raise UserError(f"{name} locks another build:\n  " + "\n  ".join(changed[:20]))
     return {entry["unit"]: entry["images_root"] for entry in lock["units"]}
 
 

@@ -190,7 +190,8 @@ class PretrainProgress(Activity):
             self.say_what_it_computes_in(line)
             return
         shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
-        self.say(f"step {line['step']:,}: {shown}; {line['images_per_s']:.0f} images/s")
+        rate = ", ".join(filter(None, (f"{line['images_per_s']:.0f} images/s", self._left())))
+        self.say(f"step {line['step']:,}: {shown}; {rate}")
 
 
 def duration(seconds: float) -> str:
