@@ -35,10 +35,10 @@ from train.adapt import AdaptManifest
 from train.adapt.objective import Objective
 from train.adapt.processes import Processes
 from train.adapt.weights import optimizer_of
-from train.data.listing import Listing
+from train.clip.model import MaskPromptCLIP
+from train.clip.text import encode_names
 from train.data.loader import Batch
-from train.model import MaskPromptCLIP
-from train.text import encode_names
+from train.data.pair_index import PairIndex
 
 WORLD_CLIP = f"{LOCAL_DIR}pipeline/world/clip"
 TRAINED: dict[str, Literal["tower", "prompts"]] = {"FT": "tower", "MPT": "prompts"}
@@ -88,8 +88,8 @@ class Steps:
         places = {"set_number": none, "shard": none, "noun": none, "canonical": none}
         keys = pa.array([], pa.large_string())
         empty = np.empty(0, dtype=np.int64)
-        listing = Listing((), self._names, self._names, keys, **places, offset=empty, nbytes=empty, left_out={})
-        self._objective = Objective(manifest, clip, self._tokenize, listing, Processes(0, 1, "cpu"))
+        pair_index = PairIndex((), self._names, self._names, keys, **places, offset=empty, nbytes=empty, left_out={})
+        self._objective = Objective(manifest, clip, self._tokenize, pair_index, Processes(0, 1, "cpu"))
         self._optimizer = optimizer_of(self._model, manifest.phases[0])
         self._model.train()
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import machine
-from train.metrics.confusion import ConfusionMatrix
-from train.metrics.scores import ClassPixels
+from train.evaluate.metrics.confusion import ConfusionMatrix
+from train.evaluate.metrics.scores import ClassPixels
 
 Labels = NDArray[np.int16]
 

@@ -70,12 +70,12 @@ def timed(batches: Any, pairs: int, batch_size: int) -> float:  # noqa: ANN401 -
 
 def ours(build: Path, options: Namespace) -> float:
     from train.data.config import DataConfig, ShardSet
-    from train.data.listing import list_pairs
     from train.data.loader import ClipInput, PairLoader
+    from train.data.pair_index import index_pairs
 
     sets = (ShardSet(shards=(str(build),)),)
     config = DataConfig(sets=sets, workers=options.workers)
-    loader = PairLoader(list_pairs(sets), config, ClipInput(options.size, MEAN, STD), options.batch, seed=0)
+    loader = PairLoader(index_pairs(sets), config, ClipInput(options.size, MEAN, STD), options.batch, seed=0)
     steps = 1 + -(-options.pairs // options.batch)
     return timed(loader.batches(0, steps), options.pairs, options.batch)
 

@@ -32,7 +32,7 @@ def main() -> None:
                 lines.write(json.dumps({**values, "caption": f"a dog and photo number {row}"}) + "\n")
         manifest = write_manifest(folder, table)
         for receipts in sorted(options.receipts):
-            settings = ["--set", "source.listing=names", "--set", f"shards.images_per_shard={options.rows // receipts}"]
+            settings = ["--set", "source.scan=names", "--set", f"shards.images_per_shard={options.rows // receipts}"]
             build = [*MASKMINE, "build", str(manifest), "--out", str(folder / f"out{receipts}"), "--runner", "loop"]
             for what, command in (
                 ("plan", [*MASKMINE, "plan", str(manifest), "--sample", "0", *settings]),

@@ -17,7 +17,7 @@ from pipeline.manifest import STAGES, load_manifest
 from pipeline.plan import make_plan, write_plan
 from pipeline.steps import build_steps, start_unit
 from pipeline.storage import Store
-from pipeline.work import BuildSpec
+from pipeline.unit import BuildSpec
 
 
 def main() -> None:

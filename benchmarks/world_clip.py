@@ -12,9 +12,9 @@ from pathlib import Path
 from pipeline.world import WorldConfig, write_world
 from stages.clip_files import ClipConfig
 from stages.region_rules import RegionRules
-from train.classify import ClassifyManifest, classify
-from train.classify.config import CocoRegions, Sight
-from train.load import Judge
+from train.clip.source import Judge
+from train.evaluate.classify import ClassifyManifest, classify
+from train.evaluate.classify.config import CocoRegions, RegionInput
 
 WORLD_CLIP = "local-dir:pipeline/world/clip"
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "a {}", "{}")
@@ -22,7 +22,7 @@ _WORLDS = {  # seeds that no training data has
     "single": (2000, WorldConfig(single_object=1.0), 1.0),
     "cluttered": (3000, WorldConfig(single_object=0.0), 0.4),
 }
-_ROWS: tuple[tuple[str, str, Sight], ...] = (
+_ROWS: tuple[tuple[str, str, RegionInput], ...] = (
     ("whole scenes with a single object (the ceiling)", "single", "picture"),
     ("tight crops of them", "single", "crop"),
     ("masked crops of them", "single", "masked"),
@@ -37,12 +37,12 @@ def measure(clip: str, objects: int, out: Path) -> list[tuple[str, dict[str, flo
         if not (out / name / "instances.json").is_file():
             write_world(out / name, max(1, round(objects * scenes_an_object)), seed, config, workers=2)
     rows = []
-    for title, world, sight in _ROWS:
+    for title, world, region_input in _ROWS:
         manifest = ClassifyManifest(
             kind="mask_classification",
             judge=Judge(clip=ClipConfig(model=clip)),
             regions=CocoRegions(images=str(out / world / "images"), annotations=(str(out / world / "instances.json"),)),
-            sight=sight,
+            region_input=region_input,
             rules=RegionRules(antialias=True),
             templates=TEMPLATES,
             limit=objects,

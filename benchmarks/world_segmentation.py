@@ -22,7 +22,7 @@ from benchmarks.report import machine
 from benchmarks.world_clip import TEMPLATES
 from pipeline.world import WorldConfig, write_world
 from pipeline.world.vocabulary import load_vocabulary
-from train.semantic import SemanticManifest, evaluate_semantic
+from train.evaluate.semantic import SemanticManifest, evaluate_semantic
 
 _CLIPS = {"plain CLIP": None, "MPT": "mpt", "FT": "ft", "FT, then MPT": "ft_mpt"}
 _PROPOSALS = {"classical": "classical masks", "ground_truth": "true masks"}

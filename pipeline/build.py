@@ -18,14 +18,12 @@ from pipeline.precision import mixture, pin_precision, slowness
 from pipeline.progress import BuildProgress
 from pipeline.provenance import differences, library_fingerprint
 from pipeline.report.timing import timed_run
-from pipeline.runner_loop import Failures
+from pipeline.runners.loop import Failures
 from pipeline.storage import Store
-from pipeline.work import BuildSpec
-from stages.errors import UserError
-from stages.jsons import canonical_json, digest
-from stages.locations import open_location, read_bytes
+from pipeline.unit import BuildSpec
+from stages.common import UserError, canonical_json, digest, open_location, read_bytes
 
-KILLERS = ".maskmine/killers.json"
+POISON_IMAGES = ".maskmine/poison_images.json"
 LIBRARIES = ".maskmine/libraries.json"
 
 
@@ -76,9 +74,9 @@ def build(
         locked = read_lock_file(lock) if lock else None
         expected = _expected_images(f"--lock: {lock}", locked, plan) if locked else None
         _settle(store, plan)
-        killers = _known_killers(store)
+        poison_images = _known_poison_images(store)
         if locked:
-            killers |= frozenset(locked["killers"])
+            poison_images |= frozenset(locked["poison_images"])
         receipts = read_receipts(store, plan)
         recorded = devices_of(receipts.values()) or (locked["devices"] if locked else [])
         compute = pin_precision(manifest.compute, recorded)
@@ -96,17 +94,17 @@ def build(
         )
         done_before = len(receipts)
         with timed_run(store, receipts, manifest.run.runner):
-            failures = _run(spec, plan, receipts, killers, progress, address, store)
+            failures = _run(spec, plan, receipts, poison_images, progress, address, store)
         if failures:
             return Outcome(None, _in_order(receipts), done_before, failures)
-        killers |= _known_killers(store)  # those found in this run, too
+        poison_images |= _known_poison_images(store)  # those found in this run, too
         finished = _finished(store, plan, receipts)
         progress("writing tables and report")
         if warning := mixture(devices_of(receipts.values())):
             progress.say(warning)
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
-            finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(killers))
+            finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(poison_images))
             _report(store, progress)
         elif not store.exists(REPORT):
             _report(store, progress)
@@ -123,9 +121,9 @@ def _report(store: Store, progress: BuildProgress) -> None:
         progress.say(f"{REPORT} could not be written ({type(error).__name__}: {error}); maskmine report tries again")
 
 
-def _known_killers(store: Store) -> frozenset[str]:
+def _known_poison_images(store: Store) -> frozenset[str]:
     """Ids of the images that this build found to kill their process."""
-    return frozenset(json.loads(store.read_or_none(KILLERS) or b"[]"))
+    return frozenset(json.loads(store.read_or_none(POISON_IMAGES) or b"[]"))
 
 
 def cache_url(manifest: BuildManifest) -> str | None:
@@ -158,7 +156,7 @@ def _run(
     spec: BuildSpec,
     plan: Plan,
     receipts: dict[int, dict[str, Any]],
-    killers: frozenset[str],
+    poison_images: frozenset[str],
     progress: BuildProgress,
     address: str | None,
     store: Store,
@@ -178,18 +176,18 @@ def _run(
         progress.unit_done(receipt)
 
     if spec.manifest.run.runner == "loop":
-        from pipeline.runner_loop import run_loop
+        from pipeline.runners.loop import run_loop
 
-        return run_loop(spec, todo, killers, on_receipt, progress.say)
-    from pipeline.runner_ray import run_ray
+        return run_loop(spec, todo, poison_images, on_receipt, progress.say)
+    from pipeline.runners.ray import run_ray
 
-    known = set(killers)
+    known = set(poison_images)
 
-    def on_killer(image_id: str) -> None:
+    def on_poison_image(image_id: str) -> None:
         known.add(image_id)
-        store.write(KILLERS, canonical_json(sorted(known)))
+        store.write(POISON_IMAGES, canonical_json(sorted(known)))
 
-    return run_ray(spec, todo, killers, on_receipt, progress.say, address, on_killer)
+    return run_ray(spec, todo, poison_images, on_receipt, progress.say, address, on_poison_image)
 
 
 def _settle(store: Store, plan: Plan) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage import Store
-from pipeline.work import BuildSpec, ImageWork, UnitWork, images_root, status_of, timed
+from pipeline.unit import BuildSpec, ImageWork, UnitWork, images_root, status_of, timed
+from stages.common import canonical_json, sha256_hex
 from stages.images import decode_image
-from stages.jsons import canonical_json, sha256_hex
 from stages.shards import Sample, build_sample, write_shard
 
 RECEIPTS = ".maskmine/receipts"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline.manifest import STAGES, BuildManifest
 from pipeline.plan import Plan
-from pipeline.sources import to_record
+from pipeline.sources.config import to_record
 from pipeline.steps import build_steps
-from pipeline.work import BuildSpec, ImageWork, UnitWork
+from pipeline.unit import BuildSpec, ImageWork, UnitWork
 
 
 @dataclass(frozen=True, slots=True)

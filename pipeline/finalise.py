@@ -16,8 +16,7 @@ from pipeline.card import dataset_card
 from pipeline.commit import read_unit_rows
 from pipeline.provenance import library_fingerprint
 from pipeline.storage import Store
-from stages.errors import UserError
-from stages.jsons import digest
+from stages.common import UserError, digest
 
 LOCK_FILE = "build.lock.json"
 CARD = "README.md"
@@ -100,7 +99,7 @@ def finalise(
     document: dict[str, Any],
     manifest: dict[str, Any],
     receipts: Sequence[dict[str, Any]],
-    killers: Sequence[str],
+    poison_images: Sequence[str],
 ) -> dict[str, Any]:
     """Writes what stands beside the shards; the lock comes last, so that its presence means a finished build.
 
@@ -109,7 +108,7 @@ def finalise(
         document: the plan's document.
         manifest: the resolved manifest, as JSON values.
         receipts: one a unit, in the units' order.
-        killers: ids of images that killed their process.
+        poison_images: ids of images that killed their process.
 
     Returns:
         The lock.
@@ -123,7 +122,7 @@ def finalise(
         "libraries": library_fingerprint(),
         "devices": devices_of(receipts),
         "fingerprints": sorted({receipt["fingerprint"] for receipt in receipts}),
-        "killers": sorted(killers),
+        "poison_images": sorted(poison_images),
         "counts": total_counts(receipts),
         "units": [
             {
@@ -147,7 +146,7 @@ _LOCK_KEYS: dict[str, type] = {
     "plan": dict,
     "plan_digest": str,
     "units": list,
-    "killers": list,
+    "poison_images": list,
     "counts": dict,
     "tables": dict,
     "images_root": str,

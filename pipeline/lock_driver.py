@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage import Store
-from stages.errors import UserError
-from stages.jsons import canonical_json
+from stages.common import UserError, canonical_json
 
 LOCK = ".maskmine/driver.lock"
 

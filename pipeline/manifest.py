@@ -8,11 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.sources import SourceConfig
+from pipeline.sources.config import SourceConfig
 from stages.clip_files import ClipConfig, Templates
-from stages.config import Config
-from stages.devices import AskedPrecision, Device
-from stages.manifests import read_values, validate
+from stages.common import AskedPrecision, Config, Device, read_values, validate
 from stages.matching import MatchRules
 from stages.nouns import NounsConfig, SpacyNouns
 from stages.proposals import ProposalsConfig
@@ -141,7 +139,7 @@ _UNIONS: dict[tuple[int | str, ...], Any] = {
 
 
 def load_manifest(path: Path, overrides: Sequence[str] = ()) -> BuildManifest:
-    """Reads a build manifest; see stages.manifests.read_values for variables, locations and settings.
+    """Reads a build manifest; see stages.common.manifests.read_values for variables, locations and settings.
 
     Raises:
         UserError: naming the file, every wrong key, what was expected and what was found.

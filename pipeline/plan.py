@@ -10,13 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.listing import add_listing, canonical_order, read_rows
 from pipeline.manifest import BuildManifest
 from pipeline.provenance import FORMAT, config_identity, input_hashes, model_hashes
-from pipeline.sources import to_record
+from pipeline.sources.config import to_record
+from pipeline.sources.scan import add_scan, canonical_order, read_rows
 from pipeline.storage import Store
-from stages.errors import UserError
-from stages.jsons import canonical_json, digest
+from stages.common import UserError, canonical_json, digest
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.records import ImageRecord
 
@@ -68,7 +67,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
     rows = read_rows(manifest.source)
     _check_masks(manifest, rows)
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
-        from pipeline.source_coco import attach_masks
+        from pipeline.sources.coco import attach_masks
         from stages.proposals.annotations import read_precomputed
 
         rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
@@ -77,7 +76,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
         raise UserError("source: no image in the input; check source's paths")
     _check_excluded(manifest, rows)
     rows = _drawn(rows, manifest)
-    rows = add_listing(rows, manifest.source)
+    rows = add_scan(rows, manifest.source)
     document = {
         "format": FORMAT,
         "config": config_identity(manifest),

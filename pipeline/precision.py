@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from pipeline.manifest import Compute
-from stages.devices import Precision, resolve_device, slowness_warning
+from stages.common import Precision, resolve_device, slowness_warning
 
 
 def precisions_of(devices: Iterable[str]) -> set[str]:

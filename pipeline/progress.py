@@ -19,7 +19,7 @@ _last_line = time.monotonic()
 
 
 class Activity:
-    """Shows what is being done, how far it is and how long it will take; calling it is a `stages.progress.Progress`.
+    """Shows what is being done, how far it is and how long it will take; calling it is a `Progress`.
 
     Args:
         console: where to; a live bar if it is a terminal.
@@ -49,7 +49,7 @@ class Activity:
             self._task = self._bar.add_task(self._what, total=None, note="")
 
     def __call__(self, what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
-        """Takes note of what is being done; see stages.progress.Progress.
+        """Takes note of what is being done; see stages.common.progress.Progress.
 
         Args:
             what: is being done.
@@ -169,8 +169,8 @@ class AdaptProgress(Activity):
 
     def line(self, line: dict[str, Any]) -> None:
         """Takes a line of the log: see train.adapt."""
-        if "held_out" in line:
-            self.say(f"{self._title}step {line['step']:,}: held-out score {line['held_out']:.2f}")
+        if "validation" in line:
+            self.say(f"{self._title}step {line['step']:,}: held-out score {line['validation']:.2f}")
         elif "precision" in line:
             self.say_what_it_computes_in(line)
         else:

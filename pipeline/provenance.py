@@ -12,16 +12,12 @@ from typing import Any
 import stages
 import stages.nouns
 from pipeline.manifest import BuildManifest
-from pipeline.sources import source_files
-from stages.clip_files import LOCAL_DIR, clip_files
-from stages.config import identity
-from stages.errors import UserError
-from stages.jsons import digest
-from stages.locations import open_location
+from pipeline.sources.config import source_files
+from stages.clip_files import clip_files
+from stages.common import LOCAL_DIR, UserError, digest, hash_files, identity, open_location
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
-from stages.weights import hash_files
 
 FORMAT = 1
 """Raised when the same manifest would give other bytes because maskmine itself changed."""

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.finalise import table_name
 from pipeline.storage import Store
-from stages.errors import UserError
+from stages.common import UserError
 
 
 def show(url: str, pairs: int, console: Console) -> None:

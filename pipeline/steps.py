@@ -12,8 +12,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.cache import Cache
-from pipeline.commit import CommitStep
-from pipeline.packing import (
+from pipeline.cache_codec import (
     caption_from_json,
     caption_to_json,
     packed,
@@ -21,16 +20,26 @@ from pipeline.packing import (
     proposal_to_json,
     unpacked,
 )
+from pipeline.commit import CommitStep
 from pipeline.provenance import differences, library_fingerprint, model_hashes
-from pipeline.sources import ImageReader
+from pipeline.sources.config import ImageReader
 from pipeline.storage import Store
-from pipeline.work import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
-from stages.config import identity
-from stages.devices import Precision, device_class, limit_threads, resolve_device, resolve_precision
-from stages.errors import SampleError, UserError
+from pipeline.unit import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
+from stages.common import (
+    Precision,
+    SampleError,
+    UserError,
+    device_class,
+    digest,
+    identity,
+    limit_threads,
+    open_location,
+    read_bytes,
+    resolve_device,
+    resolve_precision,
+    sha256_hex,
+)
 from stages.images import decode_image
-from stages.jsons import digest, sha256_hex
-from stages.locations import open_location, read_bytes
 from stages.matching import match
 from stages.mentions import merge_mentions
 from stages.proposals.provided import mask_files
@@ -88,10 +97,10 @@ class ReadStep:
         with timed(unit, "read"):
             for image in unit.images:
                 with each_image(unit, image, "read"):
-                    self._read(image, unit.killers)
+                    self._read(image, unit.poison_images)
             self._check_lock(unit)
 
-    def _read(self, image: ImageWork, killers: frozenset[str]) -> None:
+    def _read(self, image: ImageWork, poison_images: frozenset[str]) -> None:
         record = image.record
         if record.image_id in self._excluded:
             raise SampleError("excluded", "the manifest's source.exclude names it")
@@ -103,7 +112,7 @@ class ReadStep:
             raise SampleError("unreadable_file", f"{record.file}: {error.strerror or type(error).__name__}") from error
         image.sha256 = sha256_hex(image.data)
         image.masks_sha256 = _hash_mask_files(record)
-        if record.image_id in killers:
+        if record.image_id in poison_images:
             raise SampleError("killed_process", "the process that worked on it died each time")
         decode_image(image.data)
 
@@ -160,10 +169,10 @@ class NounStep:
         most = self._section.max_caption_chars
         for number, caption in enumerate(image.record.captions):
             if not caption.strip():
-                unit.refuse_caption(image, number, "empty_caption", "expected a text")
+                unit.quarantine_caption(image, number, "empty_caption", "expected a text")
             elif len(caption) > most:
                 what = f"{len(caption)} characters; expected at most {most} (nouns.max_caption_chars)"
-                unit.refuse_caption(image, number, "long_caption", what)
+                unit.quarantine_caption(image, number, "long_caption", what)
             else:
                 yield number
 
@@ -321,14 +330,16 @@ def _regions(images: list[ImageWork]) -> Iterator[tuple[NDArray[np.uint8], Rle]]
             yield pixels, proposal.rle
 
 
-def start_unit(spec: BuildSpec, number: int, killers: frozenset[str], only: frozenset[str] | None = None) -> UnitWork:
+def start_unit(
+    spec: BuildSpec, number: int, poison_images: frozenset[str], only: frozenset[str] | None = None
+) -> UnitWork:
     """A unit as planned, at its beginning; `only` makes it a probe of the images with these ids."""
     from pipeline.plan import read_unit, unit_key
 
     first = number * spec.manifest.shards.images_per_shard
     records = enumerate(read_unit(Store(spec.out_url), number), start=first)
     images = [ImageWork(record, row) for row, record in records if only is None or record.image_id in only]
-    return UnitWork(number, unit_key(spec.plan_digest, number), images, killers, only is not None)
+    return UnitWork(number, unit_key(spec.plan_digest, number), images, poison_images, only is not None)
 
 
 def _renumbered(noun: Noun, number: int) -> Noun:

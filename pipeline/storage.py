@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from stages.locations import open_location, read_bytes, retried
+from stages.common import open_location, read_bytes, retried
 
 
 class Store:

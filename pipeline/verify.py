@@ -18,7 +18,7 @@ from pipeline.commit import read_unit_rows, receipt_name, rows_name, shard_name
 from pipeline.finalise import CARD, LOCK_FILE, TABLES, lock_bytes, read_lock, table_name
 from pipeline.plan import unit_key
 from pipeline.storage import Store
-from stages.jsons import canonical_json, digest
+from stages.common import canonical_json, digest
 from stages.records import Rle
 
 _ROWS_OF = {"index": "pairs", "images": "images", "quarantine": "quarantine"}

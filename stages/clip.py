@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clip_files import ClipConfig, clip_files, local_model, pretrained_tag
-from stages.devices import Precision, autocast
-from stages.errors import UserError
+from stages.common import Precision, UserError, autocast
 from stages.records import Rle
 from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise

@@ -7,11 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from stages.config import Config
-from stages.errors import UnreachableError, UserError
-from stages.locations import local_copy
-
-LOCAL_DIR = "local-dir:"
+from stages.common import LOCAL_DIR, Config, UnreachableError, UserError, local_copy
 
 
 def _one_slot_each(templates: tuple[str, ...]) -> tuple[str, ...]:

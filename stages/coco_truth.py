@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.errors import SampleError, UserError
+from stages.common import SampleError, UserError
 from stages.proposals.annotations import read_coco_masks
 from stages.proposals.configs import GroundTruthProposals
 from stages.proposals.json_stream import Element, iterate_elements

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stages.config import Config
+from stages.common import Config
 from stages.records import Match
 
 
@@ -72,7 +72,7 @@ def match(
             dropped["not_mutual" if rules.strategy == "mutual_best" else "unassigned"] += 1
             continue
         pair = _pair(scores_cosine, canonical, noun, proposal)
-        reason = _refusal(pair, rules)
+        reason = _reason_to_drop(pair, rules)
         if reason:
             dropped[reason] += 1
         else:
@@ -111,7 +111,7 @@ def _pair(scores: NDArray[np.float32], canonical: Sequence[str], noun: int, prop
     )
 
 
-def _refusal(pair: Match, rules: MatchRules) -> str | None:
+def _reason_to_drop(pair: Match, rules: MatchRules) -> str | None:
     if pair.score_cosine < rules.min_score_cosine:
         return "below_min_score"
     for reason, margin, least in (

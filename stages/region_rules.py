@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.config import Config
+from stages.common import Config
 
 
 class RegionRules(Config):

@@ -14,8 +14,7 @@ from PIL import Image
 from pydantic import Field
 
 from stages.boxes import add_margin
-from stages.config import Config
-from stages.jsons import canonical_json, digest
+from stages.common import Config, canonical_json, digest
 from stages.mentions import Mention
 from stages.records import ImageRecord, Match, Noun, Proposal
 

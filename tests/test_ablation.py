@@ -13,9 +13,9 @@ from rich.console import Console
 from benchmarks.ablation.rows import ALL, SHORT, Plain, Trained
 from benchmarks.ablation.table import PUBLISHED, Comparison, goals_table, published_table, rows_table
 from benchmarks.ablation.worlds import Size, Split, Worlds, regions_in
-from train.classify.regions import GroundTruth
 from train.data.config import ShardSet
-from train.data.listing import list_pairs
+from train.data.pair_index import index_pairs
+from train.evaluate.classify.regions import GroundTruth
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_seen_and_unseen_names_are_halves_and_labels_are_seen() -> None:
 
 
 def test_pairs_of_the_truth_are_masks_of_mentioned_names_alone(worlds: Worlds) -> None:
-    pairs = list_pairs((ShardSet(shards=(str(worlds.told()),)),), "error")
+    pairs = index_pairs((ShardSet(shards=(str(worlds.told()),)),), "error")
     assert len(pairs) > 6
     words = set(worlds.split.unseen)
     assert not words & {noun.lower() for noun in pairs.nouns}

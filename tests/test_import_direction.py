@@ -40,17 +40,20 @@ def test_training_knows_neither_pipeline_nor_ray() -> None:
 
 def test_pipeline_knows_no_training_beside_the_command_line() -> None:
     assert set(files_that_import("pipeline", {"train", "tests", "benchmarks"})) <= {
-        "pipeline/cli_segment.py",
-        "pipeline/cli_train.py",
+        "pipeline/cli/segment.py",
+        "pipeline/cli/train.py",
     }
 
 
 def test_ray_appears_only_where_another_process_runs_it() -> None:
-    assert files_that_import("pipeline", {"ray"}) == ["pipeline/ray_driver.py", "pipeline/ray_scheduler.py"]
+    assert files_that_import("pipeline", {"ray"}) == [
+        "pipeline/runners/ray_driver.py",
+        "pipeline/runners/ray_scheduler.py",
+    ]
 
 
 @pytest.mark.parametrize(
-    "module", ["pipeline.cli", "pipeline.runner_ray", "pipeline.manifest", "pipeline.plan", "pipeline.verify"]
+    "module", ["pipeline.cli.app", "pipeline.runners.ray", "pipeline.manifest", "pipeline.plan", "pipeline.verify"]
 )
 def test_module_loads_without_heavy_libraries(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
@@ -60,6 +63,6 @@ def test_module_loads_without_heavy_libraries(module: str) -> None:
 
 def test_handlers_of_signals_stand_before_anything_slow_is_imported() -> None:
     slow = {"typer", "rich", "numpy", "pydantic", "yaml"}
-    code = f"import sys, pipeline.entry; print(*sorted({slow} & set(sys.modules)))"
+    code = f"import sys, pipeline.cli.entry; print(*sorted({slow} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == []

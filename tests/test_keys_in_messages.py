@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.manifest import BuildManifest
-from stages.config import Config
+from stages.common import Config
 from train.adapt.config import AdaptManifest
-from train.checkpoint import Description
-from train.classify.config import ClassifyManifest
+from train.clip.checkpoint.folder import Description
+from train.evaluate.classify.config import ClassifyManifest
+from train.evaluate.semantic.config import SemanticManifest
+from train.evaluate.semantic.tune_config import TuneManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterConfig
-from train.semantic.config import SemanticManifest
-from train.semantic.tune_config import TuneManifest
 
 ROOT = Path(__file__).parents[1]
 MANIFESTS: tuple[type[Config], ...] = (
@@ -25,7 +25,7 @@ MANIFESTS: tuple[type[Config], ...] = (
 )
 KEY = re.compile(r"(?<![\w./{-])[a-z]\w*(?:\.[a-z]\w*)+(?![\w/(-])")
 FILES = (".json", ".parquet", ".safetensors")
-OTHERS = {"data.noun", "clip.visual", "train.benchmark_sets"}  # a file of WordNet, a tensor's name, a package
+OTHERS = {"data.noun", "clip.visual", "train.evaluate.benchmark_sets"}  # a file of WordNet, a tensor's name, a package
 
 
 def paths(model: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - any type

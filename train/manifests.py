@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.manifests import Unions, read_values, validate
+from stages.common import Unions, read_values, validate
 from stages.nouns import NounsConfig
 from stages.proposals import ProposalsConfig
 from train.adapt.config import AdaptManifest
-from train.benchmark_sets.config import SetConfig
-from train.classify.config import ClassifyManifest, RegionsConfig
+from train.evaluate.benchmark_sets.config import SetConfig
+from train.evaluate.classify.config import ClassifyManifest, RegionsConfig
+from train.evaluate.semantic.config import SemanticManifest
+from train.evaluate.semantic.tune_config import TuneManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterConfig
-from train.semantic.config import SemanticManifest
-from train.semantic.tune_config import TuneManifest
 
 PHOTO_SEGMENTER = Path(__file__).parent / "segmenter/photo.yaml"
 
 
 def load_pretrain(path: Path, overrides: Sequence[str] = ()) -> PretrainManifest:
-    """Reads the manifest of a CLIP from scratch; see stages.manifests.read_values.
+    """Reads the manifest of a CLIP from scratch; see stages.common.manifests.read_values.
 
     Raises:
         UserError: naming the file, every wrong key, what was expected and what was found.
@@ -36,7 +36,7 @@ def load_adapt(path: Path, overrides: Sequence[str] = ()) -> AdaptManifest:
         UserError: as load_pretrain.
     """
     data = read_values(path, "kind, init, data, phases", overrides)
-    return validate(AdaptManifest, data, str(path), {("held_out", "regions"): RegionsConfig})
+    return validate(AdaptManifest, data, str(path), {("validation", "regions"): RegionsConfig})
 
 
 def load_classify(path: Path, overrides: Sequence[str] = ()) -> ClassifyManifest:

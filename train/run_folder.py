@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import torch
 
-from stages.errors import UserError
+from stages.common import UserError
 
 _STATE = "state.pt"
 _LOG = "log.jsonl"

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.report import machine
-from pipeline.entry import main as with_clean_ends
+from pipeline.cli.entry import main as with_clean_ends
 from pipeline.progress import Activity
 
 _SHORT = {"scenes": 240, "objects": 400, "steps": 40, "batch": 32}

@@ -15,9 +15,9 @@ from stages.clip_files import ClipConfig
 from stages.region_rules import RegionRules
 from train.adapt import adapt
 from train.adapt.config import AdaptManifest
-from train.classify import ClassifyManifest, classify
-from train.classify.config import Sight
-from train.load import Judge
+from train.clip.source import Judge
+from train.evaluate.classify import ClassifyManifest, classify
+from train.evaluate.classify.config import RegionInput
 
 Recipe = Literal["MPT", "FT", "joint"]
 Pairs = Callable[[Worlds], Path]
@@ -44,7 +44,7 @@ class Plain:
     key: str
     title: str
     world: Literal["single", "cluttered"]
-    sight: Sight
+    region_input: RegionInput
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def scores_of(row: Plain | Trained, worlds: Worlds) -> dict[str, Any]:
         kept: dict[str, Any] = json.loads(done.read_bytes())
         return kept
     if isinstance(row, Plain):
-        scores = _test(Judge(clip=ClipConfig(model=WORLD_CLIP)), row.world, row.sight, worlds)
+        scores = _test(Judge(clip=ClipConfig(model=WORLD_CLIP)), row.world, row.region_input, worlds)
     else:
         scores = _test(Judge(weights=str(_train(row, worlds))), "cluttered", "prompted", worlds)
     done.parent.mkdir(exist_ok=True, parents=True)
@@ -141,14 +141,16 @@ def _train(row: Trained, worlds: Worlds) -> Path:
         return adapt(AdaptManifest.model_validate(manifest), worlds.folder / "runs" / row.key, progress.line, progress)
 
 
-def _test(judge: Judge, world: Literal["single", "cluttered"], sight: Sight, worlds: Worlds) -> dict[str, Any]:
+def _test(
+    judge: Judge, world: Literal["single", "cluttered"], region_input: RegionInput, worlds: Worlds
+) -> dict[str, Any]:
     manifest = ClassifyManifest(
         kind="mask_classification",
         judge=judge,
         regions=worlds.test_regions(world),
         classes=worlds.split.names,
         seen=worlds.split.seen,
-        sight=sight,
+        region_input=region_input,
         rules=RULES,
         templates=TEMPLATES,
         limit=worlds.size.objects,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.audit.judge import judge_image
 from pipeline.audit.labels import Labels, merged_synonyms, read_synonyms
 from pipeline.audit.pairs import Build, Pair
 from pipeline.audit.tally import Tally
 from pipeline.audit.truth import Truth
+from pipeline.audit.verdicts import judge_image
 from stages.coco_truth import decoded_masks, read_truth_file
 from stages.records import Rle
 

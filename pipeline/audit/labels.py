@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from pipeline.source_coco import read_json
-from stages.errors import UserError
+from pipeline.sources.coco import read_json
+from stages.common import UserError
 from stages.nouns.lexicon import Curated, Lexicon, Sense
 
 SAME_PLURAL = frozenset(("aircraft", "bison", "cattle", "deer", "fish", "moose", "salmon", "sheep", "shrimp", "trout"))

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from pipeline.commit import shard_name
 from pipeline.finalise import LOCK_FILE, lock_bytes, read_lock, table_name
 from pipeline.storage import Store
-from stages.errors import UserError
+from stages.common import UserError
 
 _KEYS = (
     "image_id",

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.audit.judge import LOOSE_IOU, Outcome
 from pipeline.audit.labels import LEVELS, Level
+from pipeline.audit.verdicts import LOOSE_IOU, Outcome
 
 _LEVEL_WORDS = {
     Level.EXACT: "noun is the class's name",

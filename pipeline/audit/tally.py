@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit import calibration
-from pipeline.audit.judge import IOU_THRESHOLDS, JUDGED, ImageVerdicts, Outcome
 from pipeline.audit.labels import LEVELS, Labels
 from pipeline.audit.pairs import Pair
+from pipeline.audit.verdicts import IOU_THRESHOLDS, JUDGED, ImageVerdicts, Outcome
 
 HEAD_SHARE = 0.1
 TAIL_SHARE = 0.5

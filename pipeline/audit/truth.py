@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.coco_truth import TruthFile, TruthImage, decoded_masks
-from stages.errors import UserError
+from stages.common import UserError
 from stages.records import Rle
 
 

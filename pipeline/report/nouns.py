@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.report.text import clean, shorten
-from stages.jsons import sha256_hex
+from stages.common import sha256_hex
 
 _SHOWN = 25
 _SHOWN_RARE = 60

@@ -22,8 +22,7 @@ from pipeline.report.reasons import MEANINGS
 from pipeline.report.text import MINUS, clean, duration, file_size, percent, shorten
 from pipeline.report.timing import read_timing
 from pipeline.storage import Store
-from stages.errors import UserError
-from stages.jsons import digest
+from stages.common import UserError, digest
 
 PICTURES = 12
 """Pairs a section, if nothing else is asked for."""

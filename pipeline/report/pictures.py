@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.storage import Store
-from stages.locations import read_bytes
+from stages.common import read_bytes
 
 _LADDER = ((360, 84), (300, 80), (240, 76), (180, 70), (128, 62), (96, 50))
 """Longest side in pixels and JPEG quality, best first: the first that fits the budget is taken."""

@@ -12,11 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.plan import read_unit
 from pipeline.report.pictures import Picture, plain_picture
 from pipeline.report.text import clean, shorten
-from pipeline.sources import WEB, ImageReader, SourceConfig, root_of
+from pipeline.sources.config import WEB, ImageReader, SourceConfig, root_of
 from pipeline.storage import Store
-from stages.errors import SampleError, UserError
+from stages.common import SampleError, UserError, sha256_hex
 from stages.images import decode_image
-from stages.jsons import sha256_hex
 from stages.records import ImageRecord
 
 _MOST_PIXELS = 40_000_000

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.commit import receipt_name
 from pipeline.storage import Store
-from stages.jsons import canonical_json
+from stages.common import canonical_json
 
 RUNS = ".maskmine/runs.jsonl"
 _AT_ONCE = 500  # receipts in memory

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.config import Config
+from stages.common import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[float, Field(gt=0.02, le=1.5)]

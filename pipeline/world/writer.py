@@ -14,9 +14,7 @@ import cv2
 from pipeline.world.config import WorldConfig
 from pipeline.world.painter import ScenePainter
 from pipeline.world.vocabulary import Vocabulary, load_vocabulary
-from stages.errors import UserError
-from stages.interrupts import processes_without_ctrl_c
-from stages.jsons import canonical_json
+from stages.common import UserError, canonical_json, processes_without_ctrl_c
 from stages.shards import Sample, write_shard
 
 LICENSE_NAME = "CC BY-SA 4.0"

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.config import Config
-from stages.errors import UserError
+from stages.common import Config, UserError
 from stages.nouns.lexicon import DATA, Curated, Lexicon, file_sha256, identity_of_rules
 from stages.records import CaptionNouns, Noun
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stages.config import Config
+from stages.common import Config
 from stages.nouns.lexicon import COMPOUND_JOINT, Curated, Lexicon, identity_of_rules
 from stages.nouns.normalize import parsable
 from stages.records import CaptionNouns, DroppedNoun, Noun

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.devices import Precision
+from stages.common import Precision
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.configs import (

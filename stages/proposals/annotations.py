@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.errors import UserError
+from stages.common import UserError
 from stages.proposals.json_stream import Element, iterate_elements
 
 # Large strings: a column of all of a training set's RLEs exceeds 2 GiB once it is in one piece.

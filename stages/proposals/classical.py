@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic import Field
 
-from stages.config import Config
+from stages.common import Config
 from stages.proposals.classical_grouping import Grouping, MergeTree, RegionGraph, region_graph
 from stages.proposals.classical_ranking import candidates, objectness, select
 from stages.proposals.refine import fill_holes

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from stages.config import Config, Location
+from stages.common import Config, Location
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 

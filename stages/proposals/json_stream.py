@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from stages.errors import UserError
+from stages.common import UserError
 
 _CHUNK_CHARS = 1 << 20
 _decode = json.JSONDecoder().raw_decode

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.errors import SampleError, UserError
+from stages.common import CONFIG, SampleError, UserError, hash_files, read_json, resolve_folder, transformers_files
 from stages.proposals.configs import ModelConfig
-from stages.weights import CONFIG, hash_files, read_json, resolve_folder, transformers_files
 
 _KEY = "proposer.model"
 _SLIVER_SIDE_PX = 16

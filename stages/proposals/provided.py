@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.records import ImageRecord, Proposal, Rle
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
-from stages.devices import Precision, autocast
+from stages.common import Precision, autocast
 from stages.proposals.configs import EomtProposals, OneFormerProposals, QueryProposals
 from stages.proposals.loading import LocalModel, preprocessing_of
 from stages.records import ImageRecord, Proposal, Rle

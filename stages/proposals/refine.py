@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic import Field
 
-from stages.config import Config
+from stages.common import Config
 from stages.records import Counts, Proposal, Rle
 
-CHANGES = ("holes_filled", "crumbs_removed")
+CHANGES = ("holes_filled", "islands_removed")
 """Counts of refine that are no drops: masks that were changed."""
 
 
@@ -41,7 +41,7 @@ class MaskRules(Config):
     max_hole_fraction: float = Field(
         default=0.01, ge=0, le=1, description="holes up to this fraction of the mask's own area are filled; 0 = off"
     )
-    max_crumb_fraction: float = Field(
+    max_island_fraction: float = Field(
         default=0.01, ge=0, le=1, description="islands up to this fraction of the mask's own area are removed; 0 = off"
     )
 
@@ -65,7 +65,8 @@ def refine(proposals: Sequence[Proposal], rules: MaskRules) -> tuple[list[Propos
 
     Returns:
         The kept proposals, best score first, and how often each of the above reasons applied, beside the numbers of
-        masks that were changed (``holes_filled``, ``crumbs_removed``: no drops). Reasons that never applied are absent.
+        masks that were changed (``holes_filled``, ``islands_removed``: no drops). Reasons that never applied are
+        absent.
 
     Raises:
         ValueError: the masks have different sizes.
@@ -118,21 +119,21 @@ def _reason_to_drop(rle: Rle, kept: Sequence[Proposal], rules: MaskRules) -> str
 
 def _clean(proposal: Proposal, rules: MaskRules, counts: Counts) -> Proposal:
     """Fills small holes, then removes small islands; gives the same object back if there was nothing to do."""
-    if not (rules.max_hole_fraction or rules.max_crumb_fraction):
+    if not (rules.max_hole_fraction or rules.max_island_fraction):
         return proposal
     mask = proposal.rle.decode()
     left, top, right, bottom = proposal.rle.box_xyxy_px
     part = mask[top:bottom, left:right]  # a view: what lies outside the box is neither hole nor island
     area_px = int(np.count_nonzero(part))
     filled = fill_holes(part, rules.max_hole_fraction * area_px)
-    cleaned = remove_crumbs(filled, rules.max_crumb_fraction * area_px)
-    holes, crumbs = filled is not part, cleaned is not filled
-    if not (holes or crumbs):
+    cleaned = remove_islands(filled, rules.max_island_fraction * area_px)
+    holes, islands = filled is not part, cleaned is not filled
+    if not (holes or islands):
         return proposal
     if holes:
         counts.add("holes_filled")
-    if crumbs:
-        counts.add("crumbs_removed")
+    if islands:
+        counts.add("islands_removed")
     mask[top:bottom, left:right] = cleaned
     return replace(proposal, rle=Rle.encode(mask))
 
@@ -163,7 +164,7 @@ def fill_holes(mask: NDArray[np.bool_], max_area_px: float) -> NDArray[np.bool_]
     return filled
 
 
-def remove_crumbs(mask: NDArray[np.bool_], max_area_px: float) -> NDArray[np.bool_]:
+def remove_islands(mask: NDArray[np.bool_], max_area_px: float) -> NDArray[np.bool_]:
     """Removes islands (8-connected) of at most `max_area_px`; the largest always stays.
 
     Args:

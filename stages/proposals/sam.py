@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
-from stages.devices import Precision, autocast
+from stages.common import Precision, autocast
 from stages.proposals.configs import SamProposals
 from stages.proposals.loading import LocalModel, preprocessing_of
 from stages.records import ImageRecord, Proposal, Rle

@@ -131,7 +131,7 @@ def start(many_photos: Path, tiny_clip: str, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def run(*options: str, path: str = "") -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from pipeline.entry import main; main()", "build", str(file)]
+        command = [sys.executable, "-c", "from pipeline.cli.entry import main; main()", "build", str(file)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path, str(Path(__file__).parents[2])])}
         process = subprocess.Popen(
             [*command, "--out", str(tmp_path / "out"), *options],

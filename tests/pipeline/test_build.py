@@ -15,7 +15,7 @@ from pipeline.build import build
 from pipeline.manifest import BuildManifest
 from pipeline.steps import LockError
 from pipeline.verify import verify
-from stages.errors import UserError
+from stages.common import UserError
 from tests.photos import jpeg, write_photos
 from tests.pipeline.conftest import bytes_of, run_build
 

@@ -14,7 +14,8 @@ import yaml
 
 from pipeline.finalise import TABLES
 from pipeline.manifest import BuildManifest, load_manifest
-from stages.config import PLACE, Config, _has_place
+from stages.common import PLACE, Config
+from stages.common.config import _has_place
 from tests.pipeline.conftest import run_build
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +149,7 @@ def test_every_reason_for_quarantine_is_documented() -> None:
     """Reasons stand as literals where they are given."""
     code = "\n".join(file.read_text() for room in ("stages", "pipeline") for file in (ROOT / room).rglob("*.py"))
     reasons = set(re.findall(r"SampleError\(\s*\"(\w+)\"", code))
-    reasons |= set(re.findall(r"refuse_caption\(image, number, \"(\w+)\"", code))
+    reasons |= set(re.findall(r"quarantine_caption\(image, number, \"(\w+)\"", code))
     reasons |= set(re.findall(r"unit\.refuse\(image, stage, \"(\w+)\"", code))
     assert {"missing_file", "long_caption", "unexpected_error"} <= reasons
     assert reasons <= named("formats.md")

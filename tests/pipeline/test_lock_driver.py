@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.lock_driver import LOCK, only_driver
 from pipeline.storage import Store
-from stages.errors import UserError
+from stages.common import UserError
 
 HOLD = """
 import sys, time

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from pipeline.manifest import STAGES, BuildManifest, load_manifest, parse_manifest
-from pipeline.sources import CocoSource, TableSource
-from stages.errors import UserError
-from stages.manifests import read_settings, read_values
+from pipeline.sources.config import CocoSource, TableSource
+from stages.common import UserError, read_settings, read_values
 from stages.nouns import SpacyNouns
 
 

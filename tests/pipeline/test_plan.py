@@ -15,9 +15,9 @@ from PIL import Image
 from pipeline.manifest import BuildManifest, parse_manifest
 from pipeline.plan import Plan, make_plan, read_plan_document, read_unit, unit_key, write_plan
 from pipeline.provenance import differences
-from pipeline.sources import to_record
+from pipeline.sources.config import to_record
 from pipeline.storage import Store
-from stages.errors import UserError
+from stages.common import UserError
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values
 
@@ -148,7 +148,7 @@ def test_missing_images_are_counted(manifest: Make, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     (photos / "images/000107.jpg").unlink()
     assert make_plan(manifest(photos)).missing == 1
-    assert make_plan(manifest(photos, source__listing="names")).missing == 0
+    assert make_plan(manifest(photos, source__scan="names")).missing == 0
 
 
 def test_seed_draws_subset_and_order(manifest: Make) -> None:

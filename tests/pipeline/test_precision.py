@@ -31,8 +31,8 @@ def test_a_mixture_is_told() -> None:
 
 
 def test_a_half_precision_without_units_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.devices.has_bf16", lambda device: False)
-    monkeypatch.setattr("stages.devices._seconds_a_product", {"bf16": 0.5, "fp32": 0.1}.__getitem__)
+    monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: False)
+    monkeypatch.setattr("stages.common.devices._seconds_a_product", {"bf16": 0.5, "fp32": 0.1}.__getitem__)
     assert "5.0 times as long" in str(slowness(Compute(device="cpu", precision="bf16")))
     assert slowness(Compute()) is None
 
@@ -41,9 +41,9 @@ def test_a_half_precision_without_units_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_a_build_goes_on_in_the_precision_that_it_was_begun_in(
     manifest: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("stages.devices.has_bf16", lambda device: True)
+    monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: True)
     run_build(manifest(), tmp_path / "whole")
-    monkeypatch.setattr("stages.devices.has_bf16", lambda device: False)
+    monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: False)
     if how == "resumed":
         before = bytes_of(tmp_path / "whole")
         (tmp_path / "whole/shards/000001.tar").unlink()
@@ -60,6 +60,6 @@ def test_a_build_goes_on_in_the_precision_that_it_was_begun_in(
 def test_a_fresh_build_is_computed_in_what_this_machine_has(
     manifest: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.devices.has_bf16", lambda device: False)
+    monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: False)
     run_build(manifest(), tmp_path)
     assert all(device.endswith(" fp32") for device in read_lock((tmp_path / "build.lock.json").read_bytes())["devices"])

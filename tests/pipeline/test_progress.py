@@ -153,7 +153,7 @@ def shown(terminal: bool, phases: int = 2, show: bool = True, title: str = "") -
     with AdaptProgress(console, show, title) as progress:
         progress("reading shards")
         progress("training", 19, 1000)
-        for told in (line(20, 0, phases), {"step": 20, "held_out": 45.678}, line(1000, 1, phases)):
+        for told in (line(20, 0, phases), {"step": 20, "validation": 45.678}, line(1000, 1, phases)):
             progress.line(told)
         progress("training", 1000, 1000)
     return text_of(console)

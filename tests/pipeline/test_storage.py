@@ -11,8 +11,7 @@ import pytest
 
 from pipeline.cache import Cache, default_cache_url
 from pipeline.storage import Store
-from stages.errors import UserError
-from stages.locations import open_location, read_bytes, retried
+from stages.common import UserError, open_location, read_bytes, retried
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -100,7 +99,7 @@ def test_only_what_may_pass_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, failures: int, error: Exception, calls: int
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("stages.locations.time.sleep", waits.append)
+    monkeypatch.setattr("stages.common.files.time.sleep", waits.append)
     action = Flaky(failures, error)
     if failures < 3 and not isinstance(error, FileNotFoundError):
         assert retried(action) == "done"

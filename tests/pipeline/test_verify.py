@@ -17,8 +17,7 @@ from pipeline.manifest import parse_manifest
 from pipeline.plan import make_plan, write_plan
 from pipeline.storage import Store
 from pipeline.verify import verify
-from stages.errors import UserError
-from stages.jsons import canonical_json, digest, sha256_hex
+from stages.common import UserError, canonical_json, digest, sha256_hex
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values, run_build
 

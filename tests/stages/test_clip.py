@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import ClipJudge, load_clip
 from stages.clip_files import ClipConfig, clip_files
-from stages.errors import UserError
+from stages.common import UserError
 from stages.records import Rle
 from stages.region_rules import RegionRules
 from stages.regions import masked_region

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.images import decode_image
 from tests.photos import jpeg
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.records import Counts, Rle
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.tiny_clip import MODEL_CFG
-from stages.jsons import canonical_json
+from stages.common import canonical_json
 from stages.records import ImageRecord, Match, Noun, Proposal, Rle
 from stages.shards import Sample, ShardRules, build_sample, write_shard
 

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from stages.config import Config
-from train.benchmark_sets.layouts import FACTS
-from train.classify.config import ClassifyManifest
+from stages.common import Config
+from train.evaluate.benchmark_sets.layouts import FACTS
+from train.evaluate.classify.config import ClassifyManifest
+from train.evaluate.semantic import SemanticManifest
+from train.evaluate.semantic.tune_config import TuneManifest
 from train.manifests import load_classify, load_semantic
-from train.semantic import SemanticManifest
-from train.semantic.tune_config import TuneManifest
 
 ROOT = Path(__file__).parents[2]
 IN_WORDS = {(ClassifyManifest, "rules"), (ClassifyManifest, "templates")}

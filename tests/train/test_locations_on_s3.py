@@ -9,20 +9,18 @@ from typing import Any
 import pytest
 
 from pipeline.world import WorldConfig, write_captioned_shards, write_world
-from stages import locations
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
-from stages.errors import UserError
-from stages.locations import join, local_copy
+from stages.common import UserError, files, join, local_copy
 from tests.s3 import FileSystem, new_bucket, s3_server
 from tests.train.adapt.conftest import Recipe, clip, equal, pairs, recipe, weights  # noqa: F401 - fixtures
 from tests.train.pretrain.test_pretrain import recipe as pretrain_recipe
 from tests.train.tiny_clips import adapted
 from train.adapt import adapt
-from train.checkpoint import load_adapted, save_adapted
-from train.checkpoint_published import save_published
-from train.classify import ClassifyManifest, classify
-from train.load import Judge, base_of, digests_of, load_judge
+from train.clip.checkpoint.folder import load_adapted, save_adapted
+from train.clip.checkpoint.published import save_published
+from train.clip.source import Judge, base_of, digests_of, load_judge
+from train.evaluate.classify import ClassifyManifest, classify
 from train.pretrain import pretrain
 
 
@@ -135,7 +133,7 @@ def test_a_copy_is_made_once_and_a_path_is_taken_as_it_is(s3: FileSystem, bucket
     assert local_copy(f"s3://{bucket}/a/b.txt").read_bytes() == b"2"
     assert local_copy(str(tmp_path / "none")) == tmp_path / "none"
     assert local_copy(f"file://{tmp_path}") == tmp_path
-    assert locations._copies().name in str(first)
+    assert files._copies().name in str(first)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from stages.config import Config
-from train.adapt.config import AdaptManifest, HeldOut
-from train.classify.config import ClassifyManifest
+from stages.common import Config
+from train.adapt.config import AdaptManifest, Validation
 from train.data.config import DataConfig
+from train.evaluate.classify.config import ClassifyManifest
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS_IN_WORDS = {
@@ -25,7 +25,7 @@ DEFAULTS_IN_WORDS = {
     "augment.crop_ratio": ((3 / 4, 4 / 3), "0.75 to 1.33"),
 }
 ALTERNATIVES = {"init.clip", "init.weights", "phases.epochs", "phases.steps"}  # one of two is required
-GROUPS = {"data", "held_out", "init.clip"}  # rows of their own page, or of the meaning
+GROUPS = {"data", "validation", "init.clip"}  # rows of their own page, or of the meaning
 
 
 def keys_of(model: type[Config], parent: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -83,7 +83,7 @@ def test_every_key_of_training_is_documented_with_its_default(page: str, model: 
 
 
 def test_keys_of_the_held_out_score_are_named() -> None:
-    (meaning,) = (meaning for key, _, meaning in rows("training.md") if key == "held_out")
+    (meaning,) = (meaning for key, _, meaning in rows("training.md") if key == "validation")
     named = set(re.findall(r"`(\w+)`", meaning))
-    assert set(HeldOut.model_fields) <= named
-    assert set(HeldOut.model_fields) - {"every", "metric"} <= set(ClassifyManifest.model_fields)
+    assert set(Validation.model_fields) <= named
+    assert set(Validation.model_fields) - {"every", "metric"} <= set(ClassifyManifest.model_fields)

@@ -10,7 +10,7 @@ import torch
 from open_clip.transformer import Transformer
 from torch import Tensor
 
-from train.model import MaskPromptCLIP
+from train.clip.model import MaskPromptCLIP
 
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8}

@@ -7,14 +7,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.clip_files import Templates
-from stages.config import Config
-from stages.devices import AskedPrecision, Device, resolve_precision
-from stages.errors import UserError
+from stages.common import AskedPrecision, Config, Device, UserError, resolve_precision
 from stages.region_rules import RegionRules
-from train.classify.config import ClassifyManifest, RegionsConfig, Sight
+from train.clip.source import Judge
+from train.clip.text import VILD_TEMPLATES
 from train.data.config import DataConfig
-from train.load import Judge
-from train.text import VILD_TEMPLATES
+from train.evaluate.classify.config import ClassifyManifest, RegionInput, RegionsConfig
 
 
 class LossConfig(Config):
@@ -61,12 +59,12 @@ class Phase(Config):
         return self
 
 
-class HeldOut(Config):
-    """Ground-truth regions that the run is scored on; see train.classify.
+class Validation(Config):
+    """Ground-truth regions that the run is scored on; see train.evaluate.classify.
 
     Attributes:
         every: steps between scores; there is one at the end besides.
-        regions, classes, seen, sight, rules, templates, limit: as in a mask classification.
+        regions, classes, seen, region_input, rules, templates, limit: as in a mask classification.
         metric: the best of the run is kept in DIR/best; `harmonic` is that of seen and unseen top-1.
     """
 
@@ -74,7 +72,7 @@ class HeldOut(Config):
     regions: RegionsConfig
     classes: tuple[str, ...] | None = None
     seen: tuple[str, ...] | None = None
-    sight: Sight = "prompted"
+    region_input: RegionInput = "prompted"
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES
     limit: int | None = Field(None, ge=1)
@@ -111,9 +109,9 @@ class AdaptManifest(Config):
         gradient_checkpointing: the tower's activations are computed anew in the backward pass.
         max_grad_norm: longer gradients are shortened to it.
         ema_decay: the weights that are kept are an exponential moving average over steps.
-        interpolation: share of the tuned tower in the one that is kept, beside the original: WiSE-FT's alpha
+        wise_ft_alpha: share of the tuned tower in the one that is kept, beside the original: WiSE-FT's alpha
             (Wortsman et al., CVPR 2022); 1 for the tuned one alone.
-        held_out: scores while training, and the best of the run.
+        validation: scores while training, and the best of the run.
         device: `auto` takes a GPU where there is one.
         seed: of prompts, orders and augmentation.
         checkpoint_every: steps between checkpoints.
@@ -134,8 +132,8 @@ class AdaptManifest(Config):
     gradient_checkpointing: bool = False
     max_grad_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    interpolation: float = Field(1.0, gt=0, le=1)
-    held_out: HeldOut | None = None
+    wise_ft_alpha: float = Field(1.0, gt=0, le=1)
+    validation: Validation | None = None
     device: Device = "auto"
     seed: int = Field(0, ge=0)
     checkpoint_every: int = Field(500, ge=1)
@@ -155,7 +153,7 @@ class AdaptManifest(Config):
 
     def recipe(self) -> dict[str, Any]:
         """What decides the weights, without where things lie: that is hashed instead."""
-        where = {"init": True, "held_out": {"regions"}, "device": True, "tensorboard": True}
+        where = {"init": True, "validation": {"regions"}, "device": True, "tensorboard": True}
         often = {"checkpoint_every": True, "log_every": True}
         data = {"workers": True, "sets": {"__all__": {"shards"}}}
         return self.model_dump(mode="json", exclude={**where, **often, "data": data})  # type: ignore[arg-type]

@@ -11,14 +11,13 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.devices import autocast, resolve_precision
-from stages.errors import UserError
+from stages.common import UserError, autocast, resolve_precision
 from train.adapt.config import AdaptManifest
 from train.adapt.processes import Processes
-from train.data.listing import Listing
+from train.clip.text import encode_names
 from train.data.loader import Batch
+from train.data.pair_index import PairIndex
 from train.losses import in_batch, multi_positive, noun_bank
-from train.text import encode_names
 
 
 class Objective:
@@ -28,7 +27,7 @@ class Objective:
         manifest: of the run.
         clip: encodes the nouns.
         tokenize: its tokenizer.
-        listing: whose nouns they are.
+        pair_index: whose nouns they are.
         processes: that train together.
 
     Attributes:
@@ -40,13 +39,13 @@ class Objective:
         manifest: AdaptManifest,
         clip: Any,  # noqa: ANN401 - any of open_clip's classes
         tokenize: Any,  # noqa: ANN401
-        listing: Listing,
+        pair_index: PairIndex,
         processes: Processes,
     ) -> None:
         self._manifest, self._processes = manifest, processes
         self._precision = resolve_precision(manifest.precision, processes.device)
         kind = manifest.loss.kind
-        names = listing.canonicals if kind == "noun_bank" else listing.nouns
+        names = pair_index.canonicals if kind == "noun_bank" else pair_index.nouns
         # A clone, as tensors of inference mode cannot take part in a backward pass.
         self._texts = encode_names(clip, tokenize, names, manifest.loss.templates).clone()
         self.scale = torch.tensor(manifest.loss.logit_scale or float(clip.logit_scale.exp()), device=self._texts.device)

@@ -7,33 +7,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.clip_files import LOCAL_DIR, ClipConfig
-from stages.errors import UserError
-from stages.jsons import sha256_hex
-from stages.locations import local_copy, open_location, read_bytes
-from stages.progress import Progress
-from train.adapt.config import AdaptManifest, HeldOut
-from train.checkpoint import save_adapted
-from train.classify import classify
+from stages.clip_files import ClipConfig
+from stages.common import LOCAL_DIR, Progress, UserError, local_copy, open_location, read_bytes, sha256_hex
+from train.adapt.config import AdaptManifest, Validation
+from train.clip.checkpoint.folder import save_adapted
+from train.clip.model import MaskPromptCLIP
+from train.clip.source import base_of
 from train.data.config import DataConfig
-from train.data.listing import Listing
-from train.load import base_of
-from train.model import MaskPromptCLIP
+from train.data.pair_index import PairIndex
+from train.evaluate.classify import classify
 from train.run_folder import open_log, write_line
 
 Report = Callable[[dict[str, Any]], None]
 _LOCK = "build.lock.json"
 
 
-def describe_data(data: DataConfig, listing: Listing) -> dict[str, Any]:
-    """The data's digests: of the listing, and of the lock of each build among the shard sets."""
+def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:
+    """The data's digests: of the pairs, and of the lock of each build among the shard sets."""
     locks = {}
     for location in (location for each in data.sets for location in each.shards):
         fs, path = open_location(f"{location.rstrip('/')}/{_LOCK}")
         if fs.exists(path):
             locks[location.rstrip("/").rpartition("/")[2]] = sha256_hex(read_bytes(fs, path))
-    counts = {"pairs": len(listing), "nouns": len(listing.canonicals), "left_out": dict(listing.left_out)}
-    return {**counts, "listing_sha256": listing.digest(), "build_locks_sha256": locks}
+    counts = {"pairs": len(pair_index), "nouns": len(pair_index.canonicals), "left_out": dict(pair_index.left_out)}
+    return {**counts, "listing_sha256": pair_index.digest(), "build_locks_sha256": locks}
 
 
 class Output:
@@ -80,18 +77,18 @@ class Output:
         """Writes DIR/last."""
         self._save("last", model, {**self._provenance, "step": step})
 
-    def score(self, model: MaskPromptCLIP, step: int, held_out: HeldOut, progress: Progress) -> None:
+    def score(self, model: MaskPromptCLIP, step: int, validation: Validation, progress: Progress) -> None:
         """Writes DIR/last, scores it, and writes DIR/best if it is."""
         self.keep(model, step)
-        asked = held_out.manifest(str(self._out / "last"), self._device)
+        asked = validation.manifest(str(self._out / "last"), self._device)
         scores = classify(asked, lambda done: progress("scoring held-out regions", done))
-        value = scores["harmonic"]["top1"] if held_out.metric == "harmonic" else scores[held_out.metric]
+        value = scores["harmonic"]["top1"] if validation.metric == "harmonic" else scores[validation.metric]
         if value is None:
-            raise UserError("held_out: the metric has no value; are there regions of seen and of unseen names?")
-        self.line({"step": step, "held_out": round(value, 4)})
+            raise UserError("validation: the metric has no value; are there regions of seen and of unseen names?")
+        self.line({"step": step, "validation": round(value, 4)})
         if not self.best or value > self.best["score"]:
             self.best = {"score": value, "step": step}
-            provenance = {**self._provenance, "step": step, "held_out": json.loads(json.dumps(scores))}
+            provenance = {**self._provenance, "step": step, "validation": json.loads(json.dumps(scores))}
             self._save("best", model, provenance)
 
     def _save(self, name: str, model: MaskPromptCLIP, provenance: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stages.errors import UserError
+from stages.common import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.clip import ClipInput
-from stages.devices import slowness_warning
-from stages.errors import UserError
-from stages.jsons import digest
-from stages.progress import Progress, silent
+from stages.common import Progress, UserError, digest, silent, slowness_warning
 from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
 from train.adapt.output import Output, Report, describe_data
 from train.adapt.processes import Processes, join_processes
-from train.adapt.weights import KeptWeights, adapted_weights, optimizer_of
-from train.classify.regions import GroundTruth
-from train.data.listing import list_pairs
+from train.adapt.weights import WeightAverage, adapted_weights, optimizer_of
+from train.clip.model import MaskPromptCLIP
+from train.clip.source import digests_of, load_judge
 from train.data.loader import PairLoader
-from train.load import digests_of, load_judge
-from train.model import MaskPromptCLIP
+from train.data.pair_index import index_pairs
+from train.evaluate.classify.regions import GroundTruth
 from train.run_folder import load_state, save_state
 from train.schedule import warmup_cosine
 
@@ -36,12 +33,12 @@ def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, state.pt, last and, with held-out regions, best.
         report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``phases``,
-            ``loss``, ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``held_out``; or, as
+            ``loss``, ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``validation``; or, as
             it starts, ``step``, ``precision``, ``device`` and, where that precision is slow there, ``warning``.
         progress: called in the first process with what is being done, and after each step.
 
     Returns:
-        The folder of the weights at the end, `out`/last: see train.checkpoint.
+        The folder of the weights at the end, `out`/last: see train.clip.checkpoint.folder.
 
     Raises:
         UserError: model, shards or ground truth cannot be read, `out` holds a run of another recipe, or the loss is
@@ -72,11 +69,11 @@ class _Run:
         self.model, tokenize = load_judge(manifest.init, processes.device)
         self._check_depth()
         progress("reading shards")
-        listing = list_pairs(manifest.data.sets, manifest.data.on_bad)
+        pair_index = index_pairs(manifest.data.sets, manifest.data.on_bad)
         progress("encoding nouns")
-        self.objective = Objective(manifest, self.model.clip, tokenize, listing, processes)
+        self.objective = Objective(manifest, self.model.clip, tokenize, pair_index, processes)
         self.loader = PairLoader(
-            listing,
+            pair_index,
             manifest.data,
             ClipInput.of(self.model.clip),
             manifest.batch_size,
@@ -86,13 +83,13 @@ class _Run:
             pin_memory=processes.device != "cpu",
         )
         progress("hashing weights")
-        data = describe_data(manifest.data, listing)
+        data = describe_data(manifest.data, pair_index)
         init = digests_of(manifest.init)
         self.recipe = digest([manifest.recipe(), init, data["listing_sha256"]])
-        if manifest.held_out is not None:
-            GroundTruth(manifest.held_out.regions)  # a mistake in it is told now, not after hours
+        if manifest.validation is not None:
+            GroundTruth(manifest.validation.regions)  # a mistake in it is told now, not after hours
         self.original: dict[str, Tensor] = {}
-        if manifest.interpolation < 1:
+        if manifest.wise_ft_alpha < 1:
             self.original = {name: value.detach().clone() for name, value in adapted_weights(self.model).items()}
         self.ends = np.cumsum([self._steps(phase) for phase in manifest.phases]).tolist()
         self.scaler = torch.amp.GradScaler(processes.device.partition(":")[0], enabled=manifest.precision == "fp16")
@@ -126,7 +123,7 @@ class _Run:
         manifest, first, end = self.manifest, self.ends[number] - self._steps(phase), self.ends[number]
         self._grow_prompts(number)
         optimizer = optimizer_of(self.model, phase)
-        kept = KeptWeights(self.model, self.original, manifest.ema_decay, manifest.interpolation)
+        kept = WeightAverage(self.model, self.original, manifest.ema_decay, manifest.wise_ft_alpha)
         self._resume(number, optimizer, kept)
         self.model.train()
         self.model.set_grad_checkpointing(manifest.gradient_checkpointing)
@@ -147,12 +144,12 @@ class _Run:
             self.progress("training", self.step, self.ends[-1])
             if is_end or self.step % manifest.log_every == 0:
                 self._log(number, loss, norm, optimizer, clock)
-            if manifest.held_out and (self.step == self.ends[-1] or self.step % manifest.held_out.every == 0):
+            if manifest.validation and (self.step == self.ends[-1] or self.step % manifest.validation.every == 0):
                 self._score(kept)
             if is_end or self.step % manifest.checkpoint_every == 0:
                 check_finite(float(self.processes.sum(loss)), self.step)
                 self._save(number, optimizer, kept)
-        kept.settle()
+        kept.apply()
 
     def _grow_prompts(self, number: int) -> None:
         """Adds prompts where this phase or an earlier one trains them and the model has none."""
@@ -172,10 +169,10 @@ class _Run:
         optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def _score(self, kept: KeptWeights) -> None:
-        if self.output is not None and self.manifest.held_out is not None:
-            with kept.settled():
-                self.output.score(self.model, self.step, self.manifest.held_out, self.progress)
+    def _score(self, kept: WeightAverage) -> None:
+        if self.output is not None and self.manifest.validation is not None:
+            with kept.applied():
+                self.output.score(self.model, self.step, self.manifest.validation, self.progress)
         self.processes.barrier()
 
     def _log(self, number: int, loss: Tensor, norm: Tensor, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
@@ -196,7 +193,7 @@ class _Run:
         line["pairs_per_s"] = round(self.manifest.batch_size / seconds, 1)
         self.output.line({**line, "seconds_a_step": round(seconds, 4)})
 
-    def _save(self, number: int, optimizer: torch.optim.Optimizer, kept: KeptWeights) -> None:
+    def _save(self, number: int, optimizer: torch.optim.Optimizer, kept: WeightAverage) -> None:
         if self.output is not None:
             values = {
                 "recipe": self.recipe,
@@ -210,7 +207,7 @@ class _Run:
             save_state(self.out, {**values, **training, "weights": weights, "average": kept.average})
         self.processes.barrier()
 
-    def _resume(self, number: int, optimizer: torch.optim.Optimizer, kept: KeptWeights) -> None:
+    def _resume(self, number: int, optimizer: torch.optim.Optimizer, kept: WeightAverage) -> None:
         if number != self.state["phase"] or "weights" not in self.state:
             return
         with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from train.adapt.config import Phase
-from train.model import MaskPromptCLIP
+from train.clip.model import MaskPromptCLIP
 
 _TOWER = "clip.visual."
 
@@ -43,24 +43,24 @@ def trained_weights(model: MaskPromptCLIP) -> dict[str, Tensor]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-class KeptWeights:
+class WeightAverage:
     """From the weights that train to those that are kept.
 
     Args:
         model: in a phase of training.
-        original: of the tower before all training, by name; not used if `interpolation` is 1.
+        original: of the tower before all training, by name; not used if `wise_ft_alpha` is 1.
         ema_decay: of the moving average; None for none.
-        interpolation: share of the tuned tower beside the original one.
+        wise_ft_alpha: share of the tuned tower beside the original one.
 
     Attributes:
         average: the moving average by name; empty without one.
     """
 
     def __init__(
-        self, model: MaskPromptCLIP, original: dict[str, Tensor], ema_decay: float | None, interpolation: float
+        self, model: MaskPromptCLIP, original: dict[str, Tensor], ema_decay: float | None, wise_ft_alpha: float
     ) -> None:
         self._model, self._original = model, original
-        self._decay, self._interpolation = ema_decay, interpolation
+        self._decay, self._wise_ft_alpha = ema_decay, wise_ft_alpha
         self.average: dict[str, Tensor] = {}
         if ema_decay is not None:
             self.average = {name: value.detach().clone() for name, value in trained_weights(model).items()}
@@ -73,19 +73,19 @@ class KeptWeights:
                 self.average[name].lerp_(value, 1 - self._decay)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Makes the model's weights those that are kept."""
         for name, value in trained_weights(self._model).items():
             kept = self.average.get(name, value)
-            if self._interpolation < 1 and name.startswith(_TOWER):
-                kept = self._original[name].lerp(kept, self._interpolation)
+            if self._wise_ft_alpha < 1 and name.startswith(_TOWER):
+                kept = self._original[name].lerp(kept, self._wise_ft_alpha)
             value.copy_(kept)
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The model with the weights that are kept, for a while."""
         training = {name: value.detach().clone() for name, value in trained_weights(self._model).items()}
-        self.settle()
+        self.apply()
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.config import Config, Location
+from stages.common import Config, Location
 from stages.region_rules import RegionRules
 
 
@@ -60,7 +60,7 @@ class DataConfig(Config):
         region: box, fill and antialiasing, as in mining; a box ends at the sample's crop, so that `expand_ratio` has
             no effect beyond the margin that the shards were built with.
         augment: of the training samples.
-        balance_threshold: nouns (canonical forms) whose share of the pairs is below it are repeated sqrt(threshold /
+        repeat_threshold: nouns (canonical forms) whose share of the pairs is below it are repeated sqrt(threshold /
             share) times as often; None for no balance. Gupta et al. 2019 (LVIS) take 0.001.
         on_bad: what to do about a sample that cannot be used: stop with an error, or put another one in its place.
         workers: processes that decode; 0 for none beside the trainer's own.
@@ -69,6 +69,6 @@ class DataConfig(Config):
     sets: tuple[ShardSet, ...] = Field(min_length=1)
     region: RegionRules = RegionRules()
     augment: Augmentation = Augmentation()
-    balance_threshold: float | None = Field(None, gt=0, le=1)
+    repeat_threshold: float | None = Field(None, gt=0, le=1)
     on_bad: Literal["error", "skip"] = "error"
     workers: int = Field(2, ge=0)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from braceexpand import braceexpand
 
-from stages.errors import SampleError, UserError
-from stages.locations import open_location, read_bytes, retried
+from stages.common import SampleError, UserError, open_location, read_bytes, retried
 
 
 def tars_of(pattern: str) -> list[str]:

@@ -14,14 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from stages.clip import ClipInput
-from stages.errors import SampleError, UserError
-from stages.interrupts import processes_without_ctrl_c
+from stages.common import SampleError, UserError, processes_without_ctrl_c
 from stages.regions import normalise
 from train.data.config import DataConfig
 from train.data.files import read_range
-from train.data.listing import Listing
 from train.data.members import read_members
 from train.data.order import Batches, Draw, repeat_factors
+from train.data.pair_index import PairIndex
 from train.data.samples import augmented_region, decode_sample
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class Batch:
         nouns: the surface nouns.
         canonical: their canonical forms.
         keys: the samples' keys.
-        noun_numbers, canonical_numbers: int64 [N], places of the nouns in the listing's `nouns` and `canonicals`.
+        noun_numbers, canonical_numbers: int64 [N], places of the nouns in the index's `nouns` and `canonicals`.
     """
 
     images: Tensor
@@ -56,11 +55,11 @@ class Batch:
 class PairLoader:
     """Batches of one rank, by step.
 
-    What a batch holds depends on the listing, the configuration without `workers`, the batch size, the seed and the
+    What a batch holds depends on the pairs, the configuration without `workers`, the batch size, the seed and the
     step alone. torch's and numpy's global generators are neither read nor moved.
 
     Args:
-        listing: the pairs, from `list_pairs(config.sets, config.on_bad)`.
+        pair_index: the pairs, from `index_pairs(config.sets, config.on_bad)`.
         config: of the data.
         clip: what the model takes.
         batch_size: of all ranks together.
@@ -79,7 +78,7 @@ class PairLoader:
 
     def __init__(
         self,
-        listing: Listing,
+        pair_index: PairIndex,
         config: DataConfig,
         clip: ClipInput,
         batch_size: int,
@@ -88,9 +87,9 @@ class PairLoader:
         world_size: int = 1,
         pin_memory: bool = False,
     ) -> None:
-        self._listing, self._config, self._pin = listing, config, pin_memory
-        self._pairs = _Pairs(listing, config, clip, seed)
-        repeats = repeat_factors(listing, [each.weight for each in config.sets], config.balance_threshold)
+        self._index, self._config, self._pin = pair_index, config, pin_memory
+        self._pairs = _Pairs(pair_index, config, clip, seed)
+        repeats = repeat_factors(pair_index, [each.weight for each in config.sets], config.repeat_threshold)
         self._order = (repeats, batch_size, seed)
         self._place = (rank, world_size)
         batches = self._batches(0, 0)
@@ -128,22 +127,22 @@ class PairLoader:
     def _batch(self, rows: _Rows) -> Batch:
         for bad in rows.bad:
             self._tell(bad)
-        listing, numbers = self._listing, rows.numbers.numpy()
-        noun, canonical = listing.noun[numbers], listing.canonical[numbers]
+        pair_index, numbers = self._index, rows.numbers.numpy()
+        noun, canonical = pair_index.noun[numbers], pair_index.canonical[numbers]
         return Batch(
             images=rows.images,
             masks=rows.masks,
-            nouns=tuple(listing.nouns[number] for number in noun),
-            canonical=tuple(listing.canonicals[number] for number in canonical),
-            keys=tuple(listing.key.take(numbers).to_pylist()),
+            nouns=tuple(pair_index.nouns[number] for number in noun),
+            canonical=tuple(pair_index.canonicals[number] for number in canonical),
+            keys=tuple(pair_index.key.take(numbers).to_pylist()),
             noun_numbers=torch.from_numpy(noun.astype(np.int64)),
             canonical_numbers=torch.from_numpy(canonical.astype(np.int64)),
         )
 
     def _tell(self, bad: _Bad) -> None:
         """Stops, or counts a bad sample and warns the first time."""
-        listing = self._listing
-        place = f"{listing.shards[listing.shard[bad.number]]}: {listing.key[bad.number]}: {bad.reason}: {bad.message}"
+        shard = self._index.shards[self._index.shard[bad.number]]
+        place = f"{shard}: {self._index.key[bad.number]}: {bad.reason}: {bad.message}"
         if self._config.on_bad == "error":
             raise UserError(f"{place}. Mend the shard, or set data.on_bad: skip to train on without such samples")
         if bad.last:
@@ -175,9 +174,9 @@ class _Rows(NamedTuple):
 class _Pairs(Dataset[_Rows]):
     """Pairs by their draws, a batch at once."""
 
-    def __init__(self, listing: Listing, config: DataConfig, clip: ClipInput, seed: int) -> None:
-        self._listing, self._config, self._clip, self._seed = listing, config, clip, seed
-        self._set_starts = np.searchsorted(listing.set_number, np.arange(len(config.sets) + 1))
+    def __init__(self, pair_index: PairIndex, config: DataConfig, clip: ClipInput, seed: int) -> None:
+        self._index, self._config, self._clip, self._seed = pair_index, config, clip, seed
+        self._set_starts = np.searchsorted(pair_index.set_number, np.arange(len(config.sets) + 1))
 
     def __getitem__(self, draw: Draw) -> _Rows:
         return self.__getitems__([draw])
@@ -208,16 +207,16 @@ class _Pairs(Dataset[_Rows]):
         yield draw.number
         if self._config.on_bad == "error":
             return
-        start, end = self._set_starts[self._listing.set_number[draw.number] :][:2]
+        start, end = self._set_starts[self._index.set_number[draw.number] :][:2]
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 1])
         for _ in range(_TRIES - 1):
             yield int(rng.integers(start, end))
 
     def _sample(self, number: int, draw: Draw) -> tuple[Tensor, Tensor]:
-        listing, config = self._listing, self._config
-        shard = listing.shards[listing.shard[number]]
-        data = read_range(shard, int(listing.offset[number]), int(listing.nbytes[number]))
-        image, mask = decode_sample(read_members(data, listing.key[number].as_py()))
+        pair_index, config = self._index, self._config
+        shard = pair_index.shards[pair_index.shard[number]]
+        data = read_range(shard, int(pair_index.offset[number]), int(pair_index.nbytes[number]))
+        image, mask = decode_sample(read_members(data, pair_index.key[number].as_py()))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
         size, mean_rgb = self._clip.size_px, self._clip.mean_rgb
         pixels, keep = augmented_region(image, mask, size, mean_rgb, config.region, config.augment, rng)

@@ -8,7 +8,7 @@ import tarfile
 
 from webdataset.tariterators import base_plus_ext
 
-from stages.errors import SampleError
+from stages.common import SampleError
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 MASK = "mask.png"

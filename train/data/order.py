@@ -1,4 +1,4 @@
-"""Which samples an epoch holds and in which order: pure functions of the seed, the epoch and the listing."""
+"""Which samples an epoch holds and in which order: pure functions of the seed, the epoch and the pairs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from stages.errors import UserError
-from train.data.listing import Listing
+from stages.common import UserError
+from train.data.pair_index import PairIndex
 
 _FRACTIONS = 2**20
 _TOLERANCE = 1e-6
@@ -24,23 +24,23 @@ class Draw(NamedTuple):
     number: int
 
 
-def repeat_factors(listing: Listing, weights: Sequence[float], threshold: float | None) -> NDArray[np.float64]:
+def repeat_factors(pair_index: PairIndex, weights: Sequence[float], threshold: float | None) -> NDArray[np.float64]:
     """How often an epoch holds each sample, on average: float64 [N], greater than 0.
 
     A set's weight times r(c) = max(1, sqrt(threshold / f(c))) of Gupta et al. 2019 (LVIS, section 4.2), where f(c) is
     the share of the canonical noun c among the weighted pairs.
 
     Args:
-        listing: the samples.
+        pair_index: the samples.
         weights: one for each set.
         threshold: shares below it are raised; None for no balance.
     """
-    weight = np.asarray(weights, dtype=np.float64)[listing.set_number]
+    weight = np.asarray(weights, dtype=np.float64)[pair_index.set_number]
     if threshold is None:
         return weight
-    share = np.bincount(listing.canonical, weights=weight, minlength=len(listing.canonicals)) / weight.sum()
+    share = np.bincount(pair_index.canonical, weights=weight, minlength=len(pair_index.canonicals)) / weight.sum()
     factors = np.maximum(1.0, np.sqrt(threshold / share))
-    return np.asarray(weight * factors[listing.canonical], dtype=np.float64)
+    return np.asarray(weight * factors[pair_index.canonical], dtype=np.float64)
 
 
 def epoch_length(repeats: NDArray[np.float64]) -> int:

@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from stages.boxes import Box, tight_box
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.images import decode_image
 from stages.region_rules import RegionRules
 from stages.regions import cut_region, region_box

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from stages.clip_files import Templates
-from stages.config import Config, Location
+from stages.common import Config, Location
 from stages.nouns import NounsConfig, SpacyNouns
 
 

@@ -15,8 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from stages.errors import SampleError, UserError
-from stages.locations import open_location
+from stages.common import SampleError, UserError, open_location
 from train.data.files import read_range
 
 

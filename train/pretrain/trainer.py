@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
-from stages.devices import autocast, resolve_precision, slowness_warning
-from stages.jsons import digest
-from stages.progress import Progress, silent
+from stages.common import Progress, autocast, digest, resolve_precision, silent, slowness_warning
 from stages.regions import normalise
 from train.losses import shared_targets
 from train.pretrain.config import PretrainManifest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from stages.errors import UserError
+from stages.common import UserError
 
 
 class HasForms(Protocol):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.devices import resolve_precision
+from stages.common import resolve_precision
 from stages.proposals import build_proposer
 from stages.proposals.base import Proposer
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals, QueryProposals

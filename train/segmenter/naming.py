@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clip import ClipInput, unit_vectors
-from stages.devices import autocast, resolve_precision
+from stages.common import autocast, resolve_precision
 from stages.regions import masked_region, normalise
-from train.load import load_judge
+from train.clip.source import load_judge
+from train.clip.text import encode_names
 from train.segmenter.classes import ClassName
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
-from train.text import encode_names
 
 _LISTS_KEPT = 16
 

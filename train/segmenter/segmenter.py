@@ -16,18 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.devices import resolve_device
-from stages.errors import SampleError, UserError
+from stages.common import SampleError, UserError, resolve_device
 from stages.images import decode_image
 from stages.records import ImageRecord
 from train.segmenter.assembly import NOTHING, assemble
 from train.segmenter.classes import ClassName, HasForms, class_names
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.ensemble import ensemble
+from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
 from train.segmenter.masks import Masks, MaskSource
 from train.segmenter.naming import ClassText, Namer
 from train.segmenter.result import Region, Segmentation
-from train.segmenter.seen import Seen, generator_probs, match_labels
 
 Classes = Sequence[str | HasForms]
 
@@ -52,7 +51,7 @@ class Segmenter:
         self.config = config
         self.masks = MaskSource(config, device)
         self.namer = Namer(config, device)
-        self._seen: dict[tuple[ClassName, ...], tuple[Seen, ...]] = {}
+        self._seen: dict[tuple[ClassName, ...], tuple[LabelMatch, ...]] = {}
 
     @classmethod
     def from_manifest(cls, path: str | Path | None = None, settings: Sequence[str] = ()) -> Self:
@@ -155,7 +154,7 @@ class Segmenter:
             return torch.where(is_empty[:, None], 0.0, p_clip)
         seen = self.seen(text.classes)
         if text.columns > len(seen):
-            seen = (*seen, Seen())  # of everything else the generator says nothing
+            seen = (*seen, LabelMatch())  # of everything else the generator says nothing
         p_generator = generator_probs(masks.label_probs, self.masks.labels, seen)
         is_seen = torch.tensor([one.how is not None for one in seen])
         return ensemble(p_clip, p_generator, masks.scores, is_seen, is_empty, self.config.clip_weight)
@@ -164,11 +163,11 @@ class Segmenter:
         """Label map int32 [height, width] of scores [N, columns]; see train.segmenter.assembly."""
         return assemble(masks, scores, height, width, self.config.score_threshold)
 
-    def seen(self, classes: Classes) -> tuple[Seen, ...]:
+    def seen(self, classes: Classes) -> tuple[LabelMatch, ...]:
         """What the mask generator knows of each class, and how that was found; nothing for one without classes."""
         named = class_names(classes)
         if not self.masks.labels:
-            return (Seen(),) * len(named)
+            return (LabelMatch(),) * len(named)
         if named not in self._seen:
             self._seen[named] = match_labels(
                 self.masks.labels, named, self.namer.encode_forms, self.config.similarity_threshold

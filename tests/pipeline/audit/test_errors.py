@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.audit import audit
-from stages.errors import UserError
+from stages.common import UserError
 from tests.pipeline.audit.tiny import mask, pair, write_build, write_truth
 
 DOG = mask((0, 0, 40, 40))

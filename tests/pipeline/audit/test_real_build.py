@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from pipeline.audit import audit
-from pipeline.entry import main
+from pipeline.cli.entry import main
 from pipeline.manifest import parse_manifest
 from tests.pipeline.conftest import manifest_values, run_build
 
@@ -55,7 +55,7 @@ def test_a_pair_is_right_where_noun_and_label_of_the_true_mask_agree(built: Path
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs the command in this process; gives exit status, output, errors."""
-    monkeypatch.setattr("pipeline.entry.install", lambda stop: None)
+    monkeypatch.setattr("pipeline.cli.entry.install", lambda stop: None)
     monkeypatch.setenv("COLUMNS", "80")
 
     def call(*arguments: object) -> tuple[int, str, str]:

@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from pipeline.commit import shard_name
 from pipeline.finalise import TABLES
-from stages.jsons import canonical_json, digest
+from stages.common import canonical_json, digest
 from stages.records import Rle
 from stages.shards import Sample, write_shard
 
@@ -79,7 +79,7 @@ def write_build(
     lock: dict[str, Any] = {
         "plan": {},
         "plan_digest": "abc",
-        "killers": [],
+        "poison_images": [],
         "counts": {},
         "tables": {},
         "images_root": "",

@@ -15,12 +15,12 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.report.page import write_report
 from pipeline.report.reasons import MEANINGS
 from pipeline.storage import Store
 from pipeline.verify import verify
-from stages.errors import UserError
+from stages.common import UserError
 from tests.pipeline.conftest import bytes_of
 from tests.pipeline.report.conftest import Page
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.world import WorldConfig, write_captioned_shards, write_world, writer
-from stages.errors import UserError
+from stages.common import UserError
 
 
 def members(shard: Path) -> dict[str, bytes]:

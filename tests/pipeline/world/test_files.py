@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from pipeline.world import WorldConfig, load_vocabulary, write_world
-from stages.errors import UserError
+from stages.common import UserError
 from tests.pipeline.world.conftest import SCENES
 
 
@@ -102,8 +102,8 @@ def test_masks_of_things_and_stuff_tile_the_picture_and_agree_with_the_labels(wo
 
 
 def test_the_coco_source_reads_the_world(world: Path) -> None:
-    sources = pytest.importorskip("pipeline.sources")
-    source_coco = pytest.importorskip("pipeline.source_coco")
+    sources = pytest.importorskip("pipeline.sources.config")
+    source_coco = pytest.importorskip("pipeline.sources.coco")
     pytest.importorskip("stages.proposals.annotations")
     source = sources.CocoSource(
         images=str(world / "images"),

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.nouns_quality import load_captions
-from stages.errors import UserError
+from stages.common import UserError
 from stages.nouns import NltkNouns, NounExtractor, NounsConfig, SpacyNouns, build_extractor
 from stages.records import DroppedNoun, Noun
 

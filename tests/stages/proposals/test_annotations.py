@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.errors import UserError
+from stages.common import UserError
 from stages.proposals import build_proposer, json_stream
 from stages.proposals.annotations import COCO_SCHEMA, PRECOMPUTED_SCHEMA, read_coco_masks, read_precomputed
 from stages.proposals.configs import GroundTruthProposals

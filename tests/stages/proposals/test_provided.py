@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.proposals import build_proposer
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.proposals.provided import mask_files

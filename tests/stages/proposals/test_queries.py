@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from stages.errors import SampleError, UserError
+from stages.common import SampleError, UserError
 from stages.proposals import AnyProposals, ProposalsConfig, build_proposer, model_files
 from stages.proposals.configs import EomtProposals, Mask2FormerProposals, MaskFormerProposals, OneFormerProposals
 from stages.proposals.queries import QueryModel, QueryProposer

@@ -11,9 +11,9 @@ from stages.proposals.refine import MaskRules, refine
 from stages.records import Proposal, Rle
 
 OFF = MaskRules(
-    min_area_fraction=0, min_area_px=0, min_score=0, nms_iou=None, max_hole_fraction=0, max_crumb_fraction=0
+    min_area_fraction=0, min_area_px=0, min_score=0, nms_iou=None, max_hole_fraction=0, max_island_fraction=0
 )
-CLEANING = {"max_hole_fraction": 0.01, "max_crumb_fraction": 0.01}
+CLEANING = {"max_hole_fraction": 0.01, "max_island_fraction": 0.01}
 
 
 def box(left: int, top: int, right: int, bottom: int, size: int = 100) -> NDArray[np.bool_]:
@@ -116,35 +116,35 @@ def test_a_bay_open_to_the_outside_is_no_hole() -> None:
     assert refine([proposal(mask)], rules(max_hole_fraction=0.01)) == ([proposal(mask)], {})
 
 
-def test_removes_crumbs_and_leaves_large_parts() -> None:
+def test_removes_islands_and_leaves_large_parts() -> None:
     mask = box(0, 0, 50, 50) | box(60, 60, 70, 70) | box(90, 90, 93, 93)
-    kept, counts = refine([proposal(mask)], rules(max_crumb_fraction=0.01))
+    kept, counts = refine([proposal(mask)], rules(max_island_fraction=0.01))
     assert kept[0].rle == Rle.encode(box(0, 0, 50, 50) | box(60, 60, 70, 70))
-    assert counts == {"crumbs_removed": 1}
+    assert counts == {"islands_removed": 1}
 
 
-def test_the_largest_part_stays_when_all_are_crumbs() -> None:
+def test_the_largest_part_stays_when_all_are_islands() -> None:
     mask = np.zeros((100, 100), dtype=bool)
     mask[::4, ::4] = True
     mask[8, 9] = True
-    kept, _ = refine([proposal(mask)], rules(max_crumb_fraction=0.01))
+    kept, _ = refine([proposal(mask)], rules(max_island_fraction=0.01))
     assert kept[0].rle.box_xyxy_px == (8, 8, 10, 9)
 
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:
     mask = box(0, 0, 50, 50) | box(50, 50, 53, 53)
-    assert refine([proposal(mask)], rules(max_crumb_fraction=0.01))[0][0].rle.area_px == 2509
+    assert refine([proposal(mask)], rules(max_island_fraction=0.01))[0][0].rle.area_px == 2509
 
 
 def test_area_and_duplicates_are_judged_after_cleaning() -> None:
-    crumbled = box(0, 0, 31, 31)
-    crumbled[50::9, 50::9] = True
+    islandled = box(0, 0, 31, 31)
+    islandled[50::9, 50::9] = True
     holed = box(0, 0, 31, 31)
     holed[10:13, 10:13] = False
-    kept, counts = refine([proposal(crumbled, 0.9), proposal(holed, 0.8)], rules(nms_iou=0.999, **CLEANING))
+    kept, counts = refine([proposal(islandled, 0.9), proposal(holed, 0.8)], rules(nms_iou=0.999, **CLEANING))
     assert len(kept) == 1
-    assert counts == {"holes_filled": 1, "crumbs_removed": 1, "duplicate_mask": 1}
-    assert refine([proposal(crumbled)], rules(min_area_px=962, **CLEANING))[1]["below_min_area"] == 1
+    assert counts == {"holes_filled": 1, "islands_removed": 1, "duplicate_mask": 1}
+    assert refine([proposal(islandled)], rules(min_area_px=962, **CLEANING))[1]["below_min_area"] == 1
 
 
 def test_keeps_source_label_and_score_of_a_cleaned_mask() -> None:

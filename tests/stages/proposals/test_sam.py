@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.proposals import model_files
 from stages.proposals import sam as sam_module
 from stages.proposals.configs import SamProposals

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
 from train.adapt import AdaptManifest
-from train.checkpoint import load_adapted
+from train.clip.checkpoint.folder import load_adapted
 
 NOUNS = ("dog", "cat", "dogs", "red car", "tree", "cat", "house", "dog")
 Recipe = Callable[..., AdaptManifest]

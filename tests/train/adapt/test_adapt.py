@@ -14,10 +14,10 @@ from torch import Tensor
 
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
-from stages.errors import UserError
+from stages.common import UserError
 from tests.train.adapt.conftest import Recipe, equal, weights
 from train.adapt import adapt
-from train.checkpoint import read_description
+from train.clip.checkpoint.folder import read_description
 from train.manifests import load_adapt
 
 FT = {"train": "tower", "steps": 3, "tower_lr": 1e-3, "warmup_steps": 1}
@@ -68,7 +68,7 @@ def test_two_phases_are_the_two_runs_one_after_the_other(recipe: Recipe, tmp_pat
 def test_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     recipe: Recipe, tmp_path: Path, stop: int
 ) -> None:
-    asked = recipe(phases=[FT, {**MPT, "train": "both"}], ema_decay=0.5, interpolation=0.7)
+    asked = recipe(phases=[FT, {**MPT, "train": "both"}], ema_decay=0.5, wise_ft_alpha=0.7)
     whole = weights(adapt(asked, tmp_path / "whole", ignore))
 
     def kill(line: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def test_bf16_computes_in_bf16(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_mistakes_are_told_before_the_first_step(recipe: Recipe, tmp_path: Path) -> None:
     nowhere = {"every": 1, "regions": {"kind": "coco", "images": "a", "annotations": [str(tmp_path / "nowhere.json")]}}
-    for keys in ({"prompt_depth": 99}, {"held_out": nowhere}):
+    for keys in ({"prompt_depth": 99}, {"validation": nowhere}):
         lines: list[dict[str, Any]] = []
         with pytest.raises(UserError, match=r"prompt_depth|nowhere"):
             adapt(recipe(phases=[FT, {**FT, "train": "prompts"}], **keys), tmp_path / "run", lines.append)
@@ -157,7 +157,7 @@ def test_a_damaged_state_is_named(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_interpolation_lies_between_the_original_and_the_tuned_tower(recipe: Recipe, clip: str, tmp_path: Path) -> None:
     tuned = weights(adapt(recipe(phases=[FT]), tmp_path / "tuned", ignore))
-    mixed = weights(adapt(recipe(phases=[FT], interpolation=0.25), tmp_path / "mixed", ignore))
+    mixed = weights(adapt(recipe(phases=[FT], wise_ft_alpha=0.25), tmp_path / "mixed", ignore))
     plain, _ = load_clip(ClipConfig(model=clip), "cpu")
     name = "visual.proj"
     expected = plain.state_dict()[name].lerp(tuned[f"clip.{name}"], 0.25)
@@ -180,14 +180,14 @@ def test_the_best_by_held_out_score_is_kept_and_scored_as_saved(recipe: Recipe, 
 
     write_world(tmp_path / "world", 2, 5, WorldConfig(size_px=64))
     regions = {"images": f"{tmp_path}/world/images", "annotations": [f"{tmp_path}/world/instances.json"]}
-    held_out = {"every": 2, "regions": {"kind": "coco", **regions}, "limit": 6, "templates": ["{}"]}
+    validation = {"every": 2, "regions": {"kind": "coco", **regions}, "limit": 6, "templates": ["{}"]}
     lines: list[dict[str, Any]] = []
-    last = adapt(recipe(held_out=held_out), tmp_path / "run", lines.append)
-    scores = {line["step"]: line["held_out"] for line in lines if "held_out" in line}
+    last = adapt(recipe(validation=validation), tmp_path / "run", lines.append)
+    scores = {line["step"]: line["validation"] for line in lines if "validation" in line}
     assert scores.keys() == {2, 4, 6}
     best = read_description(tmp_path / "run/best").provenance
     assert best["step"] == min(step for step, score in scores.items() if score == max(scores.values()))
-    assert best["held_out"]["top1"] == pytest.approx(max(scores.values()), abs=1e-3)
+    assert best["validation"]["top1"] == pytest.approx(max(scores.values()), abs=1e-3)
     found = read_description(last).provenance
     assert (found["step"], found["data"]["pairs"]) == (6, 24)
 
@@ -231,10 +231,10 @@ def test_auto_precision_is_what_the_processor_has_units_for_and_part_of_the_reci
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[dict[str, Any]] = []
-    monkeypatch.setattr("stages.devices.has_bf16", lambda device: True)
+    monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: True)
     adapt(recipe(precision="auto"), tmp_path, lines.append)
     assert lines[0] == {"step": 0, "precision": "bf16", "device": "cpu"}
-    monkeypatch.setattr("stages.devices.has_bf16", lambda device: False)
+    monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: False)
     with pytest.raises(UserError, match=r"computes in bf16, and this one would in fp32; set precision: bf16"):
         adapt(recipe(precision="auto"), tmp_path, ignore)
 

@@ -18,13 +18,13 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.manifest import parse_manifest
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values, run_build
-from train.checkpoint import load_adapted, read_description
+from train.clip.checkpoint.folder import load_adapted, read_description
 
 PICTURES, SHARDS = 12, 2
 CAPTIONS = ("a Dog beside a red car", "two cats, one of them asleep", "Ein Bär im Grünen")

@@ -29,7 +29,7 @@ def test_stopped_training_says_its_farewell_once_whatever_its_loader_processes_d
     command = [
         sys.executable,
         "-c",
-        "from pipeline.entry import main; main()",
+        "from pipeline.cli.entry import main; main()",
         "train",
         str(manifest),
         "--out",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from train.data.config import NO_AUGMENTATION, DataConfig, ShardSet
-from train.data.listing import Listing, list_pairs
 from train.data.loader import ClipInput, PairLoader
+from train.data.pair_index import PairIndex, index_pairs
 
 CLIP = ClipInput(24, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 NOUNS = ("dog", "Cats", "hot dog")
@@ -75,8 +75,8 @@ def data_config(*locations: Path | str, **options: Any) -> DataConfig:  # noqa: 
     return DataConfig(sets=(ShardSet(shards=tuple(map(str, locations))),), **values)
 
 
-def listed(config: DataConfig) -> Listing:
-    return list_pairs(config.sets, config.on_bad)
+def listed(config: DataConfig) -> PairIndex:
+    return index_pairs(config.sets, config.on_bad)
 
 
 def write_index(folder: Path, **changes: Any) -> None:  # noqa: ANN401

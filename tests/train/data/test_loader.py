@@ -15,13 +15,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stages.errors import UserError
+from stages.common import UserError
 from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise
 from tests.train.data.conftest import CLIP, NOUNS, data_config, drawn, listed, members_of, png, write_index, write_tar
 from train.data.config import Augmentation, DataConfig, ShardSet
-from train.data.listing import list_pairs
 from train.data.loader import Batch, PairLoader
+from train.data.pair_index import index_pairs
 
 Loader = Callable[..., PairLoader]
 LIVELY = Augmentation(crop_scale=(0.4, 1.0), flip=True, mask_noise=0.2)
@@ -44,13 +44,13 @@ def test_a_batch_holds_regions_as_mining_cuts_them_and_their_nouns(shards: Path,
     assert (batch.images.dtype, batch.images.shape) == (torch.float32, (6, 3, 24, 24))
     assert (batch.masks.dtype, batch.masks.shape) == (torch.float32, (6, 1, 24, 24))
     mean_rgb = (CLIP.mean[0] * 255, CLIP.mean[1] * 255, CLIP.mean[2] * 255)
-    listing = listed(data_config(shards))
+    pair_index = listed(data_config(shards))
     for row, key in enumerate(batch.keys):
         pixels, keep = masked_region(*drawn(int(key)), 24, mean_rgb, RegionRules(expand_ratio=1.3))
         assert torch.equal(batch.images[row], normalise(pixels, CLIP.mean, CLIP.std))
         assert torch.equal(batch.masks[row], keep)
-        assert batch.nouns[row] == NOUNS[int(key) % 3] == listing.nouns[batch.noun_numbers[row]]
-        assert batch.canonical[row] == batch.nouns[row].lower() == listing.canonicals[batch.canonical_numbers[row]]
+        assert batch.nouns[row] == NOUNS[int(key) % 3] == pair_index.nouns[batch.noun_numbers[row]]
+        assert batch.canonical[row] == batch.nouns[row].lower() == pair_index.canonicals[batch.canonical_numbers[row]]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -119,7 +119,7 @@ def test_sets_are_mixed_by_their_weights(shards: Path) -> None:
         ShardSet(shards=(str(shards / "00002.tar"),), weight=0.5),
     )
     config = DataConfig(sets=sets, workers=0)
-    made = PairLoader(list_pairs(sets), config, CLIP, batch_size=27, seed=0)
+    made = PairLoader(index_pairs(sets), config, CLIP, batch_size=27, seed=0)
     assert (made.steps_per_epoch, made.dropped_per_epoch) == (1, 0)
     (batch,) = made.batches(0, 1)
     counts = np.bincount([int(key) for key in batch.keys], minlength=23)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.errors import UserError
+from stages.common import UserError
 from train.data.order import Batches, epoch_length, epoch_order, repeat_factors
 
 
@@ -36,18 +36,18 @@ def test_whole_repeats_are_exact() -> None:
     assert np.bincount(epoch_order(repeats, 5, 9)).tolist() == [1, 3, 2] * 20
 
 
-def listing(canonical: list[int], set_number: list[int]) -> Any:  # noqa: ANN401
+def pair_index(canonical: list[int], set_number: list[int]) -> Any:  # noqa: ANN401
     names = tuple(map(str, range(max(canonical) + 1)))
     return SimpleNamespace(canonical=np.array(canonical), canonicals=names, set_number=np.array(set_number))
 
 
 def test_rare_nouns_are_repeated_by_the_root_of_threshold_over_share() -> None:
-    found = repeat_factors(listing([0] * 90 + [1] * 9 + [2], [0] * 100), (1.0,), 0.36)
+    found = repeat_factors(pair_index([0] * 90 + [1] * 9 + [2], [0] * 100), (1.0,), 0.36)
     np.testing.assert_allclose(found, [1.0] * 90 + [2.0] * 9 + [6.0])
 
 
 def test_weights_of_sets_multiply_and_shares_are_those_of_the_mixture() -> None:
-    pairs = listing([0, 0, 1, 1], [0, 0, 1, 1])
+    pairs = pair_index([0, 0, 1, 1], [0, 0, 1, 1])
     np.testing.assert_allclose(repeat_factors(pairs, (1.0, 0.25), None), [1, 1, 0.25, 0.25])
     np.testing.assert_allclose(repeat_factors(pairs, (1.0, 0.25), 0.8), [1, 1, 0.5, 0.5])  # noun 1 has a share of 0.2
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.errors import SampleError
+from stages.common import SampleError
 from stages.region_rules import RegionRules
 from stages.regions import masked_region
 from tests.stages.test_regions import drawn_masks, photo

@@ -13,7 +13,7 @@ import torch
 from pipeline.world import WorldConfig, write_captioned_shards
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
-from stages.errors import UserError
+from stages.common import UserError
 from train.manifests import load_pretrain
 from train.pretrain import PretrainManifest, pretrain
 from train.pretrain.trainer import schedule

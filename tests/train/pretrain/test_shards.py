@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.errors import UserError
+from stages.common import UserError
 from train.pretrain.shards import Batches, CaptionedPictures, read_captioned
 
 

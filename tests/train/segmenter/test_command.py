@@ -12,9 +12,9 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.cli_segment import WITHOUT_NETWORK
-from stages.errors import UserError
+from pipeline.cli.app import app
+from pipeline.cli.segment import WITHOUT_NETWORK
+from stages.common import UserError
 from tests.train.segmenter.conftest import photo
 from train.segmenter.photos import check_outputs, find_photos
 

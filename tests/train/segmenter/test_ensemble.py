@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.errors import UserError
+from stages.common import UserError
 from train.segmenter.classes import ClassName, class_names, parse_classes
 from train.segmenter.ensemble import ensemble
-from train.segmenter.seen import generator_probs, label_forms, match_labels
+from train.segmenter.generator_labels import generator_probs, label_forms, match_labels
 
 COCO = ("person", "dining table", "couch", "wall-brick", "wall-other-merged", "sky-other-merged", "door-stuff")
 

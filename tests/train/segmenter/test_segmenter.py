@@ -15,14 +15,14 @@ from PIL import Image
 from pydantic import ValidationError
 
 from stages.clip_files import ClipConfig
-from stages.errors import UserError
+from stages.common import UserError
 from stages.records import ImageRecord, Rle, SourceMask
 from tests import tiny_models
 from tests.train.segmenter.conftest import config, photo
-from train.checkpoint import save_adapted
-from train.load import Judge, load_judge
+from train.clip.checkpoint.folder import save_adapted
+from train.clip.model import MaskPromptCLIP
+from train.clip.source import Judge, load_judge
 from train.manifests import PHOTO_SEGMENTER, load_segmenter
-from train.model import MaskPromptCLIP
 from train.segmenter import Segmenter, SegmenterConfig
 from train.segmenter.config import EVERYTHING_ELSE
 from train.segmenter.masks import Masks

@@ -1,0 +1,55 @@
+"""What several commands have in common: options, and failures of storage told as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.progress import Activity
+from stages.common import AskedPrecision, UserError, resolve_device, slowness_warning
+
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest, e.g. source.images=/photos.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All figures, as JSON.")]
+
+
+@contextmanager
+def storage_of(place: str) -> Iterator[None]:
+    """Turns a storage's failure (disk full, no rights, no bucket, no network) into a message that says where.
+
+    Raises:
+        UserError: naming the place.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # s3fs lets errors of botocore through, which are no OSErrors.
+        if isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
+            raise UserError(f"{place}: cannot be read or written: {error}") from error
+        raise
+
+
+def warn_if_slow(activity: Activity, precision: AskedPrecision, device: str) -> None:
+    """Says so where the manifest asks for a precision for which the device has no units."""
+    if warning := slowness_warning(precision, resolve_device(device)):
+        activity.say(warning)
+
+
+def write_json(file: Path | None, values: dict[str, Any]) -> None:
+    """Writes what --json asks for, if it does.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    import json
+
+    if file is not None:
+        with storage_of(str(file)):
+            file.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,155 @@
+"""`maskmine segment`: photos and words in, pictures and data out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.cli.options import Settings, storage_of, warn_if_slow
+from pipeline.progress import Activity
+from stages.common import UnreachableError, UserError
+
+if TYPE_CHECKING:
+    from train.segmenter import ClassName, Segmentation, Segmenter
+
+Photos = Annotated[
+    list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or patterns in quotes.", show_default=False)
+]
+Classes = Annotated[
+    str,
+    typer.Option(
+        metavar="WORDS",
+        help='"sea, boat, sofa|couch" (| for synonyms), or @FILE, one class a line.',
+        show_default=False,
+    ),
+]
+WITHOUT_NETWORK = """\
+  maskmine world --out out/try --images 1
+  maskmine segment out/try/images/0000001.jpg --classes "orangutan, wood" --config manifests/segment/world.yaml"""
+
+
+def segment(
+    photos: Photos,
+    classes: Classes,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Segmenter (YAML), such as manifests/segment/photo.yaml.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results; default: segmented.", show_default=False)
+    ] = None,
+    print_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a photo, a line each, on stdout; files only with --out.")
+    ] = False,
+    everything_else: Annotated[
+        bool, typer.Option("--everything-else", help="What is none of the classes becomes 'nothing'.")
+    ] = False,
+    setting: Settings = [],  # noqa: B006 - typer's way
+) -> None:
+    """Segment photos by words: an overlay with a legend, a label map, and data of each. Exit status 1 if one is bad."""
+    from train.segmenter import parse_classes
+    from train.segmenter.photos import check_outputs, find_photos
+
+    console = Console(stderr=print_json)
+    named = parse_classes(classes)
+    found = find_photos(photos)
+    folder = out or (None if print_json else Path("segmented"))
+    if folder is not None:
+        check_outputs(found, folder)
+    with Activity(Console(stderr=True)) as activity:
+        activity("loading models")
+        segmenter = _segmenter(config, setting, everything_else)
+        warn_if_slow(activity, segmenter.config.precision, segmenter.config.device)
+    if segmenter.masks.needs_record:
+        kind = segmenter.config.proposer.kind
+        raise UserError(f"proposer: kind {kind!r} takes masks that come with a photo; choose one that looks at pixels")
+    _tell(segmenter, named, Console(stderr=True))
+    if bad := _segment_all(segmenter, found, named, folder, print_json, console):
+        console.print(f"{bad} of {len(found)} photos could not be segmented.", highlight=False)
+        raise typer.Exit(1)
+
+
+def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -> Segmenter:
+    from train.manifests import load_segmenter
+    from train.segmenter import Segmenter
+    from train.segmenter.config import EVERYTHING_ELSE
+
+    settings = load_segmenter(config, setting)
+    if everything_else and settings.everything_else is None:
+        settings = settings.model_copy(update={"everything_else": EVERYTHING_ELSE})
+    try:
+        return Segmenter(settings)
+    except UnreachableError as error:
+        default = "Without --config, models for photos are downloaded at first use. " if config is None else ""
+        raise UserError(
+            f"{error}\n{default}Where there is no network, copy manifests/segment/photo.yaml, name local folders of "
+            "models in it, and give it as --config.\n"
+            f"To see it work without a network, in maskmine's own folder:\n{WITHOUT_NETWORK}"
+        ) from error
+
+
+def _tell(segmenter: Segmenter, classes: tuple[ClassName, ...], console: Console) -> None:
+    """Says what would surprise: one class alone, and which classes the mask generator was trained on."""
+    if len(classes) == 1 and segmenter.config.everything_else is None:
+        console.print(
+            f"Warning: {classes[0].name!r} is the only class, so every mask is one; "
+            "give more classes, or --everything-else.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if segmenter.masks.labels:
+        seen = segmenter.seen(classes)
+        known = [f"{one.name} ({how.how})" for one, how in zip(classes, seen, strict=True) if how.how]
+        console.print(
+            f"The mask generator knows {len(known)} of {len(classes)} classes; CLIP alone names the others. "
+            + ", ".join(known[:20])
+            + (", ..." if len(known) > 20 else ""),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _segment_all(
+    segmenter: Segmenter,
+    photos: list[Path],
+    classes: tuple[ClassName, ...],
+    folder: Path | None,
+    print_json: bool,
+    console: Console,
+) -> int:
+    """Segments all photos and says what is in them; gives the number of those that could not be."""
+    from train.segmenter.segmenter import PhotoError
+
+    bad = 0
+    shown = Console(stderr=True)
+    with Activity(shown) as activity:
+        for number, photo in enumerate(photos):
+            activity("segmenting photos", number, len(photos))
+            try:
+                result = segmenter.segment_file(photo, classes)
+            except PhotoError as error:
+                bad += 1
+                shown.print(f"maskmine: {error}", markup=False, highlight=False, soft_wrap=True)
+                continue
+            if folder is not None:
+                with storage_of(str(folder)):
+                    files = result.save(folder)
+                console.print(_summary(result, str(files[0])), markup=False, highlight=False, soft_wrap=True)
+            if print_json:
+                typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+    return bad
+
+
+def _summary(result: Segmentation, overlay: str) -> str:
+    shares = {name: 100 * area_px / result.labels.size for name, area_px in result.areas_px.items()}
+    listed = [f"{name} {share:.0f} %" if share >= 1 else f"{name} < 1 %" for name, share in shares.items()]
+    more = f", {len(listed) - 8} more" if len(listed) > 8 else ""
+    return f"{result.file}: {', '.join(listed[:8]) or 'nothing'}{more} -> {overlay}"

@@ -1,0 +1,157 @@
+"""Commands of the training room. The command line is the one place where pipeline meets train."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from pipeline.cli.options import JsonFile, Settings, storage_of, warn_if_slow, write_json
+from pipeline.progress import Activity, AdaptProgress, PretrainProgress
+from stages.common import UserError
+
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
+
+
+def train(
+    manifest: Manifest,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.", show_default=False)],
+    setting: Settings = [],  # noqa: B006 - typer's way
+) -> None:
+    """Train from shards. The same command again goes on from the last checkpoint."""
+    from stages.common import read_values
+
+    kinds = {"adapt": _adapt, "pretrain": _pretrain}
+    kind = read_values(manifest, "kind", setting).get("kind")
+    if kind not in kinds:
+        raise UserError(f"{manifest}: kind: expected {' or '.join(kinds)}, found {kind!r}")
+    with storage_of(str(out)):
+        kinds[kind](manifest, out, setting, Console())
+
+
+def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
+    with PretrainProgress(console) as progress:
+        from train.manifests import load_pretrain
+        from train.pretrain import pretrain
+
+        recipe = load_pretrain(manifest, setting)
+        written = pretrain(recipe, out, progress.line, progress)
+    console.print(f"{written}: trained; a manifest names it as local-dir:{written}", highlight=False, soft_wrap=True)
+
+
+def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
+    with AdaptProgress(console, is_first) as progress:
+        from train.adapt import adapt
+        from train.manifests import load_adapt
+
+        recipe = load_adapt(manifest, setting)
+        written = adapt(recipe, out, progress.line, progress)
+    if is_first:
+        console.print(f"{written}: trained; a manifest names it under weights", highlight=False, soft_wrap=True)
+
+
+def evaluate(
+    manifest: Manifest,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of a segmentation: keeps counts, so that a stopped run goes on."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, of a segmentation.")] = 1,
+    setting: Settings = [],  # noqa: B006 - typer's way
+    json_file: JsonFile = None,
+) -> None:
+    """Score a CLIP on ground-truth regions, or a segmenter on a benchmark."""
+    from stages.common import read_values
+
+    kind = read_values(manifest, "kind", setting).get("kind")
+    console = Console()
+    if kind == "mask_classification":
+        if out is not None or workers > 1:
+            raise UserError(
+                "--out and --workers are for a semantic_segmentation; a mask_classification has no use for them"
+            )
+        scores = _classify(manifest, setting, console)
+    elif kind == "semantic_segmentation":
+        with storage_of(str(out or manifest)):
+            scores = _score_segmentation(manifest, setting, out, workers, console)
+    else:
+        raise UserError(f"{manifest}: kind: expected mask_classification or semantic_segmentation, found {kind!r}")
+    write_json(json_file, scores)
+
+
+def _classify(manifest: Path, setting: list[str], console: Console) -> dict[str, Any]:
+    with Activity(console) as activity:
+        from train.evaluate.classify import classify
+        from train.evaluate.classify.printing import print_scores
+        from train.manifests import load_classify
+
+        asked = load_classify(manifest, setting)
+        activity("loading ground truth and the CLIP")
+        scores = classify(asked, lambda done: activity("naming regions", done))
+    print_scores(scores, console)
+    return scores
+
+
+def _score_segmentation(
+    manifest: Path, setting: list[str], out: Path | None, workers: int, console: Console
+) -> dict[str, Any]:
+    with Activity(console) as activity:
+        from train.evaluate.semantic import evaluate_semantic
+        from train.evaluate.semantic.printing import print_semantic
+        from train.manifests import load_semantic
+
+        asked = load_semantic(manifest, setting)
+        activity("loading the set and the models")
+        if asked.segmenter is not None:
+            warn_if_slow(activity, asked.segmenter.precision, asked.segmenter.device)
+        scores = evaluate_semantic(asked, out, workers, lambda done, total: activity("segmenting photos", done, total))
+    print_semantic(scores, console)
+    return scores
+
+
+def tune(
+    manifest: Manifest,
+    setting: Settings = [],  # noqa: B006 - typer's way
+    json_file: JsonFile = None,
+) -> None:
+    """Choose a segmenter's ensemble weight, temperature and threshold on held-out training pictures."""
+    console = Console()
+    with Activity(console) as activity:
+        from train.evaluate.semantic.printing import print_tuning
+        from train.evaluate.semantic.tune import tune as try_all
+        from train.manifests import load_tuning
+
+        asked = load_tuning(manifest, setting)
+        activity("loading the set and the models")
+        warn_if_slow(activity, asked.segmenter.precision, asked.segmenter.device)
+        rows = try_all(asked, lambda done, total: activity("trying", done, total))
+    print_tuning(rows, asked.metric, console)
+    write_json(json_file, {"metric": asked.metric, "rows": rows})
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Weights, such as RUN/last.", show_default=False)],
+    layout: Annotated[
+        Literal["open_clip", "ovseg", "training", "state_dict"],
+        typer.Option(help="open_clip: a folder; the others: a file.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="New folder or file.", show_default=False)],
+    precision: Annotated[Literal["fp32", "fp16", "bf16"], typer.Option(help="Of matrices.")] = "fp32",
+    no_prompts: Annotated[bool, typer.Option("--no-prompts", help="Leave the mask prompts out.")] = False,
+    segmenter: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With ovseg: the file whose mask generator is kept.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
+) -> None:
+    """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
+    console = Console()
+    with storage_of(str(out)), Activity(console):
+        from train.clip.export import export as write
+
+        notes = write(folder, layout, out, precision, not no_prompts, segmenter, force)
+    for line in (f"{out}: written.", *notes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

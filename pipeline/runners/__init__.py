@@ -1,0 +1,1 @@
+"""Where a build's units run: a plain loop, or actors of Ray."""

@@ -1,0 +1,162 @@
+"""Sources of captioned images: what to read, as one Arrow table, in an order that depends on the content alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from stages.common import Config, Location, open_location, read_bytes
+from stages.records import ImageRecord, SourceMask
+
+MASK = pa.struct(
+    [("segmentation", pa.string()), ("label", pa.string()), ("score", pa.float32()), ("is_crowd", pa.bool_())]
+)
+ROWS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("file", pa.string()),
+        ("captions", pa.list_(pa.string())),
+        ("offset", pa.int64()),
+        ("nbytes", pa.int64()),
+        ("masks", pa.list_(MASK)),
+        ("mask_height", pa.int32()),
+        ("mask_width", pa.int32()),
+        ("license", pa.string()),
+        ("listed", pa.int64()),
+    ]
+)
+"""One row an image; `listed` is the file's size in bytes as the folder's listing has it, -1 if it is not there."""
+
+
+WEB = ("http://", "https://")  # has no folders that could be listed
+
+
+class _Source(Config):
+    """What every source has.
+
+    Attributes:
+        limit: take so many images, drawn by the manifest's seed; all if not given.
+        exclude: image ids that are set aside in the quarantine table at once.
+        scan: ``sizes`` lists the folders and pins every file's size when planning; ``names`` does not look.
+    """
+
+    limit: int | None = Field(None, ge=1)
+    exclude: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] = ()
+    scan: Literal["sizes", "names"] = "sizes"
+
+
+class CocoSource(_Source):
+    """COCO's layout: a folder of images and a captions JSON.
+
+    Attributes:
+        images: folder that file names of the JSON are relative to.
+        captions: captions JSON.
+        use_captions: ``first`` of each image, as in the paper, or ``all``.
+        masks: instances, stuff or panoptic JSON files, for ``ground_truth`` proposals.
+        panoptic_folder: folder of the PNGs that a panoptic JSON names.
+    """
+
+    kind: Literal["coco"] = "coco"
+    images: Location
+    captions: Location
+    use_captions: Literal["first", "all"] = "all"
+    masks: tuple[Location, ...] = ()
+    panoptic_folder: Location | None = None
+
+
+class Columns(Config):
+    """Which column of a table holds what; `id` and `license` may be left out."""
+
+    image: str = "image"
+    caption: str = "caption"
+    id: str | None = None
+    license: str | None = None
+
+
+class TableSource(_Source):
+    """A table of image paths and captions; rows of the same image are its captions.
+
+    Attributes:
+        path: file that ends in .jsonl, .ndjson, .csv or .parquet.
+        root: folder or URL that image paths are relative to; default the table's own folder.
+        columns: names of the columns; a caption may be a text or a list of texts.
+    """
+
+    kind: Literal["table"] = "table"
+    path: Location
+    root: Location | None = None
+    columns: Columns = Columns()
+
+
+class WebdatasetSource(_Source):
+    """Image-text shards as img2dataset writes them: KEY.jpg, KEY.txt and, if there is one, KEY.json.
+
+    Attributes:
+        path: one tar, or a pattern with * or {00000..00099}.
+    """
+
+    kind: Literal["webdataset"] = "webdataset"
+    path: Location
+
+
+SourceConfig = Annotated[CocoSource | TableSource | WebdatasetSource, Field(discriminator="kind")]
+AnySource = CocoSource | TableSource | WebdatasetSource
+
+
+class ImageReader:
+    """Reads a record's bytes from wherever its source lies."""
+
+    def __init__(self, source: AnySource) -> None:
+        self._fs, self._root = open_location(root_of(source))
+
+    def read(self, record: ImageRecord) -> bytes:
+        """The encoded image.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: it cannot be had.
+            OSError: the storage failed, several times.
+        """
+        fs, path = self._fs, f"{self._root.rstrip('/')}/{record.file}"
+        if record.file.startswith("/") or "://" in record.file:
+            fs, path = open_location(record.file)
+        end = None if record.offset is None or record.nbytes is None else record.offset + record.nbytes
+        return read_bytes(fs, path, record.offset, end)
+
+
+def root_of(source: AnySource) -> str:
+    """Folder or URL that the records' files are relative to."""
+    if isinstance(source, CocoSource):
+        return source.images
+    if isinstance(source, TableSource) and source.root is not None:
+        return source.root
+    return source.path.rsplit("/", 1)[0] if "/" in source.path else "."
+
+
+def source_files(source: AnySource) -> dict[str, str]:
+    """The annotation files that a plan hashes: name in the lock -> location."""
+    if isinstance(source, CocoSource):
+        named = {f"masks.{number}": file for number, file in enumerate(source.masks)}
+        return {"captions": source.captions, **named}
+    return {"table": source.path} if isinstance(source, TableSource) else {}
+
+
+def to_record(row: dict[str, Any]) -> ImageRecord:
+    """A row of a plan as a record."""
+    masks = tuple(
+        SourceMask(json.loads(mask["segmentation"]), mask["label"], mask["score"], mask["is_crowd"])
+        for mask in row["masks"] or ()
+    )
+    height, width = row["mask_height"], row["mask_width"]
+    return ImageRecord(
+        image_id=row["image_id"],
+        file=row["file"],
+        captions=tuple(row["captions"] or ()),
+        offset=row["offset"],
+        nbytes=row["nbytes"],
+        masks=masks,
+        mask_size_hw_px=None if height is None or width is None else (height, width),
+        license=row["license"],
+    )

@@ -1,0 +1,75 @@
+"""The images of a source: read, put in order, listed."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.sources.coco import read_coco
+from pipeline.sources.config import WEB, AnySource, CocoSource, TableSource, WebdatasetSource, root_of
+from pipeline.sources.table import read_table
+from pipeline.sources.webdataset import read_webdataset
+from stages.common import UserError, open_location
+
+
+def read_rows(source: AnySource) -> pa.Table:
+    """All images of a source, one row each (schema ROWS, without `listed`), unordered.
+
+    Raises:
+        UserError: naming the file, what was expected and what to do.
+    """
+    if isinstance(source, CocoSource):
+        return read_coco(source)
+    if isinstance(source, TableSource):
+        return read_table(source)
+    return read_webdataset(source)
+
+
+def canonical_order(rows: pa.Table) -> pa.Table:
+    """Sorted by image id: as numbers if all of them are, as text otherwise.
+
+    Raises:
+        UserError: an image id occurs twice.
+    """
+    ids = rows["image_id"]
+    if pc.all(pc.match_substring_regex(ids, r"^(0|[1-9]\d{0,17})$")).as_py():
+        order = pc.sort_indices(ids.cast(pa.int64()))
+    else:
+        order = pc.sort_indices(ids)
+    rows = rows.take(order).combine_chunks()
+    ids = rows["image_id"]
+    if len(rows) > 1:
+        twice = ids[1:].filter(pc.equal(ids[1:], ids[:-1]))
+        if len(twice):
+            raise UserError(f"source: image id {twice[0].as_py()!r} occurs more than once ({len(twice)} such rows)")
+    return rows
+
+
+def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
+    """Adds the column `listed`: sizes from one listing of each folder that is named; null where there is no listing.
+
+    Raises:
+        UserError: not one of the images is there, so that a wrong path is found before a build and not by it.
+    """
+    names_only = source.scan == "names" or isinstance(source, WebdatasetSource)
+    if names_only or root_of(source).startswith(WEB):
+        return rows.append_column("listed", pa.nulls(len(rows), pa.int64()))
+    root = root_of(source)
+    sizes: dict[str, int] = {}
+    folders = pc.unique(pc.replace_substring_regex(rows["file"], r"[^/]*$", "")).to_pylist()
+    for folder in sorted(folder for folder in folders if not folder.startswith(WEB)):
+        location = folder if folder.startswith("/") or "://" in folder else f"{root.rstrip('/')}/{folder}"
+        fs, path = open_location(location)
+        try:
+            entries = fs.ls(path.rstrip("/"), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        sizes.update({folder + entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in entries})
+    files = rows["file"].to_pylist()
+    listed = pa.array([None if file.startswith(WEB) else sizes.get(file, -1) for file in files], pa.int64())
+    if pc.max(listed).as_py() == -1:
+        raise UserError(
+            f"source: not one of the {len(rows)} images is at {root}, such as {rows['file'][0].as_py()}; "
+            "check source.images (coco) or source.root (table)"
+        )
+    return rows.append_column("listed", listed)

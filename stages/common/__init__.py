@@ -1,0 +1,72 @@
+"""What every room stands on: configuration and manifests, files, hashes, devices, errors. Knows no stage.
+
+Its names are imported from here: ``from stages.common import Config, UserError``.
+"""
+
+from __future__ import annotations
+
+from stages.common.config import LOCAL_DIR, PLACE, Config, Location, identity
+from stages.common.devices import (
+    AskedPrecision,
+    Device,
+    Precision,
+    autocast,
+    device_class,
+    dtype_of,
+    has_bf16,
+    limit_threads,
+    resolve_device,
+    resolve_precision,
+    slowness_warning,
+)
+from stages.common.errors import SampleError, UnreachableError, UserError
+from stages.common.files import join, local_copy, local_path, open_location, read_bytes, retried
+from stages.common.hashing import canonical_json, digest, sha256_hex
+from stages.common.interrupts import processes_without_ctrl_c
+from stages.common.manifests import Unions, read_settings, read_values, validate
+from stages.common.model_files import CONFIG, hash_files, read_json, resolve_folder, sha256_file, transformers_files
+from stages.common.progress import Progress, silent
+
+__all__ = [
+    "CONFIG",
+    "LOCAL_DIR",
+    "PLACE",
+    "AskedPrecision",
+    "Config",
+    "Device",
+    "Location",
+    "Precision",
+    "Progress",
+    "SampleError",
+    "Unions",
+    "UnreachableError",
+    "UserError",
+    "autocast",
+    "canonical_json",
+    "device_class",
+    "digest",
+    "dtype_of",
+    "has_bf16",
+    "hash_files",
+    "identity",
+    "join",
+    "limit_threads",
+    "local_copy",
+    "local_path",
+    "open_location",
+    "processes_without_ctrl_c",
+    "read_bytes",
+    "read_json",
+    "read_settings",
+    "read_values",
+    "resolve_device",
+    "resolve_folder",
+    "resolve_precision",
+    "retried",
+    "sha256_file",
+    "sha256_hex",
+    "silent",
+    "slowness_warning",
+    "transformers_files",
+    "validate",
+]

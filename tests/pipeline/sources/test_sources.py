@@ -1,0 +1,260 @@
+"""Sources: COCO, tables and img2dataset shards become the same rows; what is wrong with one is said by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from pipeline.sources.config import (
+    AnySource,
+    CocoSource,
+    Columns,
+    ImageReader,
+    TableSource,
+    WebdatasetSource,
+    to_record,
+)
+from pipeline.sources.scan import canonical_order, read_rows
+from stages.common import UserError
+from stages.records import ImageRecord
+
+
+def records(source: AnySource) -> list[ImageRecord]:
+    return [to_record(row) for row in canonical_order(read_rows(source)).to_pylist()]
+
+
+def coco(folder: Path, data: object, **options: Any) -> list[ImageRecord]:  # noqa: ANN401 - fields of the source
+    file = folder / "captions.json"
+    file.write_text(data if isinstance(data, str) else json.dumps(data))
+    return records(CocoSource(images=str(folder), captions=str(file), **options))
+
+
+def image(image_id: object, **more: object) -> dict[str, object]:
+    return {"id": image_id, "file_name": f"{image_id}.jpg", **more}
+
+
+def caption(image_id: object, text: object) -> dict[str, object]:
+    return {"id": 1, "image_id": image_id, "caption": text}
+
+
+class TestCoco:
+    def test_images_in_order_of_their_numbers_with_captions_in_order_of_the_file(self, tmp_path: Path) -> None:
+        data = {
+            "images": [image(10, license=2), image(9), image(100, license=1)],
+            "annotations": [caption(9, "b"), caption(10, "c"), caption(9, "a"), caption(10, None)],
+            "licenses": [{"id": 1, "name": "free", "url": "http://free"}, {"id": 2, "name": "other"}],
+        }
+        found = coco(tmp_path, data)
+        assert [(one.image_id, one.file, one.captions, one.license) for one in found] == [
+            ("9", "9.jpg", ("b", "a"), None),
+            ("10", "10.jpg", ("c", ""), "other"),
+            ("100", "100.jpg", (), "http://free"),
+        ]
+        first = coco(tmp_path, data, use_captions="first")
+        assert [one.captions for one in first] == [("b",), ("c",), ()]
+
+    def test_lone_surrogates_become_question_marks(self, tmp_path: Path) -> None:
+        (one,) = coco(tmp_path, {"images": [image(1)], "annotations": [caption(1, "a \ud83d dog")]})
+        assert one.captions == ("a ? dog",)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ("{nope", "cannot be read as JSON"),
+            ("[1]", "expected COCO captions"),
+            ({"images": []}, "expected COCO captions"),
+            ({"images": [image(1)], "annotations": [caption(2, "a"), caption(3, "b")]}, r"2 image id.*e\.g\. 2"),
+            ({"images": [image(1)], "annotations": [{"image_id": 1, "segmentation": []}]}, r"under source\.masks"),
+            ({"images": [image(1)], "annotations": [caption(1, 5)]}, "'caption' must be a text"),
+            ({"images": [image(1)], "annotations": None}, "every image needs"),
+            ({"images": [{"id": 1}], "annotations": []}, "'file_name'"),
+            ({"images": [{"id": 1, "file_name": None}], "annotations": []}, "text 'file_name'"),
+            ({"images": [image(None)], "annotations": []}, "text 'id'"),
+            ({"images": [image(1, height="9")], "annotations": []}, "whole numbers"),
+            ({"images": [image(1), image(2), image(1)], "annotations": []}, "'1' occurs more than once"),
+        ],
+    )
+    def test_wrong_file_is_refused_by_name(self, tmp_path: Path, data: object, message: str) -> None:
+        with pytest.raises(UserError, match=message) as caught:
+            coco(tmp_path, data)
+        assert "more than once" in message or str(tmp_path / "captions.json") in str(caught.value)
+
+    def test_missing_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"source\.captions: there is no file .*none\.json"):
+            records(CocoSource(images="x", captions=str(tmp_path / "none.json")))
+
+
+def table(folder: Path, name: str, content: str, **options: Any) -> list[ImageRecord]:  # noqa: ANN401
+    (folder / name).write_text(content, encoding="utf-8", newline="")
+    return records(TableSource(path=str(folder / name), **options))
+
+
+def captions_of(found: list[ImageRecord]) -> dict[str, tuple[str, ...]]:
+    return {one.file: one.captions for one in found}
+
+
+class TestTable:
+    def test_rows_of_an_image_are_its_captions(self, tmp_path: Path) -> None:
+        rows = [("b.jpg", "one"), ("a.jpg", "two"), ("b.jpg", "three"), ("b.jpg", "four")]
+        wanted = {"a.jpg": ("two",), "b.jpg": ("one", "three", "four")}
+        csv = "image,caption\n" + "".join(f"{name},{text}\n" for name, text in rows)
+        lines = "".join(json.dumps({"image": name, "caption": text, "more": 1}) + "\n" for name, text in rows)
+        columns = {"image": [name for name, _ in rows], "caption": [text for _, text in rows]}
+        pyarrow.parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+        assert captions_of(table(tmp_path, "t.csv", csv)) == wanted
+        assert captions_of(table(tmp_path, "t.jsonl", lines)) == wanted
+        assert captions_of(table(tmp_path, "t.ndjson", lines)) == wanted
+        assert captions_of(records(TableSource(path=str(tmp_path / "t.parquet")))) == wanted
+
+    @pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.string_view()])
+    def test_parquet_may_have_any_type_of_text_and_lists(self, tmp_path: Path, text: pa.DataType) -> None:
+        names = pa.array(["a.jpg", "b.jpg"], text)
+        for captions in (pa.array(["x", "y"], text), pa.array([["x", "z"], ["y"]], pa.list_(text))):
+            pyarrow.parquet.write_table(pa.table({"image": names, "caption": captions}), tmp_path / "t.parquet")
+            found = captions_of(records(TableSource(path=str(tmp_path / "t.parquet"))))
+            assert found["b.jpg"] == ("y",)
+            assert found["a.jpg"][0] == "x"
+
+    def test_list_captions_of_repeated_images_are_joined(self, tmp_path: Path) -> None:
+        lines = '{"image":"a","caption":["x","y"]}\n{"image":"b","caption":null}\n{"image":"a","caption":["z"]}\n'
+        assert captions_of(table(tmp_path, "t.jsonl", lines)) == {"a": ("x", "y", "z"), "b": ()}
+
+    def test_columns_of_choice(self, tmp_path: Path) -> None:
+        columns = Columns(image="path", caption="alt", id="number", license="terms")
+        found = table(tmp_path, "t.csv", "number,path,alt,terms\n10,a.jpg,x,CC0\n9,b.jpg,y,MIT\n", columns=columns)
+        assert [(one.image_id, one.file, one.captions, one.license) for one in found] == [
+            ("9", "b.jpg", ("y",), "MIT"),
+            ("10", "a.jpg", ("x",), "CC0"),
+        ]
+
+    def test_texts_stay_as_they_are(self, tmp_path: Path) -> None:
+        csv = 'image,caption\na b.jpg,123\n犬.jpg,"two\nlines, ""quoted"""\nc.jpg,\nd.jpg,NA\n007.jpg,2020-01-01\n'
+        assert captions_of(table(tmp_path, "t.csv", csv)) == {
+            "a b.jpg": ("123",),
+            "犬.jpg": ('two\nlines, "quoted"',),
+            "c.jpg": ("",),
+            "d.jpg": ("NA",),
+            "007.jpg": ("2020-01-01",),
+        }
+        lines = '{"image": "2020-01-01", "caption": "2021-02-03"}\n{"image": "b", "caption": null}\n'
+        assert captions_of(table(tmp_path, "t.jsonl", lines)) == {"2020-01-01": ("2021-02-03",), "b": ("",)}
+
+    def test_row_may_be_megabytes_long(self, tmp_path: Path) -> None:
+        text = "dog " * 500_000
+        assert table(tmp_path, "t.jsonl", json.dumps({"image": "a", "caption": text}))[0].captions == (text,)
+        assert table(tmp_path, "t.csv", f"image,caption\na,{text}\nb,c\n")[0].captions == (text,)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("t.csv", "img,text\na,b\n", "no column 'image'; it has img, text"),
+            ("t.jsonl", '{"image": "a"}', "no column 'caption'; it has image"),
+            ("t.csv", "image,caption\n,b\n", "column 'image' is empty in row 1"),
+            ("t.jsonl", '{"image":"a","caption":"b"}\n{"caption":"b"}', "column 'image' is empty in row 2"),
+            ("t.csv", "image,caption,caption\na,b,c\n", "more than one column 'caption'"),
+            ("t.csv", "image,caption\na,b,c\n", "cannot be read as csv"),
+            ("t.csv", "", "cannot be read as csv"),
+            ("t.jsonl", '{"image":"a","cap\n', "cannot be read as jsonl"),
+            ("t.jsonl", '{"image":"a","caption":5}', "'caption' holds int64, expected texts"),
+            ("t.jsonl", '{"image":"a","caption":[{"en":"b"}]}', "expected texts, or lists of texts"),
+            ("t.jsonl", '{"image":{"path":"a"},"caption":"b"}', "'image' holds struct.*expected texts"),
+            ("t.txt", "a", r"ends in \.jsonl, \.ndjson, \.csv or \.parquet"),
+        ],
+    )
+    def test_wrong_table_is_refused_by_name(self, tmp_path: Path, name: str, content: str, message: str) -> None:
+        with pytest.raises(UserError, match=message) as caught:
+            table(tmp_path, name, content)
+        assert str(tmp_path / name) in str(caught.value)
+
+    def test_id_of_two_files_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="id '1' stands for 'a' and for 'b'"):
+            table(tmp_path, "t.csv", "id,image,caption\n1,a,x\n1,b,y\n", columns=Columns(id="id"))
+
+    def test_missing_or_damaged_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"there is no file .*none\.csv"):
+            records(TableSource(path=str(tmp_path / "none.csv")))
+        (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
+        with pytest.raises(UserError, match="cannot be read as parquet"):
+            records(TableSource(path=str(tmp_path / "t.parquet")))
+
+
+def write_tar(file: Path, members: list[tuple[str, bytes]]) -> None:
+    with tarfile.open(file, "w") as tar:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def shards(folder: Path, members: list[tuple[str, bytes]], name: str = "00000.tar") -> list[ImageRecord]:
+    write_tar(folder / name, members)
+    return records(WebdatasetSource(path=str(folder / name)))
+
+
+class TestWebdataset:
+    def test_sample_is_image_text_and_json(self, tmp_path: Path) -> None:
+        values = {"caption": "of the json", "license": "CC0", "url": "http://x"}
+        members = [
+            ("000000.jpg", b"jpeg 0"),
+            ("000000.json", json.dumps(values).encode()),
+            ("000000.txt", b"a dog"),
+            ("000001.json", json.dumps(values).encode()),
+            ("000001.PNG", b"png 1"),
+            ("000002.webp", b"webp"),
+            ("000002.json", b"{broken"),
+        ]
+        found = shards(tmp_path, members)
+        assert [(one.image_id, one.captions, one.license) for one in found] == [
+            ("00000/000000", ("a dog",), "CC0"),
+            ("00000/000001", ("of the json",), "CC0"),
+            ("00000/000002", (), None),
+        ]
+        reader = ImageReader(WebdatasetSource(path=str(tmp_path / "00000.tar")))
+        assert [reader.read(one) for one in found] == [b"jpeg 0", b"png 1", b"webp"]
+
+    def test_key_ends_at_the_first_dot_of_the_file_name(self, tmp_path: Path) -> None:
+        members = [("v1.0/a.jpg", b"1"), ("v1.0/a.txt", b"x"), ("v1.0/a.seg.png", b"2"), ("b/a.jpg", b"3")]
+        found = shards(tmp_path, members)
+        assert [(one.image_id, one.nbytes, one.captions) for one in found] == [
+            ("00000/b/a", 1, ()),
+            ("00000/v1.0/a", 1, ("x",)),
+        ]
+
+    def test_folders_inside_a_tar_are_no_samples(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/a.jpg").write_bytes(b"1")
+        with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+            tar.add(tmp_path / "data", "data")
+        (one,) = records(WebdatasetSource(path=str(tmp_path / "00000.tar")))
+        assert one.image_id == "00000/data/a"
+
+    @pytest.mark.parametrize("pattern", ["{00000..00002}.tar", "*.tar", "0000?.tar", "0000{0,2}.tar"])
+    def test_pattern_names_the_shards(self, tmp_path: Path, pattern: str) -> None:
+        for name in ("00000", "00002"):
+            write_tar(tmp_path / f"{name}.tar", [("a.jpg", b"1")])
+            (tmp_path / f"{name}.parquet").write_bytes(b"of img2dataset")
+            (tmp_path / f"{name}_stats.json").write_text("{}")
+        found = records(WebdatasetSource(path=str(tmp_path / pattern)))
+        assert [one.image_id for one in found] == ["00000/a", "00002/a"]
+
+    def test_wrong_path_is_refused(self, tmp_path: Path) -> None:
+        for name in ("none.tar", "*.tar", "{0..3}.tar"):
+            with pytest.raises(UserError, match=r"source\.path: no shard at .*expected a tar or a pattern"):
+                records(WebdatasetSource(path=str(tmp_path / name)))
+        with pytest.raises(UserError, match="pattern may stand in the file name alone"):
+            records(WebdatasetSource(path=str(tmp_path / "*/0.tar")))
+
+    @pytest.mark.parametrize("content", [b"this is no tar" * 100, b"\x1f\x8b gzip", b"", None])
+    def test_file_that_is_no_whole_tar_is_refused_by_name(self, tmp_path: Path, content: bytes | None) -> None:
+        file = tmp_path / "00000.tar"
+        write_tar(file, [("a.jpg", b"1" * 3000), ("b.jpg", b"2" * 3000), ("c.jpg", b"2" * 3000)])
+        file.write_bytes(file.read_bytes()[:5500] if content is None else content)
+        with pytest.raises(UserError, match=r"00000\.tar cannot be read as an uncompressed tar"):
+            records(WebdatasetSource(path=str(file)))

@@ -1,0 +1,1 @@
+"""Files of adapted CLIPs: this project's folder, and the published layouts."""

@@ -1,0 +1,235 @@
+"""The three layouts in which mask-adapted CLIPs are published (OVSeg's code and its peers), as plain dictionaries.
+
+| layout | form |
+|---|---|
+| ``clip`` | {name: tensor}, as open_clip names them |
+| ``training`` | {"state_dict": {name: tensor}, ...}, written by one process |
+| ``training-ddp`` | the same, written by a distributed run: every name begins with ``module.`` |
+| ``segmenter`` | {"model": {name: tensor}}: after ``clip_adapter.clip_model.`` the CLIP's names, and other parts' |
+
+The prompts are ``visual.mask_embedding`` among the CLIP's names. Nothing here reads a file.
+
+A segmenter's state dict has versions of its modules in an attribute ``_metadata``. detectron2 goes by that of
+``sem_seg_head``: below 2, or without one, it takes the pixel decoder's names for old ones, which lack
+``pixel_decoder.``, and renames them. Both namings are read; what is written has the new names, and says so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stages.common import Precision, UserError, dtype_of
+
+Layout = Literal["clip", "training", "training-ddp", "segmenter"]
+
+PROMPTS = "visual.mask_embedding"
+_POSITIONS = "visual.positional_embedding"
+_DDP = "module."
+_SEGMENTER = "clip_adapter.clip_model."
+_HEAD = "sem_seg_head"
+_PIXEL_DECODER = f"{_HEAD}.pixel_decoder."
+_PREDICTOR = f"{_HEAD}.predictor."
+_HEAD_VERSION = 2
+# OpenAI's files carry these beside the weights; all follow from the weights' shapes.
+_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a mask-adapted CLIP, whatever file they came from.
+
+    Attributes:
+        clip: open_clip's names and tensors, without the prompts.
+        prompts: float [depth, patches, width], or None.
+        layout: in which layout they were found; None for weights of a model in memory.
+        rest: the other tensors of a segmenter, kept so that it can be written whole again; by detectron2's new names.
+        versions: of a segmenter's modules, by name: what PyTorch keeps as ``_metadata`` of a state dict.
+    """
+
+    clip: Mapping[str, Tensor]
+    prompts: Tensor | None = None
+    layout: Layout | None = None
+    rest: Mapping[str, Tensor] = field(default_factory=dict)
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file held
+    """Finds a CLIP in what a published file holds.
+
+    Args:
+        content: the file's content, in any of the layouts.
+        source: the file, for messages.
+
+    Raises:
+        UserError: there is no CLIP in it.
+    """
+    tensors = _innermost(content)
+    layout: Layout = "clip" if tensors is content else "training"
+    if not isinstance(tensors, Mapping):
+        raise UserError(f"{source}: holds a {type(content).__name__}; expected a dictionary of tensors")
+    found = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+    if found and all(name.startswith(_DDP) for name in found):
+        found, layout = {name.removeprefix(_DDP): value for name, value in found.items()}, "training-ddp"
+    rest: dict[str, Tensor] = {}
+    versions: dict[str, Mapping[str, Any]] = {}
+    if any(name.startswith(_SEGMENTER) for name in found):
+        layout = "segmenter"
+        rest = {name: value for name, value in found.items() if not name.startswith(_SEGMENTER)}
+        found = {name.removeprefix(_SEGMENTER): found[name] for name in found if name.startswith(_SEGMENTER)}
+        rest, versions = _with_new_names(rest, _versions(tensors))
+    if not any(name.startswith("visual.") for name in found):
+        raise UserError(
+            f"{source}: no CLIP in it; expected names like visual.conv1.weight, bare, under 'state_dict', "
+            f"or after {_SEGMENTER!r}; found {_some(found or map(str, tensors))}"
+        )
+    prompts = found.pop(PROMPTS, None)
+    if prompts is not None and prompts.ndim != 3:
+        raise UserError(f"{source}: {PROMPTS}: got shape {list(prompts.shape)}; expected [depth, patches, width]")
+    clip = {name: value for name, value in found.items() if name not in _NO_WEIGHTS}
+    return Weights(clip, prompts, layout=layout, rest=rest, versions=versions)
+
+
+def _innermost(content: Any) -> Any:  # noqa: ANN401 - what a file held
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            return _innermost(content[key])
+    return content
+
+
+def _versions(tensors: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A state dict's ``_metadata``, as far as it has the form that PyTorch gives it."""
+    kept = getattr(tensors, "_metadata", None)
+    if not isinstance(kept, Mapping):
+        return {}
+    return {str(name).removeprefix(_DDP): value for name, value in kept.items() if isinstance(value, Mapping)}
+
+
+def _with_new_names(
+    rest: dict[str, Tensor], versions: dict[str, Mapping[str, Any]]
+) -> tuple[dict[str, Tensor], dict[str, Mapping[str, Any]]]:
+    """A segmenter's other tensors by detectron2's new names, and versions that say so. The names tell which they are.
+
+    The version does not: a plain dictionary of new names has none.
+    """
+    if not any(name.startswith(f"{_HEAD}.") for name in rest):
+        return rest, versions
+
+    def renamed(name: str) -> str:
+        if not name.startswith(f"{_HEAD}.") or f"{name}.".startswith(_PREDICTOR):
+            return name
+        return _PIXEL_DECODER + name.removeprefix(f"{_HEAD}.")
+
+    if not any(name.startswith(_PIXEL_DECODER) for name in rest):
+        rest = {renamed(name): value for name, value in rest.items()}
+        versions = {renamed(name): value for name, value in versions.items()}
+    version = versions.get(_HEAD, {}).get("version")
+    if not isinstance(version, int) or version < _HEAD_VERSION:
+        versions = {**versions, _HEAD: {**versions.get(_HEAD, {}), "version": _HEAD_VERSION}}
+    return rest, versions
+
+
+def wrap(weights: Weights, layout: Layout, precision: Precision = "fp32", prompts: bool = True) -> dict[str, Any]:
+    """The opposite of `unwrap`: what a file of that layout holds.
+
+    Args:
+        weights: what to write.
+        layout: one of the published ones.
+        precision: see `cast`; the rest of a segmenter stays as it is.
+        prompts: whether to write the prompts. Stock open_clip refuses a file with them.
+    """
+    tensors = dict(weights.clip)
+    if prompts and weights.prompts is not None:
+        tensors[PROMPTS] = weights.prompts
+    tensors = cast(tensors, precision)
+    if layout == "training":
+        return {"state_dict": tensors}
+    if layout == "training-ddp":
+        return {"state_dict": {_DDP + name: value for name, value in tensors.items()}}
+    if layout == "segmenter":
+        return {
+            "model": _state_dict({**weights.rest, **{_SEGMENTER + name: tensors[name] for name in tensors}}, weights)
+        }
+    return tensors
+
+
+def _state_dict(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """With the versions as an attribute, where PyTorch and detectron2 look for them."""
+    if not weights.versions:
+        return tensors
+    state = OrderedDict(tensors)
+    vars(state)["_metadata"] = OrderedDict((name, dict(version)) for name, version in weights.versions.items())
+    return state
+
+
+def cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+    """Tensors on the CPU, contiguous, none sharing memory with another, in a precision.
+
+    fp16 and bf16 are for tensors of two or more dimensions: vectors and scalars (norms, biases, the temperature) weigh
+    little and stay in float32, as in OpenAI's files. Integers stay as they are.
+
+    Raises:
+        UserError: a value is too large for fp16.
+    """
+    done = {}
+    for name, value in tensors.items():
+        dtype = value.dtype
+        if value.is_floating_point():
+            dtype = dtype_of(precision) if value.ndim > 1 else torch.float32
+        new = value.detach().to("cpu", dtype, copy=True).contiguous()
+        if dtype == torch.float16 and bool(torch.isinf(new).any()) and not bool(torch.isinf(value).any()):
+            raise UserError(f"{name}: {float(value.abs().max()):.4g} is beyond fp16's range; write bf16 or fp32")
+        done[name] = new
+    return done
+
+
+def load_clip_weights(clip: nn.Module, weights: Weights, source: str) -> None:
+    """Loads the CLIP's part into an open_clip model: every tensor of the model, and no other.
+
+    Positional embeddings of the image that come from another resolution are interpolated by open_clip's rule; half
+    precision becomes the model's own. The model is unchanged if this raises.
+
+    Raises:
+        UserError: names or shapes differ; the message lists the first ones, and what was expected.
+    """
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
+
+    state = dict(weights.clip)
+    if hasattr(clip, "text"):
+        state = convert_to_custom_text_state_dict(state)
+    expected = clip.state_dict()
+    if problems := _differences(state, expected, resizable={_POSITIONS}):
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise UserError(f"{source}: does not fit the model it is loaded into:\n{lines}\nCheck the model's name.")
+    for name, value in state.items():  # OpenAI's temperature is a scalar, others' a vector of one
+        state[name] = value.reshape(expected[name].shape) if value.numel() == 1 else value
+    if _POSITIONS in state:
+        state[_POSITIONS] = state[_POSITIONS].float()  # half precision cannot be interpolated everywhere
+        resize_pos_embed(state, clip)
+    clip.load_state_dict(state)
+
+
+def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], resizable: Collection[str]) -> list[str]:
+    """What does not fit, one line a kind; a positional embedding of another square grid fits."""
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    shapes = []
+    for name in [name for name in expected if name in state]:
+        got, wanted = list(state[name].shape), list(expected[name].shape)
+        is_grid = name in resizable and got[1:] == wanted[1:] and round((got[0] - 1) ** 0.5) ** 2 == got[0] - 1
+        if got != wanted and not is_grid and not state[name].numel() == expected[name].numel() == 1:
+            shapes.append(f"{name}: got {got}, expected {wanted}")
+    named = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    return [f"{len(names)} {what}: {_some(names)}" for what, names in named.items() if names]
+
+
+def _some(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = f", and {len(all_names) - _SHOWN} more" if len(all_names) > _SHOWN else ""
+    return (", ".join(all_names[:_SHOWN]) or "nothing") + more

@@ -1,0 +1,1 @@
+"""Evaluation: regions named, photos segmented, on the field's benchmarks."""

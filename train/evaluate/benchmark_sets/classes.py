@@ -1,0 +1,121 @@
+"""Lists of classes: the number that a label map has for each, its name, other words for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common import UserError
+from train.evaluate.benchmark_sets.config import BenchmarkKind
+
+IGNORED = -1
+"""Number of the pixels that are not scored."""
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What a class is called.
+
+    Attributes:
+        name: no other class of its list has it.
+        synonyms: other words that mean it, the singular and the plural among them.
+    """
+
+    name: str
+    synonyms: tuple[str, ...]
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """All words for it, the name first."""
+        return (self.name, *self.synonyms)
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Classes in the order of their numbers, 0 to C - 1.
+
+    Attributes:
+        names: of each class.
+        of_id: id in a label map -> number of the class; several ids may mean one class.
+    """
+
+    names: tuple[ClassNames, ...]
+    of_id: dict[int, int]
+
+    def by_id(self) -> NDArray[np.int32]:
+        """[highest id + 2] int32: the class of each id, -1 for none; the last entry stands for all higher ids."""
+        table = np.full(max(self.of_id) + 2, IGNORED, np.int32)
+        table[list(self.of_id)] = list(self.of_id.values())
+        return table
+
+    def by_number(self, first: int) -> NDArray[np.int32]:
+        """The same for label maps that hold the numbers of the classes themselves, counted from `first`."""
+        ignored = np.full(1, IGNORED, np.int32)
+        return np.concatenate((ignored.repeat(first), np.arange(len(self.names), dtype=np.int32), ignored))
+
+
+def benchmark_classes(kind: BenchmarkKind) -> ClassList:
+    """The classes of a benchmark; docs/benchmark-sets.md says where they come from."""
+    file = files("train.evaluate.benchmark_sets").joinpath("data", f"{kind}.json")
+    return parse_classes(file.read_bytes(), f"{kind}.json")
+
+
+def parse_classes(data: bytes, source: str, ignore: Collection[int] = ()) -> ClassList:
+    """Reads a list of {"id", "name"}, and ``synonyms`` or ``forms`` (other words; `forms` may hold the name as well).
+
+    Entries of one name are one class.
+
+    Args:
+        data: JSON.
+        source: the file's name, for messages.
+        ignore: ids of entries that are left out.
+
+    Raises:
+        UserError: it is no such list, an id stands twice, or nothing is left.
+    """
+    try:
+        listed = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"{source}: cannot be read as JSON: {error}") from error
+    if not isinstance(listed, list):
+        raise UserError(f'{source}: expected a list of {{"id": 1, "name": "wall"}}')
+    numbers: dict[str, int] = {}
+    words: list[dict[str, None]] = []
+    of_id: dict[int, int] = {}
+    for at, entry in enumerate(listed):
+        id_, name, others = _entry(entry, f"{source}: entry {at + 1}")
+        if id_ in of_id:
+            raise UserError(f"{source}: the id {id_} stands twice; expected one entry for each id")
+        if id_ in ignore:
+            continue
+        of_id[id_] = numbers.setdefault(name, len(words))
+        if of_id[id_] == len(words):
+            words.append({})
+        words[of_id[id_]] |= dict.fromkeys(word for word in others if word != name)
+    if not of_id:
+        raise UserError(f'{source}: lists no class; expected a list of {{"id": 1, "name": "wall"}}')
+    names = tuple(ClassNames(name, tuple(others)) for name, others in zip(numbers, words, strict=True))
+    return ClassList(names, of_id)
+
+
+def _entry(entry: Any, where: str) -> tuple[int, str, list[str]]:  # noqa: ANN401 - any JSON value
+    if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
+        raise UserError(f'{where}: expected {{"id": 1, "name": "wall"}}, found {json.dumps(entry)[:80]}')
+    id_, name = entry["id"], entry["name"]
+    if not isinstance(id_, int) or isinstance(id_, bool) or not 0 <= id_ <= 0xFFFF:
+        raise UserError(f"{where}: 'id' is {id_!r}; expected a whole number from 0 to 65535")
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"{where}: 'name' is {name!r}; expected a word")
+    others: list[str] = []
+    for key in ("synonyms", "forms"):
+        words = entry.get(key, [])
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UserError(f"{where}: '{key}' is {words!r}; expected a list of words")
+        others += words
+    return id_, name, others

@@ -1,0 +1,130 @@
+"""Finds the files of a set, and checks that none is missing."""
+
+from __future__ import annotations
+
+from stages.common import UserError
+from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_classes
+from train.evaluate.benchmark_sets.complete import check_complete, known_keys, not_there
+from train.evaluate.benchmark_sets.config import BenchmarkSet, LabelFiles, LabelFolder
+from train.evaluate.benchmark_sets.files import Tree, read_file, stem
+from train.evaluate.benchmark_sets.label_maps import decode_labels
+from train.evaluate.benchmark_sets.layouts import FACTS, Facts, Layout
+from train.evaluate.benchmark_sets.pascal_order import table_of_order
+from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
+
+
+def open_set(config: BenchmarkSet | LabelFolder) -> SegmentationSet:
+    """Opens a set: its files are listed and counted, none is read but lists of names and classes.
+
+    Raises:
+        UserError: a file or folder is missing: which one, what was expected, and where to get it; or there are more or
+            fewer pictures than the benchmark has.
+    """
+    return _open_benchmark(config) if isinstance(config, BenchmarkSet) else open_label_files(config)
+
+
+def open_label_files(config: LabelFiles, name: str = "folder") -> SegmentationSet:
+    """Opens a folder of pictures and one of PNG label maps.
+
+    Args:
+        config: where they lie.
+        name: of the set.
+
+    Raises:
+        UserError: a folder or the list of classes is missing or wrong, or a label map has no picture.
+    """
+    classes = parse_classes(read_file(config.classes), config.classes, config.ignore)
+    images, labels = Tree(config.images), Tree(config.labels)
+    for tree, what in ((images, "pictures"), (labels, "label maps")):
+        if not tree.is_folder():
+            raise UserError(f"{tree.root}: there is no such folder; expected the {what}")
+    maps = [file for file in labels.files("") if file.endswith(".png")]
+    if not maps:
+        raise UserError(f"{config.labels}: there are no label maps (*.png)")
+    pictures = _by_stem(images, {stem(file, ".png") for file in maps})
+    items = []
+    for file in maps:
+        key = stem(file, ".png")
+        if key not in pictures:
+            raise UserError(f"{labels.shown(file)}: its picture {key}.* is not in {config.images}")
+        items.append(Item(key, images.shown(pictures[key]), labels.shown(file)))
+    without = len(images.files("")) - len(items)
+    notes = (f"{without:,} files in {config.images} have no label map",) if without else ()
+    table = classes.by_id()
+    return SegmentationSet(name, classes.names, tuple(items), None, notes, decode_labels, table)
+
+
+def _by_stem(images: Tree, wanted: set[str]) -> dict[str, str]:
+    """The picture of each name that has a label map."""
+    pictures: dict[str, str] = {}
+    for file in images.files(""):
+        key = file.rpartition(".")[0]
+        if key in wanted and pictures.setdefault(key, file) != file:
+            raise UserError(
+                f"{images.shown(file)}: {pictures[key]} has the same name; expected one picture for each label map, "
+                "and no label maps among the pictures"
+            )
+    return pictures
+
+
+def _open_benchmark(config: BenchmarkSet) -> SegmentationSet:
+    facts, tree = FACTS[config.kind], Tree(config.root)
+    layout = _layout(config, facts, tree)
+    items, missing = _items(layout, tree, known_keys(facts))
+    expected, notes = check_complete(config, facts, layout, tree, len(items), missing)
+    classes = benchmark_classes(config.kind)
+    table = classes.by_id() if layout.numbers == "ids" else classes.by_number(1 if layout.numbers == "from 1" else 0)
+    if layout.class_order is not None:
+        table, note = table_of_order(tree, layout.class_order, classes)
+        notes += (note,)
+    return SegmentationSet(
+        name=config.kind,
+        classes=classes.names,
+        items=items,
+        expected_images=expected,
+        notes=notes,
+        decode=layout.decode,
+        table=table,
+        short_side_px=layout.short_side_px,
+    )
+
+
+def _layout(config: BenchmarkSet, facts: Facts, tree: Tree) -> Layout:
+    """The first layout that has label maps, and its list, if it needs one."""
+    without_list = None
+    for layout in facts.layouts:
+        if not any(file.endswith(layout.ending) for file in tree.files(layout.labels, layout.nested)):
+            continue
+        if not layout.lists or any(tree.is_file(name) for name in layout.lists):
+            return layout
+        without_list = without_list or layout
+    raise not_there(config, facts, tree, without_list)
+
+
+def _items(layout: Layout, tree: Tree, known: tuple[str, ...]) -> tuple[tuple[Item, ...], list[str]]:
+    """Pictures that have a label map, and paths that are missing."""
+    files = tree.files(layout.pictures, layout.nested)
+    pictures = {stem(file, ".jpg"): file for file in files if file.endswith(".jpg")}
+    found = files if layout.labels == layout.pictures else tree.files(layout.labels, layout.nested)
+    maps = {stem(file, layout.ending): file for file in found if file.endswith(layout.ending)}
+    if layout.lists:
+        keys = _listed(layout, tree)
+    else:
+        keys = sorted(maps.keys() | (set() if layout.shared else pictures.keys()))
+    items = tuple(
+        Item(key, tree.shown(pictures[key]), tree.shown(maps[key])) for key in keys if key in pictures and key in maps
+    )
+    inside = "**/" if layout.nested else ""
+    missing = []
+    for key in known or keys:
+        missing += [] if key in pictures else [f"{layout.pictures}/{inside}{key}.jpg"]
+        missing += [] if key in maps else [f"{layout.labels}/{inside}{key}{layout.ending}"]
+    return items, missing
+
+
+def _listed(layout: Layout, tree: Tree) -> list[str]:
+    file = next(tree.shown(name) for name in layout.lists if tree.is_file(name))
+    keys = read_file(file).decode("utf-8", errors="replace").split()
+    if len(set(keys)) != len(keys) or not keys:
+        raise UserError(f"{file}: expected the name of each picture of the split once, one a line")
+    return keys

@@ -1,0 +1,64 @@
+"""The manifest of a semantic segmentation's evaluation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.common import Config, Location
+from train.evaluate.benchmark_sets.config import SetConfig
+from train.segmenter.config import SegmenterConfig
+
+
+class LabelMaps(Config):
+    """Predictions made elsewhere.
+
+    Attributes:
+        folder: of PNG label maps, 8 or 16 bits, with the pictures' names.
+        first: the value that stands for the set's first class; values below it, and those beyond the last class, mean
+            no class. `maskmine segment` writes 1.
+    """
+
+    folder: Location = Field(min_length=1)
+    first: int = Field(1, ge=0)
+
+
+class SemanticManifest(Config):
+    """What is scored on which pictures.
+
+    Attributes:
+        set: pictures with labels: a benchmark or a folder.
+        segmenter: what is scored. Its proposer may be `ground_truth`: every class of a picture is then one mask, and
+            the score is the bound that perfect masks would give.
+        predictions: label maps to be scored, in place of a segmenter.
+        best_labels: every mask gets the ground-truth class that most of its pixels have: the bound that perfect names
+            would give.
+        seen: names of classes that training has met, for the seen / unseen split; `generator` for those that the mask
+            generator was trained on, as far as its labels tell; None for no split.
+        open_metrics: also score with WordNet's similarity of classes: see docs/metrics.md.
+        limit: at most so many pictures, the first ones. Figures of a part are no benchmark.
+    """
+
+    version: Literal[1] = 1
+    kind: Literal["semantic_segmentation"]
+    set: SetConfig
+    segmenter: SegmenterConfig | None = None
+    predictions: LabelMaps | None = None
+    best_labels: bool = False
+    seen: tuple[str, ...] | Literal["generator"] | None = None
+    open_metrics: bool = True
+    limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_to_score(self) -> Self:
+        if (self.segmenter is None) == (self.predictions is None):
+            raise ValueError("expected either 'segmenter' or 'predictions'")
+        if self.segmenter is None and (self.best_labels or self.seen == "generator"):
+            raise ValueError("'best_labels' and seen: generator need a 'segmenter'")
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the counts of pixels, without what is only derived from them."""
+        derived = {"seen": True, "open_metrics": True, "segmenter": {"device", "batch_size"}}
+        return self.model_dump(mode="json", exclude=derived)  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""One picture of a set: segmented, or somebody's label map of it read."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.common import SampleError, UserError
+from stages.proposals.configs import GroundTruthProposals, ModelConfig, PrecomputedProposals
+from stages.records import Rle
+from train.evaluate.benchmark_sets.classes import IGNORED
+from train.evaluate.benchmark_sets.files import Tree, read_file
+from train.evaluate.benchmark_sets.label_maps import decode_labels
+from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
+from train.evaluate.benchmark_sets.trained_on import overlap_warning
+from train.evaluate.metrics.oracle import best_labels, regions_of
+from train.evaluate.semantic.config import LabelMaps
+from train.segmenter import Segmenter
+from train.segmenter.assembly import NOTHING
+from train.segmenter.config import SegmenterConfig
+from train.segmenter.masks import Masks
+
+
+class Scorer:
+    """A segmenter on the pictures of a set.
+
+    Args:
+        config: the segmenter; of the proposer `ground_truth` every class of a picture is one mask.
+        pictures: the set.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; the segmenter's own if not given.
+
+    Attributes:
+        segmenter: the one that is scored.
+
+    Raises:
+        UserError: a model cannot be loaded, or the masks would have to come with the pictures.
+    """
+
+    def __init__(self, config: SegmenterConfig, pictures: SegmentationSet, device: str | None = None) -> None:
+        if isinstance(config.proposer, PrecomputedProposals):
+            raise UserError("segmenter.proposer: 'precomputed' masks are for mining; choose another kind")
+        self._pictures = pictures
+        self._perfect_masks = isinstance(config.proposer, GroundTruthProposals)
+        self.segmenter = Segmenter(config, device)
+
+    def known(self) -> set[str]:
+        """Names of the classes that the mask generator has labels for."""
+        found = self.segmenter.seen(self._pictures.classes)
+        return {names.name for names, seen in zip(self._pictures.classes, found, strict=True) if seen.how}
+
+    def warning(self) -> str | None:
+        """That the mask generator was trained on this set, if it was."""
+        proposer = self.segmenter.config.proposer
+        if not isinstance(proposer, ModelConfig):
+            return None
+        return overlap_warning(proposer.model, dict(enumerate(self.segmenter.masks.labels)), self._pictures.name)
+
+    def predict(self, item: Item, truth: NDArray[np.int32], perfect_names: bool = False) -> NDArray[np.int32]:
+        """The label map of a picture.
+
+        Args:
+            item: the picture.
+            truth: its ground truth [H, W]: for masks or names that come from it.
+            perfect_names: give every mask the class that most of its pixels have.
+
+        Raises:
+            UserError: the picture cannot be read or used.
+        """
+        image, masks = self.masks(item, truth)
+        classes = self._pictures.classes
+        if perfect_names:
+            return self.labels(self.segmenter, masks, _perfect_names(masks, truth, len(classes)))
+        text = self.segmenter.text(classes)
+        scores = self.segmenter.combine(masks, self.segmenter.name(image, masks, text), text)
+        return self.labels(self.segmenter, masks, scores)
+
+    def masks(self, item: Item, truth: NDArray[np.int32]) -> tuple[NDArray[np.uint8], Masks]:
+        """The picture, [H, W, 3] RGB uint8, and its masks.
+
+        Raises:
+            UserError: the picture cannot be read or used.
+        """
+        image = self._pictures.picture(item)
+        try:
+            return image, true_masks(truth) if self._perfect_masks else self.segmenter.propose(image)
+        except SampleError as error:
+            raise UserError(f"{item.picture}: cannot be segmented: {error.message}") from error
+
+    def labels(self, segmenter: Segmenter, masks: Masks, scores: Tensor) -> NDArray[np.int32]:
+        """Label map of scores [N, columns], assembled by the rules of a segmenter; everything else is nothing."""
+        labels = segmenter.assemble(masks, scores, masks.height, masks.width)
+        labels[labels == len(self._pictures.classes)] = NOTHING
+        return labels
+
+
+def true_masks(truth: NDArray[np.int32]) -> Masks:
+    """One mask for each class of a ground truth [H, W]."""
+    return Masks.of([Rle.encode(mask) for _, mask in regions_of(truth)], *truth.shape)
+
+
+def _perfect_names(masks: Masks, truth: NDArray[np.int32], classes: int) -> Tensor:
+    """float32 [N, classes]: 1 for the right class; masks on ignored pixels alone speak for none."""
+    right = best_labels((rle.decode() for rle in masks.rles), truth)
+    scores = torch.zeros(len(masks), classes)
+    named = np.flatnonzero(right != IGNORED)
+    scores[named, right[named]] = 1.0
+    return scores
+
+
+def prediction_of(maps: LabelMaps, item: Item) -> str:
+    """Where somebody's label map of a picture lies: KEY.png, or KEY.labels.png, as `maskmine segment` writes it."""
+    tree = Tree(maps.folder)
+    names = (f"{item.key}.png", f"{item.key}.labels.png")
+    return tree.shown(next((name for name in names if tree.is_file(name)), names[0]))
+
+
+def read_prediction(maps: LabelMaps, item: Item, truth: NDArray[np.int32], classes: int) -> NDArray[np.int32]:
+    """Somebody's label map of a picture, int32 [H, W]; -1 for values that are no class.
+
+    Raises:
+        UserError: it is missing, no label map, or of another size than the ground truth [H, W].
+    """
+    file = prediction_of(maps, item)
+    labels = decode_labels(read_file(file), file).astype(np.int64) - maps.first
+    if labels.shape != truth.shape:
+        raise UserError(
+            f"{file}: is {labels.shape[1]}x{labels.shape[0]}, its ground truth {truth.shape[1]}x{truth.shape[0]}; "
+            "expected one label for each pixel"
+        )
+    labels[(labels < 0) | (labels >= classes)] = NOTHING
+    return labels.astype(np.int32)
