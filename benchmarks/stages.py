@@ -16,8 +16,8 @@ from benchmarks.report import ROOT, machine
 from pipeline.manifest import STAGES, load_manifest
 from pipeline.plan import make_plan, write_plan
 from pipeline.steps import build_steps, start_unit
-from pipeline.storage import Store
 from pipeline.unit import BuildSpec
+from stages.common import Folder
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         folder = Path(name)
         table = write_table(folder, options.data / "train2017", captions, 2 * options.images)
         manifest = load_manifest(write_manifest(folder, table, images_per_shard=options.images))
-        plan, store = make_plan(manifest), Store(str(folder / "out"))
+        plan, store = make_plan(manifest), Folder(str(folder / "out"))
         write_plan(plan, store)
         spec = BuildSpec(manifest, plan.digest, store.url, None, "", plan.document["models"])
         steps = build_steps(spec, STAGES)

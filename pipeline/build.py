@@ -19,9 +19,8 @@ from pipeline.progress import BuildProgress
 from pipeline.provenance import differences, library_fingerprint
 from pipeline.report.timing import timed_run
 from pipeline.runners.loop import Failures
-from pipeline.storage import Store
 from pipeline.unit import BuildSpec
-from stages.common import UserError, canonical_json, digest, open_location, read_bytes
+from stages.common import Folder, UserError, canonical_json, digest, open_location, read_bytes
 
 POISON_IMAGES = ".maskmine/poison_images.json"
 LIBRARIES = ".maskmine/libraries.json"
@@ -67,7 +66,7 @@ def build(
         UserError: the inputs, the folder or the lock do not allow it; nothing was changed.
         LockError: an image's bytes are not those of the lock.
     """
-    store = Store(out)
+    store = Folder(out)
     with only_driver(store, take_over), BuildProgress(console) as progress:
         progress("reading inputs, hashing models")
         plan = make_plan(manifest)
@@ -111,7 +110,7 @@ def build(
         return Outcome(finished, _in_order(receipts), done_before, {})
 
 
-def _report(store: Store, progress: BuildProgress) -> None:
+def _report(store: Folder, progress: BuildProgress) -> None:
     """Writes report.html. The build is whole without it, so a failure is told and stops nothing."""
     from pipeline.report.page import write_report
 
@@ -121,7 +120,7 @@ def _report(store: Store, progress: BuildProgress) -> None:
         progress.say(f"{REPORT} could not be written ({type(error).__name__}: {error}); maskmine report tries again")
 
 
-def _known_poison_images(store: Store) -> frozenset[str]:
+def _known_poison_images(store: Folder) -> frozenset[str]:
     """Ids of the images that this build found to kill their process."""
     return frozenset(json.loads(store.read_or_none(POISON_IMAGES) or b"[]"))
 
@@ -132,7 +131,7 @@ def cache_url(manifest: BuildManifest) -> str | None:
     return None if wanted == "none" else wanted or default_cache_url()
 
 
-def read_receipts(store: Store, plan: Plan) -> dict[int, dict[str, Any]]:
+def read_receipts(store: Folder, plan: Plan) -> dict[int, dict[str, Any]]:
     """Receipts of the units that are done: of this plan, with the shard and rows there in their full size."""
     key = plan.digest
     shards, rows = store.sizes(SHARDS), store.sizes(UNIT_ROWS)
@@ -159,7 +158,7 @@ def _run(
     poison_images: frozenset[str],
     progress: BuildProgress,
     address: str | None,
-    store: Store,
+    store: Folder,
 ) -> Failures:
     todo = [unit for unit in range(plan.units) if unit not in receipts]
     if not todo:
@@ -190,7 +189,7 @@ def _run(
     return run_ray(spec, todo, poison_images, on_receipt, progress.say, address, on_poison_image)
 
 
-def _settle(store: Store, plan: Plan) -> None:
+def _settle(store: Folder, plan: Plan) -> None:
     """Writes the plan into a new folder; refuses a folder of another plan, or of other library versions.
 
     Raises:
@@ -218,7 +217,7 @@ def _settle(store: Store, plan: Plan) -> None:
         )
 
 
-def _finished(store: Store, plan: Plan, receipts: dict[int, dict[str, Any]]) -> dict[str, Any] | None:
+def _finished(store: Folder, plan: Plan, receipts: dict[int, dict[str, Any]]) -> dict[str, Any] | None:
     """The lock, if it already speaks of exactly these receipts."""
     data = store.read_or_none(LOCK_FILE)
     if data is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.storage import Store
+from stages.common import Folder
 
 
 class Cache:
@@ -15,7 +15,7 @@ class Cache:
     """
 
     def __init__(self, url: str | None) -> None:
-        self._store = Store(url) if url else None
+        self._store = Folder(url) if url else None
 
     def get(self, kind: str, key: str) -> bytes | None:
         return self._store.read_or_none(_name(kind, key)) if self._store else None

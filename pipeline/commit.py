@@ -13,9 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage import Store
 from pipeline.unit import BuildSpec, ImageWork, UnitWork, images_root, status_of, timed
-from stages.common import canonical_json, sha256_hex
+from stages.common import Folder, canonical_json, sha256_hex
 from stages.images import decode_image
 from stages.shards import Sample, build_sample, write_shard
 
@@ -36,7 +35,7 @@ def rows_name(unit: int) -> str:
     return f"{UNIT_ROWS}/{unit:06d}.json.gz"
 
 
-def read_unit_rows(store: Store, unit: int) -> dict[str, list[dict[str, Any]]]:
+def read_unit_rows(store: Folder, unit: int) -> dict[str, list[dict[str, Any]]]:
     """The rows that a unit adds to index, images and quarantine tables."""
     return dict(json.loads(gzip.decompress(store.read(rows_name(unit)))))
 
@@ -45,7 +44,7 @@ class CommitStep:
     """Writes a unit's shard, rows and receipt."""
 
     def __init__(self, spec: BuildSpec) -> None:
-        self._store = Store(spec.out_url)
+        self._store = Folder(spec.out_url)
         self._rules = spec.manifest.shards
         self._fingerprint = spec.fingerprint
 

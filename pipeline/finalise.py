@@ -15,8 +15,7 @@ import pyarrow.parquet
 from pipeline.card import dataset_card
 from pipeline.commit import read_unit_rows
 from pipeline.provenance import library_fingerprint
-from pipeline.storage import Store
-from stages.common import UserError, digest
+from stages.common import Folder, UserError, digest
 
 LOCK_FILE = "build.lock.json"
 CARD = "README.md"
@@ -95,7 +94,7 @@ def table_name(table: str) -> str:
 
 
 def finalise(
-    store: Store,
+    store: Folder,
     document: dict[str, Any],
     manifest: dict[str, Any],
     receipts: Sequence[dict[str, Any]],
@@ -154,7 +153,7 @@ _LOCK_KEYS: dict[str, type] = {
 _UNIT_KEYS = {"unit", "key", "images_root", "rows_sha256", "shard_sha256"}
 
 
-def lock_bytes(store: Store) -> bytes:
+def lock_bytes(store: Folder) -> bytes:
     """The lock of a finished build.
 
     Raises:
@@ -195,7 +194,7 @@ def total_counts(receipts: Iterable[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _write_table(store: Store, table: str, schema: pa.Schema, receipts: Sequence[dict[str, Any]]) -> str:
+def _write_table(store: Folder, table: str, schema: pa.Schema, receipts: Sequence[dict[str, Any]]) -> str:
     """Writes one table unit by unit, so that memory does not grow with the build; gives its SHA-256."""
     part = store.temporary(table_name(table))
     pending: list[dict[str, Any]] = []

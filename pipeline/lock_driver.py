@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage import Store
-from stages.common import UserError, canonical_json
+from stages.common import Folder, UserError, canonical_json
 
 LOCK = ".maskmine/driver.lock"
 
 
 @contextmanager
-def only_driver(store: Store, take_over: bool = False) -> Iterator[None]:
+def only_driver(store: Folder, take_over: bool = False) -> Iterator[None]:
     """Holds a build's folder for this process.
 
     On a local disk the operating system holds the lock, and lets go of it however the process ends. Behind a URL it
@@ -55,7 +54,7 @@ def _flock(path: Path, holder: dict[str, Any], url: str) -> Iterator[None]:
         yield
 
 
-def _take_remote(store: Store, holder: dict[str, Any], take_over: bool) -> None:
+def _take_remote(store: Folder, holder: dict[str, Any], take_over: bool) -> None:
     found = store.read_or_none(LOCK)
     if found is not None and not take_over and not _dead_here(found):
         raise UserError(_refusal(store.url, found) + " If that process is gone, add --take-over.")

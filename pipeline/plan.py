@@ -14,8 +14,7 @@ from pipeline.manifest import BuildManifest
 from pipeline.provenance import FORMAT, config_identity, input_hashes, model_hashes
 from pipeline.sources.config import to_record
 from pipeline.sources.scan import add_scan, canonical_order, read_rows
-from pipeline.storage import Store
-from stages.common import UserError, canonical_json, digest
+from stages.common import Folder, UserError, canonical_json, digest
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.records import ImageRecord
 
@@ -88,7 +87,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
     return Plan(document, rows, manifest.shards.images_per_shard)
 
 
-def write_plan(plan: Plan, store: Store) -> None:
+def write_plan(plan: Plan, store: Folder) -> None:
     """Puts a plan into a build's folder: the rows as Arrow IPC, one record batch a unit, then the document."""
     part = store.temporary(ROWS_FILE)
     with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, plan.rows.schema) as writer:
@@ -100,13 +99,13 @@ def write_plan(plan: Plan, store: Store) -> None:
     store.write(PLAN_FILE, canonical_json(plan.document))
 
 
-def read_plan_document(store: Store) -> dict[str, Any] | None:
+def read_plan_document(store: Folder) -> dict[str, Any] | None:
     """The document of the plan in a folder, None if there is none."""
     data = store.read_or_none(PLAN_FILE)
     return None if data is None else dict(json.loads(data))
 
 
-def read_unit(store: Store, unit: int) -> list[ImageRecord]:
+def read_unit(store: Folder, unit: int) -> list[ImageRecord]:
     """The records of one unit of a written plan; reads little else."""
     path = store.path(ROWS_FILE)
     source = pa.memory_map(path) if store.is_local else store.fs.open(path, "rb")

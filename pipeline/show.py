@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.finalise import table_name
-from pipeline.storage import Store
-from stages.common import UserError
+from stages.common import Folder, UserError
 
 
 def show(url: str, pairs: int, console: Console) -> None:
@@ -28,7 +27,7 @@ def show(url: str, pairs: int, console: Console) -> None:
     Raises:
         UserError: there is no finished build.
     """
-    data = Store(url).read_or_none(table_name("index"))
+    data = Folder(url).read_or_none(table_name("index"))
     if data is None:
         raise UserError(f"{url}: no {table_name('index')}, so no finished build; run maskmine build first")
     columns = ["key", "file", "caption", "noun", "noun_canonical", "noun_start", "noun_end", "score_cosine", "area_px"]

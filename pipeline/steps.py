@@ -23,9 +23,9 @@ from pipeline.cache_codec import (
 from pipeline.commit import CommitStep
 from pipeline.provenance import differences, library_fingerprint, model_hashes
 from pipeline.sources.config import ImageReader
-from pipeline.storage import Store
 from pipeline.unit import BuildSpec, ImageWork, UnitWork, each_image, images_root, timed
 from stages.common import (
+    Folder,
     Precision,
     SampleError,
     UserError,
@@ -124,7 +124,7 @@ class ReadStep:
 
     def _changed(self, unit: UnitWork) -> list[str]:
         """Files of the images that differ, as far as the tables beside the lock tell."""
-        tables = Store(str(self._spec.lock_url).rpartition("/")[0] or ".")
+        tables = Folder(str(self._spec.lock_url).rpartition("/")[0] or ".")
         data = tables.read_or_none("images.parquet")
         if data is None:
             return []
@@ -337,7 +337,7 @@ def start_unit(
     from pipeline.plan import read_unit, unit_key
 
     first = number * spec.manifest.shards.images_per_shard
-    records = enumerate(read_unit(Store(spec.out_url), number), start=first)
+    records = enumerate(read_unit(Folder(spec.out_url), number), start=first)
     images = [ImageWork(record, row) for row, record in records if only is None or record.image_id in only]
     return UnitWork(number, unit_key(spec.plan_digest, number), images, poison_images, only is not None)
 

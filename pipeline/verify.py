@@ -17,8 +17,7 @@ from PIL import Image
 from pipeline.commit import read_unit_rows, receipt_name, rows_name, shard_name
 from pipeline.finalise import CARD, LOCK_FILE, TABLES, lock_bytes, read_lock, table_name
 from pipeline.plan import unit_key
-from pipeline.storage import Store
-from stages.common import canonical_json, digest
+from stages.common import Folder, canonical_json, digest
 from stages.records import Rle
 
 _ROWS_OF = {"index": "pairs", "images": "images", "quarantine": "quarantine"}
@@ -38,7 +37,7 @@ def verify(url: str) -> tuple[dict[str, Any], list[str]]:
     Raises:
         UserError: there is no finished build.
     """
-    store = Store(url)
+    store = Folder(url)
     data = lock_bytes(store)
     try:
         lock = read_lock(data)
@@ -47,7 +46,7 @@ def verify(url: str) -> tuple[dict[str, Any], list[str]]:
     return lock, list(_problems(store, lock))
 
 
-def _problems(store: Store, lock: dict[str, Any]) -> Iterator[str]:
+def _problems(store: Folder, lock: dict[str, Any]) -> Iterator[str]:
     yield from _guarded(LOCK_FILE, _lock_problems(lock))
     if not store.exists(CARD):
         yield f"{CARD}: missing"
@@ -72,7 +71,7 @@ def _guarded(name: str, problems: Iterator[str]) -> Iterator[str]:
         yield f"{name}: cannot be checked: {type(error).__name__}: {error}"
 
 
-def _content(store: Store, name: str) -> bytes | None:
+def _content(store: Folder, name: str) -> bytes | None:
     try:
         return store.read_or_none(name)
     except OSError:
@@ -91,13 +90,13 @@ def _lock_problems(lock: dict[str, Any]) -> Iterator[str]:
             yield f"{LOCK_FILE}: unit {entry['unit']} has a key of another plan"
 
 
-def _strange_files(store: Store, lock: dict[str, Any]) -> Iterator[str]:
+def _strange_files(store: Folder, lock: dict[str, Any]) -> Iterator[str]:
     expected = {shard_name(entry["unit"]).rsplit("/", 1)[-1] for entry in lock["units"]}
     for name in sorted(set(store.sizes("shards")) - expected):
         yield f"shards/{name}: no part of this build"
 
 
-def _receipt_problems(store: Store, entry: dict[str, Any]) -> Iterator[str]:
+def _receipt_problems(store: Folder, entry: dict[str, Any]) -> Iterator[str]:
     receipt = receipt_name(entry["unit"])
     found = store.read_or_none(receipt)
     if found is None:
@@ -106,7 +105,7 @@ def _receipt_problems(store: Store, entry: dict[str, Any]) -> Iterator[str]:
         yield f"{receipt}: speaks of another shard than {LOCK_FILE}"
 
 
-def _unit_problems(store: Store, entry: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
+def _unit_problems(store: Folder, entry: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
     shard, rows = shard_name(entry["unit"]), rows_name(entry["unit"])
     data, packed = _content(store, shard), _content(store, rows)
     shard_is_whole = data is not None and hashlib.sha256(data).hexdigest() == entry["shard_sha256"]
@@ -181,7 +180,7 @@ def _count_problems(lock: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
             yield f"{LOCK_FILE}: counts {count} {name}, the units have {found}"
 
 
-def _table_problems(store: Store, lock: dict[str, Any], table: str, rows: int | None) -> Iterator[str]:
+def _table_problems(store: Folder, lock: dict[str, Any], table: str, rows: int | None) -> Iterator[str]:
     name = table_name(table)
     data = _content(store, name)
     if data is None:

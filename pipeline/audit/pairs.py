@@ -14,8 +14,7 @@ import pyarrow.parquet
 
 from pipeline.commit import shard_name
 from pipeline.finalise import LOCK_FILE, lock_bytes, read_lock, table_name
-from pipeline.storage import Store
-from stages.common import UserError
+from stages.common import Folder, UserError
 
 _KEYS = (
     "image_id",
@@ -66,7 +65,7 @@ class Build:
     """
 
     def __init__(self, url: str) -> None:
-        self._store, self._url = Store(url), url
+        self._store, self._url = Folder(url), url
         data = lock_bytes(self._store)
         try:
             self._lock = read_lock(data)

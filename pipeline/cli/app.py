@@ -159,12 +159,12 @@ def report(
 ) -> None:
     """Write a finished build's report.html again: pictures of pairs, counts, histograms. A build writes it, too."""
     from pipeline.report.page import write_report
-    from pipeline.storage import Store
+    from stages.common import Folder
 
     console = Console()
     with storage_of(directory), Activity(console) as activity:
         activity("drawing pairs")
-        size = write_report(Store(directory), pairs)
+        size = write_report(Folder(directory), pairs)
     console.print(f"{directory.rstrip('/')}/report.html: {_size(size)}.", markup=False, highlight=False, soft_wrap=True)
 
 

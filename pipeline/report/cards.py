@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.report import tables
 from pipeline.report.pictures import Picture, pair_picture, read_sample
 from pipeline.report.text import MINUS, MarkedText, clean, marked, percent, shorten
-from pipeline.storage import Store
+from stages.common import Folder
 
 _PICTURE_BYTES = 3_600_000  # of all pictures together, as data URIs
 _LARGEST_PICTURE_BYTES = 40_000
@@ -43,7 +43,7 @@ class Section:
     cards: list[Card]
 
 
-def sections_of(store: Store, pairs: tables.Pairs, seed: str, most: int) -> list[Section]:
+def sections_of(store: Folder, pairs: tables.Pairs, seed: str, most: int) -> list[Section]:
     """Chooses pairs and reads their samples; a small build's pairs are shown once, all of them.
 
     Args:
@@ -75,7 +75,7 @@ def sections_of(store: Store, pairs: tables.Pairs, seed: str, most: int) -> list
     ]
 
 
-def _card(store: Store, row: dict[str, Any], budget_bytes: int) -> Card:
+def _card(store: Folder, row: dict[str, Any], budget_bytes: int) -> Card:
     picture, missing = None, ""
     try:
         picture = pair_picture(read_sample(store, row), budget_bytes)

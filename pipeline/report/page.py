@@ -21,8 +21,7 @@ from pipeline.report.quarantined import Photos
 from pipeline.report.reasons import MEANINGS
 from pipeline.report.text import MINUS, clean, duration, file_size, percent, shorten
 from pipeline.report.timing import read_timing
-from pipeline.storage import Store
-from stages.common import UserError, digest
+from stages.common import Folder, UserError, digest
 
 PICTURES = 12
 """Pairs a section, if nothing else is asked for."""
@@ -32,7 +31,7 @@ _MANIFEST_CHARS = 20_000
 _LISTED = 200  # rows of a list of models or inputs
 
 
-def write_report(store: Store, pictures: int = PICTURES) -> int:
+def write_report(store: Folder, pictures: int = PICTURES) -> int:
     """Writes report.html into a finished build; the same folder and number give the same bytes.
 
     Args:
@@ -56,7 +55,7 @@ def write_report(store: Store, pictures: int = PICTURES) -> int:
     return len(page)
 
 
-def render(store: Store, lock: dict[str, Any], pictures: int = PICTURES) -> str:
+def render(store: Folder, lock: dict[str, Any], pictures: int = PICTURES) -> str:
     """The page's HTML.
 
     Raises:

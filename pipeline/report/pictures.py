@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.storage import Store
-from stages.common import read_bytes
+from stages.common import Folder, read_bytes
 
 _LADDER = ((360, 84), (300, 80), (240, 76), (180, 70), (128, 62), (96, 50))
 """Longest side in pixels and JPEG quality, best first: the first that fits the budget is taken."""
@@ -39,7 +38,7 @@ class Picture:
     outline: str = ""
 
 
-def read_sample(store: Store, row: dict[str, Any]) -> dict[str, bytes]:
+def read_sample(store: Folder, row: dict[str, Any]) -> dict[str, bytes]:
     """Members of a pair's sample by extension, by one ranged read of its shard.
 
     Raises:

@@ -13,8 +13,7 @@ from pipeline.plan import read_unit
 from pipeline.report.pictures import Picture, plain_picture
 from pipeline.report.text import clean, shorten
 from pipeline.sources.config import WEB, ImageReader, SourceConfig, root_of
-from pipeline.storage import Store
-from stages.common import SampleError, UserError, sha256_hex
+from stages.common import Folder, SampleError, UserError, sha256_hex
 from stages.images import decode_image
 from stages.records import ImageRecord
 
@@ -51,7 +50,7 @@ class Photos:
         sha256: hashes of photos, by image id, as images.parquet has them.
     """
 
-    def __init__(self, store: Store, source: Any, sha256: dict[str, str]) -> None:  # noqa: ANN401 - JSON
+    def __init__(self, store: Folder, source: Any, sha256: dict[str, str]) -> None:  # noqa: ANN401 - JSON
         self._store, self._sha256 = store, sha256
         self._units: dict[int, dict[str, ImageRecord]] = {}
         self._reader: ImageReader | None = None

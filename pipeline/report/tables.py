@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.finalise import table_name
 from pipeline.report.histogram import Histogram
-from pipeline.storage import Store
+from stages.common import Folder
 
 _BATCH_ROWS = 1 << 16
 _SHOWN_COLUMNS = ["key", "shard", "offset", "nbytes", "file", "caption", "noun", "noun_start", "noun_end"]
@@ -68,7 +68,7 @@ class Pairs:
     doubtful: Extremes = field(default_factory=Extremes)
 
 
-def read_pairs(store: Store) -> Pairs:
+def read_pairs(store: Folder) -> Pairs:
     """Goes through the index once.
 
     Raises:
@@ -108,7 +108,7 @@ def draw_rows(seed: str, count: int, most: int) -> list[int]:
     return list(drawn)
 
 
-def read_shown(store: Store, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+def read_shown(store: Folder, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     """The wanted rows of the index by their numbers; reads only the row groups that hold them."""
     found: dict[int, dict[str, Any]] = {}
     wanted = np.array(sorted(set(rows)), np.int64)
@@ -136,7 +136,7 @@ class Images:
     sha256: dict[str, str] = field(default_factory=dict)
 
 
-def read_images(store: Store, hashes_of: set[str]) -> Images:
+def read_images(store: Folder, hashes_of: set[str]) -> Images:
     """Goes through the images table once; keeps the hashes of the named images."""
     images = Images()
     columns = ["image_id", "sha256", "status", "reason", "captions", "nouns", "proposals", "dropped"]
@@ -160,7 +160,7 @@ class Quarantine:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def read_quarantine(store: Store, most: int) -> Quarantine:
+def read_quarantine(store: Folder, most: int) -> Quarantine:
     """Goes through the quarantine table once; keeps some rows of every reason, `most` in all if there are so many."""
     found = Quarantine()
     kept: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
@@ -178,7 +178,7 @@ def read_quarantine(store: Store, most: int) -> Quarantine:
     return found
 
 
-def _batches(store: Store, table: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+def _batches(store: Folder, table: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
     with store.fs.open(store.path(table_name(table)), "rb") as file:
         yield from pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns)
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.commit import receipt_name
-from pipeline.storage import Store
-from stages.common import canonical_json
+from stages.common import Folder, canonical_json
 
 RUNS = ".maskmine/runs.jsonl"
 _AT_ONCE = 500  # receipts in memory
 
 
 @contextmanager
-def timed_run(store: Store, receipts: Mapping[int, dict[str, Any]], runner: str) -> Iterator[None]:
+def timed_run(store: Folder, receipts: Mapping[int, dict[str, Any]], runner: str) -> Iterator[None]:
     """Adds a line to .maskmine/runs.jsonl about what was done within, if anything was: also if it fails.
 
     Args:
@@ -68,7 +67,7 @@ class Timing:
         return any(name.endswith("_from_cache") and number for name, number in self.stats.items())
 
 
-def read_timing(store: Store, units: int) -> Timing:
+def read_timing(store: Folder, units: int) -> Timing:
     """Reads runs.jsonl and the receipts of a build's units; what is not there, or unreadable, is left out."""
     timing = Timing()
     for line in (store.read_or_none(RUNS) or b"").splitlines():

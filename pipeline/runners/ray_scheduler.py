@@ -295,9 +295,9 @@ class Scheduler:
 
     def _images_of(self, unit: int) -> list[str]:
         from pipeline.plan import read_unit
-        from pipeline.storage import Store
+        from stages.common import Folder
 
-        return [record.image_id for record in read_unit(Store(self._spec.out_url), unit)]
+        return [record.image_id for record in read_unit(Folder(self._spec.out_url), unit)]
 
     def _split(self, unit: int, images: Sequence[str]) -> None:
         middle = (len(images) + 1) // 2

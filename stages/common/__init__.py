@@ -21,6 +21,7 @@ from stages.common.devices import (
 )
 from stages.common.errors import SampleError, UnreachableError, UserError
 from stages.common.files import join, local_copy, local_path, open_location, read_bytes, retried
+from stages.common.folder import Folder
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import Unions, read_settings, read_values, validate
@@ -34,6 +35,7 @@ __all__ = [
     "AskedPrecision",
     "Config",
     "Device",
+    "Folder",
     "Location",
     "Precision",
     "Progress",

@@ -123,10 +123,10 @@ def test_folder_with_other_folders_is_refused(manifest: Make, tmp_path: Path) ->
 
 def test_second_driver_is_refused_and_told_who_is_the_first(manifest: Make, tmp_path: Path) -> None:
     from pipeline.lock_driver import only_driver
-    from pipeline.storage import Store
+    from stages.common import Folder
 
     with (
-        only_driver(Store(str(tmp_path / "out"))),
+        only_driver(Folder(str(tmp_path / "out"))),
         pytest.raises(UserError, match=r"another build .*process \d+"),
     ):
         run_build(manifest(), tmp_path / "out")

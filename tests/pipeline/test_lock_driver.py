@@ -15,25 +15,24 @@ from pathlib import Path
 import pytest
 
 from pipeline.lock_driver import LOCK, only_driver
-from pipeline.storage import Store
-from stages.common import UserError
+from stages.common import Folder, UserError
 
 HOLD = """
 import sys, time
 from pipeline.lock_driver import only_driver
-from pipeline.storage import Store
-with only_driver(Store(sys.argv[1])):
+from stages.common import Folder
+with only_driver(Folder(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 @pytest.fixture
-def remote() -> Store:
-    return Store(f"memory://{uuid.uuid4().hex}/out")
+def remote() -> Folder:
+    return Folder(f"memory://{uuid.uuid4().hex}/out")
 
 
-def mark(store: Store, **holder: object) -> None:
+def mark(store: Folder, **holder: object) -> None:
     store.write(LOCK, json.dumps(holder).encode())
 
 
@@ -55,7 +54,7 @@ def test_second_local_driver_is_refused_by_name_until_the_first_is_killed(tmp_pa
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        store = Store(str(tmp_path))
+        store = Folder(str(tmp_path))
         refusal = re.escape(f"{tmp_path}: another build works on this folder (process {process.pid} on ")
         with pytest.raises(UserError, match=refusal), only_driver(store):
             pass
@@ -71,8 +70,8 @@ def test_second_local_driver_is_refused_by_name_until_the_first_is_killed(tmp_pa
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("in the middle")])
-def test_folder_is_free_again_afterwards(tmp_path: Path, remote: Store, error: Exception | None) -> None:
-    for store in (Store(str(tmp_path)), remote):
+def test_folder_is_free_again_afterwards(tmp_path: Path, remote: Folder, error: Exception | None) -> None:
+    for store in (Folder(str(tmp_path)), remote):
         try:
             with only_driver(store):
                 if error:
@@ -84,7 +83,7 @@ def test_folder_is_free_again_afterwards(tmp_path: Path, remote: Store, error: E
     assert not remote.exists(LOCK)
 
 
-def test_remote_driver_elsewhere_is_refused_unless_taken_over(remote: Store) -> None:
+def test_remote_driver_elsewhere_is_refused_unless_taken_over(remote: Folder) -> None:
     mark(remote, host="another-host", pid=1)
     with pytest.raises(UserError, match=r"process 1 on another-host.*add --take-over"), only_driver(remote):
         pass
@@ -95,7 +94,7 @@ def test_remote_driver_elsewhere_is_refused_unless_taken_over(remote: Store) -> 
 
 
 def test_of_two_remote_drivers_that_start_together_one_is_refused(
-    remote: Store, monkeypatch: pytest.MonkeyPatch
+    remote: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = iter([None])
     monkeypatch.setattr(remote, "read_or_none", lambda name: next(seen))
@@ -105,26 +104,26 @@ def test_of_two_remote_drivers_that_start_together_one_is_refused(
     assert json.loads(remote.read(LOCK))["pid"] == 1
 
 
-def test_remote_driver_that_lives_here_is_refused(remote: Store) -> None:
+def test_remote_driver_that_lives_here_is_refused(remote: Folder) -> None:
     mark(remote, host=socket.gethostname(), pid=os.getppid())
     with pytest.raises(UserError, match=f"process {os.getppid()}"), only_driver(remote):
         pass
 
 
-def test_remote_driver_that_died_here_is_replaced(remote: Store) -> None:
+def test_remote_driver_that_died_here_is_replaced(remote: Folder) -> None:
     mark(remote, host=socket.gethostname(), pid=dead_process())
     with only_driver(remote):
         assert json.loads(remote.read(LOCK))["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("content", [b"", b"{no json", b"[1]", b'{"host": null}', b'{"host": "HERE", "pid": null}'])
-def test_damaged_mark_is_refused_not_ignored(remote: Store, content: bytes) -> None:
+def test_damaged_mark_is_refused_not_ignored(remote: Folder, content: bytes) -> None:
     remote.write(LOCK, content.replace(b"HERE", socket.gethostname().encode()))
     with pytest.raises(UserError, match="another build works on this folder"), only_driver(remote):
         pass
 
 
-def test_driver_that_was_taken_over_leaves_the_other_ones_mark(remote: Store) -> None:
+def test_driver_that_was_taken_over_leaves_the_other_ones_mark(remote: Folder) -> None:
     with only_driver(remote):
         mark(remote, host="another-host", pid=1)
     assert json.loads(remote.read(LOCK))["host"] == "another-host"

@@ -16,8 +16,7 @@ from pipeline.manifest import BuildManifest, parse_manifest
 from pipeline.plan import Plan, make_plan, read_plan_document, read_unit, unit_key, write_plan
 from pipeline.provenance import differences
 from pipeline.sources.config import to_record
-from pipeline.storage import Store
-from stages.common import UserError
+from stages.common import Folder, UserError
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values
 
@@ -135,7 +134,7 @@ def test_unit_has_the_rows_of_its_number(manifest: Make, tmp_path: Path) -> None
     plan = make_plan(manifest())
     assert (plan.units, len(plan.rows), plan.missing) == (4, 10, 0)
     for url in (str(tmp_path / "out"), "memory://plans/out"):
-        store = Store(url)
+        store = Folder(url)
         write_plan(plan, store)
         units = [read_unit(store, unit) for unit in range(4)]
         assert [record for unit in units for record in unit] == [to_record(row) for row in plan.rows.to_pylist()]

@@ -15,9 +15,8 @@ import pytest
 
 from pipeline.manifest import parse_manifest
 from pipeline.plan import make_plan, write_plan
-from pipeline.storage import Store
 from pipeline.verify import verify
-from stages.common import UserError, canonical_json, digest, sha256_hex
+from stages.common import Folder, UserError, canonical_json, digest, sha256_hex
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values, run_build
 
@@ -215,7 +214,7 @@ def test_index_with_a_row_less_is_found_even_if_its_hash_agrees(out: Path) -> No
 def test_unfinished_build_is_refused(tiny_clip: str, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 2)
     plan = make_plan(parse_manifest(manifest_values(photos, tiny_clip), "test"))
-    write_plan(plan, Store(str(tmp_path / "out")))
+    write_plan(plan, Folder(str(tmp_path / "out")))
     for folder in (tmp_path / "out", tmp_path / "nowhere"):
         with pytest.raises(UserError, match="no finished build") as caught:
             verify(str(folder))

@@ -18,9 +18,8 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.report.page import write_report
 from pipeline.report.reasons import MEANINGS
-from pipeline.storage import Store
 from pipeline.verify import verify
-from stages.common import UserError
+from stages.common import Folder, UserError
 from tests.pipeline.conftest import bytes_of
 from tests.pipeline.report.conftest import Page
 
@@ -35,7 +34,7 @@ def out(ordinary: Path, tmp_path: Path) -> Path:
 
 
 def rewritten(out: Path, pictures: int = 12) -> Page:
-    write_report(Store(str(out)), pictures)
+    write_report(Folder(str(out)), pictures)
     return Page(out)
 
 
@@ -177,13 +176,13 @@ def test_command_writes_as_many_pictures_as_asked_for(out: Path) -> None:
 
 def test_what_is_no_finished_build_is_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished build"):
-        write_report(Store(str(tmp_path / "nothing")))
+        write_report(Folder(str(tmp_path / "nothing")))
     (out / "images.parquet").write_bytes(b"spoilt")
     with pytest.raises(UserError, match="maskmine verify"):
-        write_report(Store(str(out)))
+        write_report(Folder(str(out)))
     (out / "index.parquet").unlink()
     with pytest.raises(UserError, match="missing"):
-        write_report(Store(str(out)))
+        write_report(Folder(str(out)))
 
 
 def test_every_documented_reason_is_explained() -> None:

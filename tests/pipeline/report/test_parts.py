@@ -22,7 +22,7 @@ from pipeline.report.histogram import Histogram, draw
 from pipeline.report.nouns import noun_summary
 from pipeline.report.pictures import outline_path, pair_picture, read_sample
 from pipeline.report.text import clean, marked, percent, shorten
-from pipeline.storage import Store
+from stages.common import Folder
 
 
 def write_index(folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def write_index(folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
 
 def test_choice_and_counts_are_those_of_a_plain_computation(tmp_path: Path) -> None:
     columns = write_index(tmp_path, 80_000)
-    pairs = tables.read_pairs(Store(str(tmp_path)))
+    pairs = tables.read_pairs(Folder(str(tmp_path)))
     nouns, scores = columns["noun_canonical"], columns["score_cosine"]
     assert pairs.count == 80_000
     assert pairs.nouns == Counter(nouns)
@@ -63,7 +63,7 @@ def test_choice_and_counts_are_those_of_a_plain_computation(tmp_path: Path) -> N
     assert pairs.margin_noun.total == sum(margin is not None for margin in columns["margin_noun"])
     assert pairs.score.quantile(0.5) == pytest.approx(np.median(scores), abs=0.001)
     wanted = [79_999, 3, 30_000, 3]
-    assert {row: found["key"] for row, found in tables.read_shown(Store(str(tmp_path)), wanted).items()} == {
+    assert {row: found["key"] for row, found in tables.read_shown(Folder(str(tmp_path)), wanted).items()} == {
         row: columns["key"][row] for row in wanted
     }
 
@@ -81,7 +81,7 @@ def test_images_are_counted_once_however_the_table_is_cut(tmp_path: Path) -> Non
     columns["dropped"] = [kinds[number % 2] for number in range(count)]
     table = pa.table(columns, schema=TABLES["images"])
     pyarrow.parquet.write_table(table, tmp_path / "images.parquet", row_group_size=count)
-    images = tables.read_images(Store(str(tmp_path)), {"3", "69999", "nobody"})
+    images = tables.read_images(Folder(str(tmp_path)), {"3", "69999", "nobody"})
     assert images.dropped == {"noun.junk": count, "match.x": count // 2, "noun.y": 3 * count // 2}
     assert images.statuses == {"no_pairs": 10_000, "pairs": 60_000}
     assert images.no_pairs == {"no_nouns": 10_000}
@@ -92,7 +92,7 @@ def test_images_are_counted_once_however_the_table_is_cut(tmp_path: Path) -> Non
 def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path) -> None:
     write_index(tmp_path, 200_000)
     tracemalloc.start()
-    tables.read_pairs(Store(str(tmp_path)))
+    tables.read_pairs(Folder(str(tmp_path)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16e6  # a list of the nouns alone would take 12 MB, one of the scores 5 MB
@@ -173,7 +173,7 @@ def test_outline_runs_around_the_mask() -> None:
 @pytest.mark.parametrize("shard", ["../shards/000000.tar", "/etc/passwd", "shards/../../x.tar"])
 def test_index_does_not_lead_out_of_the_folder(tmp_path: Path, shard: str) -> None:
     with pytest.raises(ValueError, match="no shard of a build"):
-        read_sample(Store(str(tmp_path)), {"shard": shard, "offset": 0, "nbytes": 10, "key": "k"})
+        read_sample(Folder(str(tmp_path)), {"shard": shard, "offset": 0, "nbytes": 10, "key": "k"})
 
 
 def test_texts() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.report.page import write_report
 from pipeline.report.quarantined import Photos
 from pipeline.report.timing import RUNS, read_timing, timed_run
-from pipeline.storage import Store
+from stages.common import Folder
 from tests.pipeline.report.conftest import Page
 
 Make = Callable[..., Path]
@@ -36,7 +36,7 @@ def test_photo_is_shown_if_it_is_still_the_one_that_was_mined(silent: Path) -> N
     photos = silent.parent / "photos/images"
     shutil.copy(photos / "000114.jpg", photos / "000100.jpg")
     (photos / "000107.jpg").unlink()
-    write_report(Store(str(silent)))
+    write_report(Folder(str(silent)))
     page = Page(silent)
     assert "photo has changed" in page.text
     assert "photo is gone" in page.text
@@ -44,7 +44,7 @@ def test_photo_is_shown_if_it_is_still_the_one_that_was_mined(silent: Path) -> N
 
 def test_photos_that_could_not_be_read_are_not_opened_again(silent: Path) -> None:
     lock = json.loads((silent / "build.lock.json").read_text())
-    photos = Photos(Store(str(silent)), lock["manifest"]["source"], {})
+    photos = Photos(Folder(str(silent)), lock["manifest"]["source"], {})
     photos._reader = None  # would fail
     row = {"unit": 0, "image_id": "100", "file": "f", "item": "image", "caption_number": None, "message": "m"}
     assert photos.show({**row, "stage": "read", "reason": "killed_process"}).no_picture == "not opened again"
@@ -54,13 +54,13 @@ def test_photos_that_could_not_be_read_are_not_opened_again(silent: Path) -> Non
 @pytest.mark.parametrize("source", [None, {"kind": "unknown"}, {"kind": "table", "path": "http://somewhere/t.csv"}])
 def test_sources_that_are_unknown_or_on_the_web_are_not_asked(silent: Path, source: object) -> None:
     row = {"unit": 0, "image_id": "100", "file": "f", "item": "caption", "caption_number": 0, "message": "m"}
-    shown = Photos(Store(str(silent)), source, {}).show({**row, "stage": "nouns", "reason": "empty_caption"})
+    shown = Photos(Folder(str(silent)), source, {}).show({**row, "stage": "nouns", "reason": "empty_caption"})
     assert shown.picture is None
     assert shown.no_picture in ("source unknown", "photo is on the web")
 
 
 def test_runs_are_timed_also_if_they_fail_and_runs_without_work_are_not(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = Folder(str(tmp_path))
     receipts = {0: {"counts": {"images": 3, "pairs": 7}}}
     with timed_run(store, receipts, "loop"):
         pass
@@ -78,7 +78,7 @@ def test_runs_are_timed_also_if_they_fail_and_runs_without_work_are_not(tmp_path
 
 
 def test_times_of_a_build_add_up(silent: Path) -> None:
-    timing = read_timing(Store(str(silent)), 1)
+    timing = read_timing(Folder(str(silent)), 1)
     assert (timing.runs, timing.units, timing.images, timing.runners) == (1, 1, 3, {"loop"})
     assert timing.seconds > 0
     assert set(timing.stage_seconds) == {"read", "nouns", "proposals", "matching", "shards"}
@@ -86,7 +86,7 @@ def test_times_of_a_build_add_up(silent: Path) -> None:
 
 
 def test_unreadable_times_are_left_out(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = Folder(str(tmp_path))
     (tmp_path / ".maskmine/receipts").mkdir(parents=True)
     store.write(RUNS, b'nonsense\n{"units": 1}\n[]\n\xff\n')
     store.write(".maskmine/receipts/000000.json", b'{"run": 5}')

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from stages.common import open_location, read_bytes, retried
+from stages.common.files import open_location, read_bytes, retried
 
 
-class Store:
+class Folder:
     """A folder, local or remote, whose files appear whole or not at all."""
 
     def __init__(self, url: str) -> None:

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from pipeline.cache import Cache, default_cache_url
-from pipeline.storage import Store
-from stages.common import UserError, open_location, read_bytes, retried
+from stages.common import Folder, UserError, open_location, read_bytes, retried
 
 
 @pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
 
 
-def test_files_are_written_read_listed_and_replaced(store: Store) -> None:
+def test_files_are_written_read_listed_and_replaced(store: Folder) -> None:
     assert store.sizes("a") == {}
     assert store.read_or_none("a/b.txt") is None
     assert not store.exists("a/b.txt")
@@ -36,7 +35,7 @@ def test_files_are_written_read_listed_and_replaced(store: Store) -> None:
         store.read("none")
 
 
-def test_prepared_file_is_moved_to_its_name(store: Store) -> None:
+def test_prepared_file_is_moved_to_its_name(store: Folder) -> None:
     part = store.temporary("a/b.txt")
     part.write_bytes(b"whole")
     assert store.sizes("a").get("b.txt") is None
@@ -46,7 +45,7 @@ def test_prepared_file_is_moved_to_its_name(store: Store) -> None:
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(str(tmp_path))
+    store = Folder(str(tmp_path))
     store.write("a.txt", b"old")
 
     def full(descriptor: int) -> None:
@@ -62,7 +61,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_only_half_written_files_are_cleared_away(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = Folder(str(tmp_path))
     for name in ("a.part", ".hidden", "b.tar"):
         store.write(name, b"1")
     store.temporary("b.tar").write_bytes(b"half")
@@ -71,7 +70,7 @@ def test_only_half_written_files_are_cleared_away(tmp_path: Path) -> None:
     assert sorted(store.sizes("")) == [".hidden", "a.part", "b.tar"]
 
 
-def test_part_of_a_file_is_read(store: Store) -> None:
+def test_part_of_a_file_is_read(store: Folder) -> None:
     store.write("a", b"0123456789")
     assert read_bytes(store.fs, store.path("a"), 3, 6) == b"345"
     assert read_bytes(store.fs, store.path("a"), 0, 0) == b""
