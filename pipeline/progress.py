@@ -11,6 +11,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pipeline.terminal import duration
+
 SILENCE_S = 4.0
 """Nobody should wait for five: the tick and a busy machine take the rest."""
 _TICK_S = 0.25
@@ -72,7 +74,7 @@ class Activity:
         if self._show:
             with self._lock:
                 _last_line = time.monotonic()
-                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+                self._console.print(line)
 
     def say_what_it_computes_in(self, line: dict[str, Any]) -> None:
         """Prints the first line of a training's log."""
@@ -192,10 +194,3 @@ class PretrainProgress(Activity):
         shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
         rate = ", ".join(filter(None, (f"{line['images_per_s']:.0f} images/s", self._left())))
         self.say(f"step {line['step']:,}: {shown}; {rate}")
-
-
-def duration(seconds: float) -> str:
-    """A length of time, in the unit that a person would take."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

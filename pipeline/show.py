@@ -46,13 +46,11 @@ def show(url: str, pairs: int, console: Console) -> None:
         share = row["area_px"] / (row["image_height_px"] * row["image_width_px"])
         cells = (Text(row["file"].rpartition("/")[2]), Text(row["noun"]), f"{row['score_cosine']:.3f}", f"{share:.0%}")
         table.add_row(*cells, caption)
-    console.print(table)
+    console.print(table, soft_wrap=False)
     common = index["noun_canonical"].value_counts().to_pylist()
     common.sort(key=lambda entry: (-entry["counts"], entry["values"]))
     names = ", ".join(f"{entry['values']} {entry['counts']}" for entry in common[:12])
-    console.print(
-        f"\n{len(index):,} pairs of {len(common):,} nouns. Commonest: {names}.", highlight=False, markup=False
-    )
+    console.print(f"\n{len(index):,} pairs of {len(common):,} nouns. Commonest: {names}.", soft_wrap=False)
 
 
 def _drawn(index: pa.Table, pairs: int) -> list[dict[str, Any]]:

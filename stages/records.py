@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -216,13 +216,3 @@ class QuarantineRow:
     reason: str
     message: str
     input_sha256: str
-
-
-@dataclass(slots=True)
-class Counts:
-    """Reasons and how often each applied; every dropped thing is in one of these."""
-
-    values: dict[str, int] = field(default_factory=dict)
-
-    def add(self, reason: str, number: int = 1) -> None:
-        self.values[reason] = self.values.get(reason, 0) + number

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from benchmarks.ablation.rows import ALL, SHORT, Plain, Trained
 from benchmarks.ablation.table import PUBLISHED, Comparison, goals_table, published_table, rows_table
 from benchmarks.ablation.worlds import Size, Split, Worlds, regions_in
+from pipeline.terminal import terminal
 from train.data.config import ShardSet
 from train.data.pair_index import index_pairs
 from train.evaluate.classify.regions import GroundTruth
@@ -20,7 +20,7 @@ from train.evaluate.classify.regions import GroundTruth
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    size, console = Size(scenes=6, objects=4, steps=1), Console(file=io.StringIO())
+    size, console = Size(scenes=6, objects=4, steps=1), terminal(file=io.StringIO())
     return Worlds(tmp_path_factory.mktemp("ablation"), 3, size, console)
 
 

@@ -13,11 +13,10 @@ import json
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.report import machine
 from pipeline.cli.entry import main as with_clean_ends
 from pipeline.progress import Activity
+from pipeline.terminal import duration, terminal
 
 _SHORT = {"scenes": 240, "objects": 400, "steps": 40, "batch": 32}
 
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="few rows, one small seed")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     options = parser.parse_args()
-    console = Console(stderr=True, soft_wrap=True)
+    console = terminal(stderr=True)
     with Activity(console) as activity:
         activity("loading libraries")
         from benchmarks.ablation.rows import ALL, SHORT, scores_of
@@ -48,7 +47,7 @@ def main() -> None:
             found = scores_of(row, worlds)
             scores[row.key].append(found)
             shown = ", ".join(f"{part} {found[part]:.1f} %" for part in ("seen", "unseen"))
-            console.print(f"{time.monotonic() - start:.0f} s: seed {seed}: {row.title}: {shown}", highlight=False)
+            console.print(f"{duration(time.monotonic() - start)}: seed {seed}: {row.title}: {shown}")
     (options.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     steps = f"{size.steps} steps of {size.batch} pairs per phase"
     print(f"{machine()}\n{size.scenes:,} scenes, {size.objects:,} test objects, {steps}\n")

@@ -111,7 +111,7 @@ class Worlds:
             "run": {"cache": str(self.folder / "cache"), "runner": "ray", "workers": os.cpu_count() or 1},
         }
         values["source"] |= {"use_captions": captions, "masks": masks}
-        self.console.print(f"seed {self.seed}: mining with {proposals} masks", highlight=False)
+        self.console.print(f"seed {self.seed}: mining with {proposals} masks")
         build(parse_manifest(values, "ablation"), str(out), self.console)
         return out
 

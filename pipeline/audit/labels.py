@@ -159,15 +159,15 @@ def read_synonyms(path: str) -> dict[str, list[str]]:
     Raises:
         UserError: there is no such file, or it is neither of the two.
     """
-    data = read_json(path, "--synonyms")
+    data = read_json(path, "synonyms")
     if isinstance(data, list) and all(isinstance(entry, dict) and {"name", "forms"} <= entry.keys() for entry in data):
         data = {str(entry["name"]): entry["forms"] for entry in data}
     if not isinstance(data, dict):
-        raise UserError(f"--synonyms: {path}: expected {{name: [words]}}, or a list of {{name, forms}}")
+        raise UserError(f"synonyms: {path}: expected {{name: [words]}}, or a list of {{name, forms}}")
     for name, words in data.items():
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(
-                f"--synonyms: {path}: {name!r}: expected a list of words, found {json.dumps(words, default=str)[:80]}"
+                f"synonyms: {path}: {name!r}: expected a list of words, found {json.dumps(words, default=str)[:80]}"
             )
     return data
 
@@ -184,7 +184,7 @@ def merged_synonyms(names: Sequence[str], *tables: Mapping[str, Iterable[Any]]) 
         known = {name: words for name, words in table.items() if normalised(name) in spelling}
         if table and not known:
             raise UserError(
-                f"--synonyms: none of its names is a class of the truth; it has {sorted(table)[0]!r} and so on, "
+                f"synonyms: none of the names is a class of the truth; it has {sorted(table)[0]!r} and so on, "
                 f"the truth has {sorted(names)[0]!r} and so on"
             )
         for name, words in known.items():

@@ -44,18 +44,17 @@ def print_report(report: dict[str, Any], name: str, console: Console) -> None:
         f"{name}: {report['pairs']:,} pairs. The truth ({truth['classes']:,} classes) has "
         f"{build['images_audited']:,} of the build's {build['images']:,} images"
         + (f", {quarantined:,} of them quarantined." if quarantined else "."),
-        highlight=False,
-        markup=False,
+        soft_wrap=False,
     )
     for table in (_precision(report), _outcomes(report), _coverage(report), _score(report["score"])):
         console.print()
-        console.print(table)
+        console.print(table, soft_wrap=False)
     console.print()
     nouns = report["nouns"]
     for what, listed in (("Most often wrong", nouns["most_wrong"]), ("No class", nouns["most_unknown"])):
         if listed:
             words = ", ".join(f"{_plain(entry['noun'])} {entry['pairs']:,}" for entry in listed[:_SHOWN_NOUNS])
-            console.print(f"{what}: {words}.", highlight=False, markup=False)
+            console.print(f"{what}: {words}.", soft_wrap=False)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -47,7 +47,7 @@ class Truth:
         for file, found in zip(files, self._found, strict=True):
             if not found:
                 raise UserError(
-                    f"--truth: {file.path}: lists none of the build's {len(build_images):,} images; images are "
+                    f"{file.path}: lists none of the build's {len(build_images):,} images; images are "
                     f"matched by id or file name: the build has {_example(build_images)}, the truth has "
                     f"{_example({image.image_id: str(image.file_name) for image in file.images.values()})}"
                 )
@@ -72,11 +72,11 @@ class Truth:
             listed = (image.height_px, image.width_px)
             if None not in listed and listed != (height_px, width_px):
                 raise UserError(
-                    f"--truth: {file.path}: image {image.image_id} is {image.height_px} x {image.width_px} pixels "
+                    f"{file.path}: image {image.image_id} is {image.height_px} x {image.width_px} pixels "
                     f"(height x width), in the build {height_px} x {width_px}; is it the truth of these images?"
                 )
             labels, crowds = rows["label"].to_pylist(), rows["is_crowd"].to_pylist()
-            where = f"--truth: {file.path}: image {image.image_id}"
+            where = f"{file.path}: image {image.image_id}"
             rles = decoded_masks(rows["segmentation"].to_pylist(), height_px, width_px, where)
             regions += [
                 Region(rle, self._numbers[label], bool(crowd))

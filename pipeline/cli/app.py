@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from pipeline.cli import segment, train
-from pipeline.cli.options import JsonFile, Settings, storage_of, write_json
-from pipeline.progress import Activity, duration
+from pipeline.cli.options import JsonFile, Settings, flags, storage_of, write_json
+from pipeline.progress import Activity
+from pipeline.terminal import duration, file_size, terminal
 from stages.common import UserError
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def plan(
     from pipeline.manifest import load_manifest
     from pipeline.plan import make_plan
 
-    console = Console()
+    console = terminal()
     settings = load_manifest(manifest, setting)
     with storage_of(f"inputs of {manifest}"), Activity(console) as activity:
         activity("reading inputs, hashing models")
@@ -77,11 +78,9 @@ def plan(
         total = len(planned.rows)
         console.print(
             f"From a sample of {found.images} images: about {duration(found.seconds_an_image * total)} on one worker "
-            f"({found.seconds_an_image:.2f} s an image), {_size(found.bytes_an_image * total)} of shards, "
+            f"({found.seconds_an_image:.2f} s an image), {file_size(found.bytes_an_image * total)} of shards, "
             f"{found.pairs_an_image * total:,.0f} pairs"
             + (f"; {found.quarantined} of the sample would be quarantined." if found.quarantined else "."),
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -102,7 +101,7 @@ def build(
     from pipeline.manifest import load_manifest
     from pipeline.steps import LockError
 
-    console = Console()
+    console = terminal()
     given = {"workers": workers, "runner": runner, "cache": cache}
     overrides = [*setting, *(f"run.{name}={value}" for name, value in given.items() if value is not None)]
     settings = load_manifest(manifest, overrides)
@@ -113,7 +112,7 @@ def build(
         raise UserError(f"{error} ({lock}); the build cannot be reproduced from these images") from error
     if outcome.lock is None:
         for unit, reason in sorted(outcome.failures.items()):
-            console.print(f"unit {unit} failed: {reason}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"unit {unit} failed: {reason}")
         console.print("Not finished; the same command tries the failed units again.")
         raise typer.Exit(1)
     _summary(console, out, outcome.lock, outcome.done_before, lock)
@@ -124,20 +123,18 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     """Check every promise of a finished build from its files alone; exit status 1 if one is broken."""
     from pipeline.verify import verify as check
 
-    console = Console()
+    console = terminal()
     with storage_of(directory), Activity(console) as activity:
         activity("checking shards and tables")
         lock, problems = check(directory)
     for problem in problems:
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+        console.print(problem)
     if problems:
-        console.print(f"{len(problems)} problem(s) in {directory}.", highlight=False, soft_wrap=True)
+        console.print(f"{len(problems)} problem(s) in {directory}.")
         raise typer.Exit(1)
     counts = lock["counts"]
     console.print(
         f"{directory}: all is well: {counts['pairs']:,} pairs of {counts['images']:,} images.",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -149,7 +146,7 @@ def show(
     """Print a sample of a build's pairs and its commonest nouns."""
     from pipeline.show import show as print_pairs
 
-    print_pairs(directory, pairs, Console())
+    print_pairs(directory, pairs, terminal())
 
 
 @app.command()
@@ -161,11 +158,11 @@ def report(
     from pipeline.report.page import write_report
     from stages.common import Folder
 
-    console = Console()
+    console = terminal()
     with storage_of(directory), Activity(console) as activity:
         activity("drawing pairs")
         size = write_report(Folder(directory), pairs)
-    console.print(f"{directory.rstrip('/')}/report.html: {_size(size)}.", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{directory.rstrip('/')}/report.html: {file_size(size)}.")
 
 
 @app.command()
@@ -183,12 +180,12 @@ def world(
 
     config = validate(WorldConfig, read_settings(setting), "--set", {})
     write = write_captioned_shards if captioned else write_world
-    console = Console()
+    console = terminal()
     with Activity(console) as activity:
         activity("rendering scenes", 0, images)
         write(out, images, seed, config, workers, lambda done: activity("rendering scenes", done, images))
     held = "captions, in shards" if captioned else "captions, masks and labels"
-    console.print(f"{out}: {images:,} scenes with {held} (see docs/world.md).", highlight=False, soft_wrap=True)
+    console.print(f"{out}: {images:,} scenes with {held} (see docs/world.md).")
 
 
 @app.command()
@@ -204,8 +201,9 @@ def audit(
     from pipeline.audit import audit as run_audit
     from pipeline.audit.printing import print_report
 
-    console = Console()
-    with storage_of(directory), Activity(console) as activity:
+    console = terminal()
+    named = dict.fromkeys(truth, "--truth") | {"synonyms": "--synonyms"}
+    with storage_of(directory), flags(named), Activity(console) as activity:
         activity("reading pairs and truth")
         report = run_audit(directory, truth, synonyms, lambda done, total: activity("auditing pairs", done, total))
     print_report(report, directory, console)
@@ -241,7 +239,7 @@ def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
     """Names and values in two columns; a value is never cut or folded, so that it can be copied."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        console.print(f"{name:<{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name:<{width}}  {value}")
 
 
 def _compare(console: Console, lock: dict[str, Any], reference: str) -> None:
@@ -250,12 +248,6 @@ def _compare(console: Console, lock: dict[str, Any], reference: str) -> None:
     wanted = {entry["unit"]: entry["shard_sha256"] for entry in read_lock_file(reference)["units"]}
     other = [entry["unit"] for entry in lock["units"] if entry["shard_sha256"] != wanted.get(entry["unit"])]
     if other:
-        console.print(
-            f"{len(other)} of {len(wanted)} shards differ from the lock, e.g. unit {other[0]}.", highlight=False
-        )
+        console.print(f"{len(other)} of {len(wanted)} shards differ from the lock, e.g. unit {other[0]}.")
         raise typer.Exit(1)
-    console.print(f"All {len(wanted)} shards are, bit for bit, those of the lock.", highlight=False)
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    console.print(f"All {len(wanted)} shards are, bit for bit, those of the lock.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +34,25 @@ def storage_of(place: str) -> Iterator[None]:
         if isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
             raise UserError(f"{place}: cannot be read or written: {error}") from error
         raise
+
+
+@contextmanager
+def flags(given: Mapping[str, str]) -> Iterator[None]:
+    """Names the flag in an error that speaks of what was given with it; libraries know no flags.
+
+    Args:
+        given: how such an error begins -> flag.
+
+    Raises:
+        UserError: the same, after the flag.
+    """
+    try:
+        yield
+    except UserError as error:
+        flag = next((flag for start, flag in given.items() if str(error).startswith(f"{start}:")), None)
+        if flag is None:
+            raise
+        raise UserError(f"{flag}: {error}") from error
 
 
 def warn_if_slow(activity: Activity, precision: AskedPrecision, device: str) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.cli.options import Settings, storage_of, warn_if_slow
 from pipeline.progress import Activity
+from pipeline.terminal import terminal
 from stages.common import UnreachableError, UserError
 
 if TYPE_CHECKING:
@@ -56,22 +57,22 @@ def segment(
     from train.segmenter import parse_classes
     from train.segmenter.photos import check_outputs, find_photos
 
-    console = Console(stderr=print_json)
+    console = terminal(stderr=print_json)
     named = parse_classes(classes)
     found = find_photos(photos)
     folder = out or (None if print_json else Path("segmented"))
     if folder is not None:
         check_outputs(found, folder)
-    with Activity(Console(stderr=True)) as activity:
+    with Activity(terminal(stderr=True)) as activity:
         activity("loading models")
         segmenter = _segmenter(config, setting, everything_else)
         warn_if_slow(activity, segmenter.config.precision, segmenter.config.device)
     if segmenter.masks.needs_record:
         kind = segmenter.config.proposer.kind
         raise UserError(f"proposer: kind {kind!r} takes masks that come with a photo; choose one that looks at pixels")
-    _tell(segmenter, named, Console(stderr=True))
+    _tell(segmenter, named, terminal(stderr=True))
     if bad := _segment_all(segmenter, found, named, folder, print_json, console):
-        console.print(f"{bad} of {len(found)} photos could not be segmented.", highlight=False)
+        console.print(f"{bad} of {len(found)} photos could not be segmented.")
         raise typer.Exit(1)
 
 
@@ -100,9 +101,6 @@ def _tell(segmenter: Segmenter, classes: tuple[ClassName, ...], console: Console
         console.print(
             f"Warning: {classes[0].name!r} is the only class, so every mask is one; "
             "give more classes, or --everything-else.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
     if segmenter.masks.labels:
         seen = segmenter.seen(classes)
@@ -111,9 +109,6 @@ def _tell(segmenter: Segmenter, classes: tuple[ClassName, ...], console: Console
             f"The mask generator knows {len(known)} of {len(classes)} classes; CLIP alone names the others. "
             + ", ".join(known[:20])
             + (", ..." if len(known) > 20 else ""),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -129,7 +124,7 @@ def _segment_all(
     from train.segmenter.segmenter import PhotoError
 
     bad = 0
-    shown = Console(stderr=True)
+    shown = terminal(stderr=True)
     with Activity(shown) as activity:
         for number, photo in enumerate(photos):
             activity("segmenting photos", number, len(photos))
@@ -137,12 +132,12 @@ def _segment_all(
                 result = segmenter.segment_file(photo, classes)
             except PhotoError as error:
                 bad += 1
-                shown.print(f"maskmine: {error}", markup=False, highlight=False, soft_wrap=True)
+                shown.print(f"maskmine: {error}")
                 continue
             if folder is not None:
                 with storage_of(str(folder)):
                     files = result.save(folder)
-                console.print(_summary(result, str(files[0])), markup=False, highlight=False, soft_wrap=True)
+                console.print(_summary(result, str(files[0])))
             if print_json:
                 typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
     return bad

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.cli.options import JsonFile, Settings, storage_of, warn_if_slow, write_json
 from pipeline.progress import Activity, AdaptProgress, PretrainProgress
+from pipeline.terminal import terminal
 from stages.common import UserError
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
@@ -29,7 +30,7 @@ def train(
     if kind not in kinds:
         raise UserError(f"{manifest}: kind: expected {' or '.join(kinds)}, found {kind!r}")
     with storage_of(str(out)):
-        kinds[kind](manifest, out, setting, Console())
+        kinds[kind](manifest, out, setting, terminal())
 
 
 def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
@@ -39,7 +40,7 @@ def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -
 
         recipe = load_pretrain(manifest, setting)
         written = pretrain(recipe, out, progress.line, progress)
-    console.print(f"{written}: trained; a manifest names it as local-dir:{written}", highlight=False, soft_wrap=True)
+    console.print(f"{written}: trained; a manifest names it as local-dir:{written}")
 
 
 def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
@@ -51,7 +52,7 @@ def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> N
         recipe = load_adapt(manifest, setting)
         written = adapt(recipe, out, progress.line, progress)
     if is_first:
-        console.print(f"{written}: trained; a manifest names it under weights", highlight=False, soft_wrap=True)
+        console.print(f"{written}: trained; a manifest names it under weights")
 
 
 def evaluate(
@@ -68,7 +69,7 @@ def evaluate(
     from stages.common import read_values
 
     kind = read_values(manifest, "kind", setting).get("kind")
-    console = Console()
+    console = terminal()
     if kind == "mask_classification":
         if out is not None or workers > 1:
             raise UserError(
@@ -119,7 +120,7 @@ def tune(
     json_file: JsonFile = None,
 ) -> None:
     """Choose a segmenter's ensemble weight, temperature and threshold on held-out training pictures."""
-    console = Console()
+    console = terminal()
     with Activity(console) as activity:
         from train.evaluate.semantic.printing import print_tuning
         from train.evaluate.semantic.tune import tune as try_all
@@ -148,10 +149,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
 ) -> None:
     """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
-    console = Console()
+    console = terminal()
     with storage_of(str(out)), Activity(console):
         from train.clip.export import export as write
 
         notes = write(folder, layout, out, precision, not no_prompts, segmenter, force)
     for line in (f"{out}: written.", *notes):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line)

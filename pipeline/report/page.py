@@ -19,8 +19,9 @@ from pipeline.report.histogram import HEIGHT, WIDTH, Chart, draw
 from pipeline.report.nouns import noun_summary
 from pipeline.report.quarantined import Photos
 from pipeline.report.reasons import MEANINGS
-from pipeline.report.text import MINUS, clean, duration, file_size, percent, shorten
+from pipeline.report.text import MINUS, clean, percent, shorten
 from pipeline.report.timing import read_timing
+from pipeline.terminal import duration, file_size
 from stages.common import Folder, UserError, digest
 
 PICTURES = 12

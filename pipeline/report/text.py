@@ -60,27 +60,11 @@ def marked(text: str, start: int, end: int, around: int = 140) -> MarkedText:
 
 
 def compact(number: float) -> str:
-    """1234567 as '1.2M': for axes."""
+    """1234567 as '1.2M': for axes, where humanize's '1.23 M' and '5.00' are too wide."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"
-
-
-def file_size(count: float) -> str:
-    """Bytes as kB, MB or GB (powers of ten)."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as '5.1 s', '12 min 3 s' or '2 h 5 min'."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def percent(share: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Literal
 
 import cv2
@@ -44,17 +43,10 @@ class ClassicalProposals(Config):
 
 
 class ClassicalProposer:
-    """Proposes the nodes of several merge trees over one set of superpixels.
-
-    Attributes:
-        identity: versions of the libraries that the masks depend on.
-    """
+    """Proposes the nodes of several merge trees over one set of superpixels."""
 
     def __init__(self, config: ClassicalProposals) -> None:
         self.config = config
-        self.identity = {name: version(name) for name in ("scikit-image", "scipy", "numpy")} | {
-            "opencv": cv2.__version__
-        }
 
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """Proposes at most `max_proposals` masks, best first.

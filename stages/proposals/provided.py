@@ -18,16 +18,11 @@ from stages.records import ImageRecord, Proposal, Rle
 
 
 class ProvidedProposer:
-    """Gives a record's own masks as proposals, after checking each of them.
-
-    Attributes:
-        identity: empty: the masks depend on the record alone (see `mask_files` for what it refers to).
-    """
+    """Gives a record's own masks as proposals, after checking each of them."""
 
     def __init__(self, config: GroundTruthProposals | PrecomputedProposals) -> None:
         self._source = config.kind
         self._include_crowd = config.include_crowd if isinstance(config, GroundTruthProposals) else True
-        self.identity: dict[str, str] = {}
 
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """The masks of `record`, in the record's order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from pycocotools import mask as coco_mask
 from pydantic import Field
 
 from stages.common import Config
-from stages.records import Counts, Proposal, Rle
+from stages.records import Proposal, Rle
 
 CHANGES = ("holes_filled", "islands_removed")
 """Counts of refine that are no drops: masks that were changed."""
@@ -74,31 +75,31 @@ def refine(proposals: Sequence[Proposal], rules: MaskRules) -> tuple[list[Propos
     sizes = {(proposal.rle.height, proposal.rle.width) for proposal in proposals}
     if len(sizes) > 1:
         raise ValueError(f"masks of one image must have one size (height, width), got {sorted(sizes)}")
-    counts = Counts()
+    counts: Counter[str] = Counter()
     ranked = _ranked(proposals, rules, counts)
     kept: list[Proposal] = []
     for number, candidate in enumerate(ranked):
         if len(kept) == rules.max_count:
-            counts.add("over_max_count", len(ranked) - number)
+            counts["over_max_count"] += len(ranked) - number
             break
         cleaned = _clean(candidate, rules, counts)
         reason = _reason_to_drop(cleaned.rle, kept, rules)
         if reason:
-            counts.add(reason)
+            counts[reason] += 1
         else:
             kept.append(cleaned)
-    return kept, counts.values
+    return kept, dict(counts)
 
 
-def _ranked(proposals: Sequence[Proposal], rules: MaskRules, counts: Counts) -> list[Proposal]:
+def _ranked(proposals: Sequence[Proposal], rules: MaskRules, counts: Counter[str]) -> list[Proposal]:
     """Drops what can be dropped without decoding, and sorts the rest."""
     with_area: list[tuple[int, Proposal]] = []
     for proposal in proposals:
         area_px = proposal.rle.area_px
         if area_px == 0:
-            counts.add("empty_mask")
+            counts["empty_mask"] += 1
         elif proposal.score < rules.min_score:
-            counts.add("below_min_score")
+            counts["below_min_score"] += 1
         else:
             with_area.append((area_px, proposal))
     with_area.sort(key=lambda item: (-item[1].score, -item[0]))  # a stable sort: ties keep the order they came in
@@ -117,7 +118,7 @@ def _reason_to_drop(rle: Rle, kept: Sequence[Proposal], rules: MaskRules) -> str
     return None
 
 
-def _clean(proposal: Proposal, rules: MaskRules, counts: Counts) -> Proposal:
+def _clean(proposal: Proposal, rules: MaskRules, counts: Counter[str]) -> Proposal:
     """Fills small holes, then removes small islands; gives the same object back if there was nothing to do."""
     if not (rules.max_hole_fraction or rules.max_island_fraction):
         return proposal
@@ -131,9 +132,9 @@ def _clean(proposal: Proposal, rules: MaskRules, counts: Counts) -> Proposal:
     if not (holes or islands):
         return proposal
     if holes:
-        counts.add("holes_filled")
+        counts["holes_filled"] += 1
     if islands:
-        counts.add("islands_removed")
+        counts["islands_removed"] += 1
     mask[top:bottom, left:right] = cleaned
     return replace(proposal, rle=Rle.encode(mask))
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from benchmarks.tiny_clip import save_tiny_clip
 from pipeline.build import Outcome, build
 from pipeline.manifest import BuildManifest, parse_manifest
+from pipeline.terminal import terminal
 from tests.photos import write_photos
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -85,7 +85,7 @@ def manifest(photos: Path, tiny_clip: str) -> Callable[..., BuildManifest]:
 
 def run_build(manifest: BuildManifest, out: Path | str, **options: Any) -> Outcome:  # noqa: ANN401
     """Builds quietly."""
-    return build(manifest, str(out), Console(file=io.StringIO()), **options)
+    return build(manifest, str(out), terminal(file=io.StringIO()), **options)
 
 
 def is_sign_of_life(line: str) -> bool:

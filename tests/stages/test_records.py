@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common import SampleError
-from stages.records import Counts, Rle
+from stages.records import Rle
 
 
 def masks() -> list[NDArray[np.bool_]]:
@@ -79,14 +79,6 @@ def test_a_line_beside_a_polygon_is_ignored_and_alone_refused() -> None:
 def test_another_size_than_the_image_is_refused_with_both_sizes() -> None:
     with pytest.raises(ValueError, match=r"\[5, 6\].*\[6, 5\]"):
         Rle.from_coco(Rle.encode(np.ones((5, 6), bool)).to_coco(), 6, 5)
-
-
-def test_counts_add_up() -> None:
-    counts = Counts()
-    counts.add("small")
-    counts.add("small", 2)
-    counts.add("empty")
-    assert counts.values == {"small": 3, "empty": 1}
 
 
 def test_a_sample_error_carries_its_reason() -> None:

@@ -120,5 +120,5 @@ def test_synonyms_must_be_lists_of_words(tmp_path: Path, build: Path, truth: str
 def test_synonyms_must_be_of_the_truths_classes(tmp_path: Path, build: Path, truth: str) -> None:
     file = tmp_path / "synonyms.json"
     file.write_text('{"aeroplane": ["plane"]}')
-    with pytest.raises(UserError, match="none of its names is a class of the truth"):
+    with pytest.raises(UserError, match="none of the names is a class of the truth"):
         audit(str(build), [truth], str(file))

@@ -159,11 +159,6 @@ def test_stretching_runs_equals_stretching_pixels(size: tuple[int, int], fill: f
     assert stretch(mask, *size) == Rle.encode(np.repeat(np.repeat(mask, rows, axis=0), columns, axis=1))
 
 
-def test_identity_names_the_libraries_that_masks_depend_on() -> None:
-    identity = ClassicalProposer(ClassicalProposals()).identity
-    assert {"scikit-image", "scipy", "numpy", "opencv"} <= set(identity)
-
-
 @pytest.mark.parametrize("bad", [{"max_iou": 0}, {"working_side_px": 8}, {"scale": 3}])
 def test_config_out_of_range_or_unknown_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(bad))):

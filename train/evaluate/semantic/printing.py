@@ -21,7 +21,7 @@ _COLUMNS = {
 def print_semantic(scores: dict[str, Any], console: Console) -> None:
     """Prints what train.evaluate.semantic.evaluate_semantic gives."""
     for note in scores["notes"]:
-        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Note: {note}")
     table = Table(box=None, pad_edge=False)
     for name in ("", "classes", *_COLUMNS.values()):
         table.add_column(name, justify="right" if name else "left")
@@ -31,15 +31,13 @@ def print_semantic(scores: dict[str, Any], console: Console) -> None:
     for title, part in parts:
         classes = f"{part['classes_with_gt']:,}" if "classes_with_gt" in part else ""
         table.add_row(title, classes, *(_percent(part.get(key, "")) for key in _COLUMNS))
-    console.print(table)
+    console.print(table, soft_wrap=False)
     if known := scores.get("known_to_generator"):
-        console.print(
-            f"The mask generator was trained on {len(known)} of {len(scores['iou'])} classes.", highlight=False
-        )
+        console.print(f"The mask generator was trained on {len(known)} of {len(scores['iou'])} classes.")
     if lacking := scores.get("not_in_wordnet"):
-        console.print(f"Not in WordNet: {', '.join(lacking)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Not in WordNet: {', '.join(lacking)}")
     shown = f"{scores['set']}: {scores['images']:,} pictures, {scores['pixels']:,} pixels with ground truth"
-    console.print(f"{shown}; {scores['pixels_without_class']:,} of them without a class", highlight=False)
+    console.print(f"{shown}; {scores['pixels_without_class']:,} of them without a class")
 
 
 def _percent(value: float | str | None) -> str:
@@ -55,8 +53,8 @@ def print_tuning(rows: list[dict[str, float]], metric: str, console: Console, at
         table.add_column(f"{name} *" if name == metric else name, justify="right")
     for row in rows[:at_most]:
         table.add_row(*(f"{value:g}" if name in SETTINGS else f"{value:.2f}" for name, value in row.items()))
-    console.print(table)
+    console.print(table, soft_wrap=False)
     if len(rows) > at_most:
-        console.print(f"... {len(rows) - at_most} more rows", highlight=False)
+        console.print(f"... {len(rows) - at_most} more rows")
     best = ", ".join(f"{name}: {rows[0][name]:g}" for name in SETTINGS)
-    console.print(f"For the segmenter of a manifest: {{{best}}}", markup=False, highlight=False)
+    console.print(f"For the segmenter of a manifest: {{{best}}}")
