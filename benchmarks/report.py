@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MASKMINE = (sys.executable, "-c", "from pipeline.cli.app import main; main()")
+MASKMINE = (sys.executable, "-c", "from pipeline.cli.entry import main; main()")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, is_sign_of_life, manifest_values
 
 ROOT = Path(__file__).parents[3]
-PROGRAM = "import sys; sys.argv[0] = 'maskmine'; from pipeline.cli.app import main; main()"
+PROGRAM = "import sys; sys.argv[0] = 'maskmine'; from pipeline.cli.entry import main; main()"
 
 
 class Ended(NamedTuple):
@@ -154,7 +154,7 @@ def test_plan_prints_counts_hashes_and_an_estimate(run: Run, file: Path) -> None
     assert len(found["plan"]) == 64
     last = ended.out.splitlines()[-1]
     assert last.startswith("From a sample of 3 images: about ")
-    assert "MB of shards, " in last
+    assert "kB of shards, " in last
     assert last.endswith(" pairs.")
 
 
@@ -294,9 +294,9 @@ def test_output_through_a_pipe_has_no_escape_codes(arguments: list[str]) -> None
     [
         (("world", "--out", "w"), "pipeline.world.write_world", "The folder is unfinished: remove it"),
         (("verify", "w"), "pipeline.verify.verify", ""),
-        (("train", "m.yaml", "--out", "r"), "stages.common.manifests.read_values", "goes on from the last checkpoint"),
+        (("train", "m.yaml", "--out", "r"), "stages.common.read_values", "goes on from the last checkpoint"),
         (("build", "m.yaml", "--out", "r"), "pipeline.manifest.load_manifest", "What is done is kept"),
-        (("evaluate", "m.yaml", "--out", "r"), "stages.common.manifests.read_values", "the pictures done are kept"),
+        (("evaluate", "m.yaml", "--out", "r"), "stages.common.read_values", "the pictures done are kept"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
