@@ -1,5 +1,5 @@
 # make demo: set up, render a small captioned world, mine it, adapt a CLIP, segment a scene, show the results.
-# make test: set up, run lint, types and tests.
+# make test: set up, run lint, types and tests. make quick: the same without the slow tests.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ WORDS := sky, snow, christmas tree, alien, orangutan, flip-flop, dog, boat
 CLIP := out/clip
 STAMP := $(VENV)/.installed
 
-.PHONY: demo clip test lint types clean
+.PHONY: demo clip test quick lint types clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -51,7 +51,11 @@ clip: $(STAMP)
 	$(BIN)/maskmine train manifests/train/world-clip.yaml --out $(CLIP)/run
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# For everyday work: what needs neither Ray nor training.
+quick: lint types
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -7,6 +7,40 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
+SLOW = (
+    "pipeline/runners",
+    "pipeline/test_coco_mini.py",
+    "pipeline/test_build.py",
+    "pipeline/cli",
+    "pipeline/test_s3.py",
+    "pipeline/test_precision.py",
+    "pipeline/report/test_browser.py",
+    "pipeline/sources/test_scan.py",
+    "train/adapt",
+    "train/pretrain",
+    "train/test_locations_on_s3.py",
+    "train/evaluate/semantic",
+    "train/evaluate/classify/test_world_clip.py",
+    "train/data/test_loader.py",
+    "stages/proposals/test_classical.py",
+    "test_ablation.py",
+)
+"""Folders and files whose tests start Ray, train, or read many photos, slowest first; `make quick` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks slow tests and lets them begin, so that no process of pytest-xdist is left alone with them at the end."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(TESTS)
+        return next((at for at, slow in enumerate(SLOW) if path.is_relative_to(slow)), len(SLOW))
+
+    for item in items:
+        if place(item) < len(SLOW):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
