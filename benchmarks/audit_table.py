@@ -28,7 +28,7 @@ from benchmarks.report import machine
 from pipeline.audit import audit
 from pipeline.audit.printing import percent
 from pipeline.build import build
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.world import write_world
 
 STRATEGIES = ("best_mask_per_noun", "mutual_best", "one_to_one")
@@ -74,7 +74,7 @@ class Bench:
         }
         self._builds += 1
         out = self._folder / f"build{self._builds}"
-        build(parse_manifest(values, "benchmark"), str(out), Console(file=io.StringIO()))
+        build(BuildManifest.model_validate(values), str(out), Console(file=io.StringIO()))
         return out
 
     def audited(self, mined: Path) -> dict[str, Any]:
