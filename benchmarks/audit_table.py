@@ -27,7 +27,7 @@ from benchmarks.report import machine
 from pipeline.audit import audit
 from pipeline.audit.printing import percent
 from pipeline.build import build
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.terminal import terminal
 from pipeline.world import write_world
 
@@ -74,7 +74,7 @@ class Bench:
         }
         self._builds += 1
         out = self._folder / f"build{self._builds}"
-        build(parse_manifest(values, "benchmark"), str(out), terminal(file=io.StringIO()))
+        build(BuildManifest.model_validate(values), str(out), terminal(file=io.StringIO()))
         return out
 
     def audited(self, mined: Path) -> dict[str, Any]:

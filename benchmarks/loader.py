@@ -36,6 +36,8 @@ def mined_world(folder: Path, images: int) -> Path:
     world = folder / "world"
     measure([*MASKMINE, "world", "--out", str(world), "--images", str(images), "--seed", "0"])
     values = {
+        "version": 2,
+        "kind": "build",
         "source": {
             "kind": "coco",
             "images": str(world / "images"),

@@ -31,6 +31,8 @@ def write_manifest(folder: Path, table: Path, **shards: Any) -> Path:  # noqa: A
     """A build manifest over such a table: classical proposals, the tiny CLIP, no cache."""
     clip = save_tiny_clip(folder / "clip")
     values = {
+        "version": 2,
+        "kind": "build",
         "source": {"kind": "table", "path": str(table), "columns": {"id": "id"}},
         "proposals": {"proposer": {"kind": "classical"}},
         "matching": {"clip": {"model": f"local-dir:{clip}"}},

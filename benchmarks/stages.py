@@ -13,11 +13,11 @@ from pathlib import Path
 
 from benchmarks.many_images import write_manifest, write_table
 from benchmarks.report import ROOT, machine
-from pipeline.manifest import STAGES, load_manifest
+from pipeline.manifest import STAGES, BuildManifest
 from pipeline.plan import make_plan, write_plan
 from pipeline.steps import build_steps, start_unit
 from pipeline.unit import BuildSpec
-from stages.common import Folder
+from stages.common import Folder, load
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         table = write_table(folder, options.data / "train2017", captions, 2 * options.images)
-        manifest = load_manifest(write_manifest(folder, table, images_per_shard=options.images))
+        manifest = load(BuildManifest, write_manifest(folder, table, images_per_shard=options.images))
         plan, store = make_plan(manifest), Folder(str(folder / "out"))
         write_plan(plan, store)
         spec = BuildSpec(manifest, plan.digest, store.url, None, "", plan.document["models"])

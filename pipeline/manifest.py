@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from pipeline.sources.config import SourceConfig
 from stages.clip_files import ClipConfig, Templates
-from stages.common import AskedPrecision, Config, Device, read_values, validate
+from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Location, Manifest
 from stages.matching import MatchRules
 from stages.nouns import NounsConfig, SpacyNouns
 from stages.proposals import ProposalsConfig
@@ -102,7 +100,13 @@ class Run(Config):
     pools: tuple[Pool, ...] = ()
     window: int = Field(2, ge=1)
     max_attempts: int = Field(3, ge=1)
-    cache: str | None = None
+    cache: Location | None = None
+
+    @field_validator("cache", mode="wrap")
+    @classmethod
+    def _none_is_no_place(cls, value: object, resolved: ValidatorFunctionWrapHandler) -> str | None:
+        found: str | None = value if value is None or value == "none" else resolved(value)
+        return found
 
     @field_validator("pools")
     @classmethod
@@ -113,14 +117,14 @@ class Run(Config):
         return pools
 
 
-class BuildManifest(Config):
+class BuildManifest(Manifest):
     """A build, pinned: source, proposals, nouns, matching, shards, seed.
 
     Attributes:
         seed: of everything that is drawn: the subset (`source.limit`) and the order of images (`shards.shuffle`).
     """
 
-    version: Literal[1] = 1
+    kind: Literal["build"] = "build"
     source: SourceConfig
     proposals: ProposalsSection
     nouns: NounsSection = NounsSection()
@@ -128,29 +132,4 @@ class BuildManifest(Config):
     shards: ShardRules = ShardRules()
     compute: Compute = Compute()
     seed: int = 0
-    run: Run = Run()
-
-
-_UNIONS: dict[tuple[int | str, ...], Any] = {
-    ("source",): SourceConfig,
-    ("proposals", "proposer"): ProposalsConfig,
-    ("nouns", "extractor"): NounsConfig,
-}
-
-
-def load_manifest(path: Path, overrides: Sequence[str] = ()) -> BuildManifest:
-    """Reads a build manifest; see stages.common.manifests.read_values for variables, locations and settings.
-
-    Raises:
-        UserError: naming the file, every wrong key, what was expected and what was found.
-    """
-    return parse_manifest(read_values(path, "source, proposals, matching", overrides), str(path))
-
-
-def parse_manifest(data: dict[str, Any], name: str) -> BuildManifest:
-    """Validates a manifest's values; all errors are reported together.
-
-    Raises:
-        UserError: as load_manifest.
-    """
-    return validate(BuildManifest, data, name, _UNIONS)
+    run: Annotated[Run, DOES_NOT_COUNT] = Run()

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.manifest import BuildManifest
-from pipeline.provenance import FORMAT, config_identity, input_hashes, model_hashes
+from pipeline.provenance import FORMAT, input_hashes, model_hashes
 from pipeline.sources.config import to_record
 from pipeline.sources.scan import add_scan, canonical_order, read_rows
-from stages.common import Folder, UserError, canonical_json, digest
+from stages.common import Folder, UserError, canonical_json, digest, identity
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.records import ImageRecord
 
@@ -78,7 +78,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
     rows = add_scan(rows, manifest.source)
     document = {
         "format": FORMAT,
-        "config": config_identity(manifest),
+        "config": identity(manifest),
         "inputs": inputs,
         "models": models,
         "images": len(rows),

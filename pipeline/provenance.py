@@ -14,7 +14,7 @@ import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources.config import source_files
 from stages.clip_files import clip_files
-from stages.common import LOCAL_DIR, UserError, digest, hash_files, identity, open_location
+from stages.common import UserError, digest, hash_files, open_location
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
@@ -81,17 +81,6 @@ def model_hashes(manifest: BuildManifest) -> dict[str, dict[str, str]]:
     }
 
 
-def config_identity(manifest: BuildManifest) -> dict[str, Any]:
-    """The manifest without what cannot change a byte: locations, and how the build is run."""
-    values = identity(manifest)
-    del values["run"], values["version"]
-    for section in (values["matching"]["clip"], values["proposals"]["proposer"], values["nouns"]["extractor"]):
-        for key in ("model", "pretrained", "tagger"):
-            if section.get(key) and _is_here(section[key]):
-                section[key] = "local"  # its files are hashed, wherever they lie
-    return values
-
-
 def library_fingerprint() -> dict[str, str]:
     """Versions that floats and encodings may depend on."""
     found = {"maskmine": f"{FORMAT}.{_code_version()}"}
@@ -127,11 +116,6 @@ def _noun_files(manifest: BuildManifest) -> list[Path]:
     files = [file for file in shipped.iterdir() if file.is_file()]
     own = Path(extractor.tagger) if isinstance(extractor, NltkNouns) and extractor.tagger else None
     return files + ([file for file in own.iterdir() if file.is_file()] if own and own.is_dir() else [])
-
-
-def _is_here(name: str) -> bool:
-    """Whether a model's name is a path, and not the name of something that is fetched."""
-    return name.startswith(LOCAL_DIR) or Path(name).expanduser().exists()
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from stages.common import LOCAL_DIR, Config, UnreachableError, UserError, local_copy
+from stages.common import LOCAL_DIR, Config, ModelLocation, UnreachableError, UserError, local_copy
 
 
 def _one_slot_each(templates: tuple[str, ...]) -> tuple[str, ...]:
@@ -30,8 +30,8 @@ class ClipConfig(Config):
         batch_size: regions a forward pass. It is part of a build's identity, since floats depend on it.
     """
 
-    model: str
-    pretrained: str | None = None
+    model: ModelLocation
+    pretrained: ModelLocation | None = None
     batch_size: int = Field(64, ge=1)
 
 

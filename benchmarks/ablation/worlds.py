@@ -21,7 +21,7 @@ from rich.console import Console
 
 from pipeline.build import build
 from pipeline.finalise import LOCK_FILE
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.progress import Activity
 from pipeline.world import WorldConfig, write_world
 from pipeline.world.vocabulary import load_vocabulary
@@ -112,7 +112,7 @@ class Worlds:
         }
         values["source"] |= {"use_captions": captions, "masks": masks}
         self.console.print(f"seed {self.seed}: mining with {proposals} masks")
-        build(parse_manifest(values, "ablation"), str(out), self.console)
+        build(BuildManifest.model_validate(values), str(out), self.console)
         return out
 
     def labelled(self) -> Path:

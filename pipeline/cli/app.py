@@ -53,11 +53,12 @@ def plan(
 ) -> None:
     """Check everything without building: inputs, models, units; estimate size and time from a short sample."""
     from pipeline.estimate import estimate
-    from pipeline.manifest import load_manifest
+    from pipeline.manifest import BuildManifest
     from pipeline.plan import make_plan
+    from stages.common import load
 
     console = terminal()
-    settings = load_manifest(manifest, setting)
+    settings = load(BuildManifest, manifest, setting)
     with storage_of(f"inputs of {manifest}"), Activity(console) as activity:
         activity("reading inputs, hashing models")
         planned = make_plan(settings)
@@ -98,13 +99,14 @@ def build(
 ) -> None:
     """Build shards of (region, mask, noun). The same command again goes on where a stopped one was."""
     from pipeline.build import build as run_build
-    from pipeline.manifest import load_manifest
+    from pipeline.manifest import BuildManifest
     from pipeline.steps import LockError
+    from stages.common import load
 
     console = terminal()
     given = {"workers": workers, "runner": runner, "cache": cache}
     overrides = [*setting, *(f"run.{name}={value}" for name, value in given.items() if value is not None)]
-    settings = load_manifest(manifest, overrides)
+    settings = load(BuildManifest, manifest, overrides)
     try:
         with storage_of(out):
             outcome = run_build(settings, out, console, address=address, lock=lock, take_over=take_over)
@@ -176,9 +178,9 @@ def world(
 ) -> None:
     """Render captioned scenes with ground truth, in COCO's layout: a small world to try things on."""
     from pipeline.world import WorldConfig, write_captioned_shards, write_world
-    from stages.common import read_settings, validate
+    from stages.common import read_settings
 
-    config = validate(WorldConfig, read_settings(setting), "--set", {})
+    config = read_settings(WorldConfig, setting)
     write = write_captioned_shards if captioned else write_world
     console = terminal()
     with Activity(console) as activity:

@@ -39,7 +39,7 @@ def segment(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Segmenter (YAML), such as manifests/segment/photo.yaml.", show_default=False
+            metavar="FILE", help="Segmenter (YAML), such as manifests/segment/world.yaml.", show_default=False
         ),
     ] = None,
     out: Annotated[
@@ -77,11 +77,11 @@ def segment(
 
 
 def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -> Segmenter:
-    from train.manifests import load_segmenter
+    from stages.common import load
     from train.segmenter import Segmenter
-    from train.segmenter.config import EVERYTHING_ELSE
+    from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterManifest
 
-    settings = load_segmenter(config, setting)
+    settings = load(SegmenterManifest, config or PHOTO_SEGMENTER, setting)
     if everything_else and settings.everything_else is None:
         settings = settings.model_copy(update={"everything_else": EVERYTHING_ELSE})
     try:
@@ -89,8 +89,8 @@ def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -
     except UnreachableError as error:
         default = "Without --config, models for photos are downloaded at first use. " if config is None else ""
         raise UserError(
-            f"{error}\n{default}Where there is no network, copy manifests/segment/photo.yaml, name local folders of "
-            "models in it, and give it as --config.\n"
+            f"{error}\n{default}Where there is no network, copy {PHOTO_SEGMENTER}, name local "
+            "folders of models in it, and give it as --config.\n"
             f"To see it work without a network, in maskmine's own folder:\n{WITHOUT_NETWORK}"
         ) from error
 

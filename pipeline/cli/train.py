@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from pipeline.cli.options import JsonFile, Settings, storage_of, warn_if_slow, w
 from pipeline.progress import Activity, AdaptProgress, PretrainProgress
 from pipeline.terminal import terminal
 from stages.common import UserError
+
+if TYPE_CHECKING:
+    from train.manifests import AdaptManifest, ClassifyManifest, PretrainManifest, SemanticManifest
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
 
@@ -23,33 +26,31 @@ def train(
     setting: Settings = [],  # noqa: B006 - typer's way
 ) -> None:
     """Train from shards. The same command again goes on from the last checkpoint."""
-    from stages.common import read_values
+    console, is_first = terminal(), os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
+    with Activity(console, is_first):
+        from stages.common import load
+        from train.manifests import PretrainManifest, TrainManifest
 
-    kinds = {"adapt": _adapt, "pretrain": _pretrain}
-    kind = read_values(manifest, "kind", setting).get("kind")
-    if kind not in kinds:
-        raise UserError(f"{manifest}: kind: expected {' or '.join(kinds)}, found {kind!r}")
+        recipe = load(TrainManifest, manifest, setting)
     with storage_of(str(out)):
-        kinds[kind](manifest, out, setting, terminal())
+        if isinstance(recipe, PretrainManifest):
+            _pretrain(recipe, out, console)
+        else:
+            _adapt(recipe, out, console, is_first)
 
 
-def _pretrain(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
+def _pretrain(recipe: PretrainManifest, out: Path, console: Console) -> None:
+    from train.pretrain import pretrain
+
     with PretrainProgress(console) as progress:
-        from train.manifests import load_pretrain
-        from train.pretrain import pretrain
-
-        recipe = load_pretrain(manifest, setting)
         written = pretrain(recipe, out, progress.line, progress)
     console.print(f"{written}: trained; a manifest names it as local-dir:{written}")
 
 
-def _adapt(manifest: Path, out: Path, setting: list[str], console: Console) -> None:
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
-    with AdaptProgress(console, is_first) as progress:
-        from train.adapt import adapt
-        from train.manifests import load_adapt
+def _adapt(recipe: AdaptManifest, out: Path, console: Console, is_first: bool) -> None:
+    from train.adapt import adapt
 
-        recipe = load_adapt(manifest, setting)
+    with AdaptProgress(console, is_first) as progress:
         written = adapt(recipe, out, progress.line, progress)
     if is_first:
         console.print(f"{written}: trained; a manifest names it under weights")
@@ -66,46 +67,40 @@ def evaluate(
     json_file: JsonFile = None,
 ) -> None:
     """Score a CLIP on ground-truth regions, or a segmenter on a benchmark."""
-    from stages.common import read_values
-
-    kind = read_values(manifest, "kind", setting).get("kind")
     console = terminal()
-    if kind == "mask_classification":
+    with Activity(console):
+        from stages.common import load
+        from train.manifests import ClassifyManifest, EvaluateManifest
+
+        asked = load(EvaluateManifest, manifest, setting)
+    if isinstance(asked, ClassifyManifest):
         if out is not None or workers > 1:
             raise UserError(
                 "--out and --workers are for a semantic_segmentation; a mask_classification has no use for them"
             )
-        scores = _classify(manifest, setting, console)
-    elif kind == "semantic_segmentation":
-        with storage_of(str(out or manifest)):
-            scores = _score_segmentation(manifest, setting, out, workers, console)
+        scores = _classify(asked, console)
     else:
-        raise UserError(f"{manifest}: kind: expected mask_classification or semantic_segmentation, found {kind!r}")
+        with storage_of(str(out or manifest)):
+            scores = _score_segmentation(asked, out, workers, console)
     write_json(json_file, scores)
 
 
-def _classify(manifest: Path, setting: list[str], console: Console) -> dict[str, Any]:
+def _classify(asked: ClassifyManifest, console: Console) -> dict[str, Any]:
     with Activity(console) as activity:
         from train.evaluate.classify import classify
         from train.evaluate.classify.printing import print_scores
-        from train.manifests import load_classify
 
-        asked = load_classify(manifest, setting)
         activity("loading ground truth and the CLIP")
         scores = classify(asked, lambda done: activity("naming regions", done))
     print_scores(scores, console)
     return scores
 
 
-def _score_segmentation(
-    manifest: Path, setting: list[str], out: Path | None, workers: int, console: Console
-) -> dict[str, Any]:
+def _score_segmentation(asked: SemanticManifest, out: Path | None, workers: int, console: Console) -> dict[str, Any]:
     with Activity(console) as activity:
         from train.evaluate.semantic import evaluate_semantic
         from train.evaluate.semantic.printing import print_semantic
-        from train.manifests import load_semantic
 
-        asked = load_semantic(manifest, setting)
         activity("loading the set and the models")
         if asked.segmenter is not None:
             warn_if_slow(activity, asked.segmenter.precision, asked.segmenter.device)
@@ -122,11 +117,12 @@ def tune(
     """Choose a segmenter's ensemble weight, temperature and threshold on held-out training pictures."""
     console = terminal()
     with Activity(console) as activity:
+        from stages.common import load
         from train.evaluate.semantic.printing import print_tuning
         from train.evaluate.semantic.tune import tune as try_all
-        from train.manifests import load_tuning
+        from train.evaluate.semantic.tune_config import TuneManifest
 
-        asked = load_tuning(manifest, setting)
+        asked = load(TuneManifest, manifest, setting)
         activity("loading the set and the models")
         warn_if_slow(activity, asked.segmenter.precision, asked.segmenter.device)
         rows = try_all(asked, lambda done, total: activity("trying", done, total))

@@ -5,7 +5,7 @@ Its names are imported from here: ``from stages.common import Config, UserError`
 
 from __future__ import annotations
 
-from stages.common.config import LOCAL_DIR, PLACE, Config, Location, identity
+from stages.common.config import DOES_NOT_COUNT, LOCAL_DIR, Config, Location, Manifest, ModelLocation, identity
 from stages.common.devices import (
     AskedPrecision,
     Device,
@@ -24,23 +24,24 @@ from stages.common.files import join, local_copy, local_path, open_location, rea
 from stages.common.folder import Folder
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
-from stages.common.manifests import Unions, read_settings, read_values, validate
+from stages.common.manifests import load, read_settings, validate
 from stages.common.model_files import CONFIG, hash_files, read_json, resolve_folder, sha256_file, transformers_files
 from stages.common.progress import Progress, silent
 
 __all__ = [
     "CONFIG",
+    "DOES_NOT_COUNT",
     "LOCAL_DIR",
-    "PLACE",
     "AskedPrecision",
     "Config",
     "Device",
     "Folder",
     "Location",
+    "Manifest",
+    "ModelLocation",
     "Precision",
     "Progress",
     "SampleError",
-    "Unions",
     "UnreachableError",
     "UserError",
     "autocast",
@@ -53,6 +54,7 @@ __all__ = [
     "identity",
     "join",
     "limit_threads",
+    "load",
     "local_copy",
     "local_path",
     "open_location",
@@ -60,7 +62,6 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_settings",
-    "read_values",
     "resolve_device",
     "resolve_folder",
     "resolve_precision",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.common import Config, UserError
+from stages.common import Config, Location, UserError
 from stages.nouns.lexicon import DATA, Curated, Lexicon
 from stages.records import CaptionNouns, Noun
 
@@ -30,7 +30,7 @@ class NltkNouns(Config):
         min_length=1,
         description="Penn Treebank tags that make a noun; [NN] alone is the strict reading, which loses plurals",
     )
-    tagger: Path | None = Field(
+    tagger: Location | None = Field(
         default=None,
         description="folder with NLTK's own averaged_perceptron_tagger_eng JSON files; the shipped weights if absent",
     )
@@ -49,7 +49,7 @@ class NltkExtractor:
         from nltk.tokenize import NLTKWordTokenizer
 
         self._tags = frozenset(config.tags)
-        parts = _shipped_weights() if config.tagger is None else _own_weights(config.tagger)
+        parts = _shipped_weights() if config.tagger is None else _own_weights(Path(config.tagger))
         self._tagger = PerceptronTagger(load=False)
         self._tagger.decode_json_params(parts)
         self._tokenizer = NLTKWordTokenizer()

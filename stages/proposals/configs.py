@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from stages.common import Config, Location
+from stages.common import Config, Location, ModelLocation
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -26,7 +26,7 @@ class ModelConfig(Config):
 
     model_types: ClassVar[tuple[str, ...]]
     kind: str
-    model: str = Field(min_length=1)
+    model: ModelLocation = Field(min_length=1)
     revision: str | None = Field(default=None, min_length=1)
 
 

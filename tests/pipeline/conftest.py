@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.tiny_clip import save_tiny_clip
 from pipeline.build import Outcome, build
-from pipeline.manifest import BuildManifest, parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.terminal import terminal
 from tests.photos import write_photos
 
@@ -51,6 +51,8 @@ def ray_here() -> Iterator[None]:
 def manifest_values(folder: Path, clip: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML values
     """A manifest over `write_photos`, ground-truth masks, 3 images a shard; `a__b=value` sets a nested key."""
     values: dict[str, Any] = {
+        "version": 2,
+        "kind": "build",
         "source": {
             "kind": "coco",
             "images": str(folder / "images"),
@@ -78,7 +80,7 @@ def manifest(photos: Path, tiny_clip: str) -> Callable[..., BuildManifest]:
     """Makes manifests over the ten photos."""
 
     def make(folder: Path = photos, **changes: Any) -> BuildManifest:  # noqa: ANN401
-        return parse_manifest(manifest_values(folder, tiny_clip, **changes), "test")
+        return BuildManifest.model_validate(manifest_values(folder, tiny_clip, **changes))
 
     return make
 
@@ -114,7 +116,7 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(many_photos: Path, tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a build of the many photos that nobody disturbs gives."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    run_build(parse_manifest(slow_manifest(many_photos, tiny_clip), "test"), out)
+    run_build(BuildManifest.model_validate(slow_manifest(many_photos, tiny_clip)), out)
     return bytes_of(out)
 
 

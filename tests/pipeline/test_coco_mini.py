@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.verify import verify
 from tests.pipeline.conftest import bytes_of, run_build
 
@@ -44,7 +44,7 @@ def test_real_photos_give_the_same_bytes_on_every_runner(
             shared_data, WORLD_CLIP, proposals={"proposer": {"kind": proposer}}, run={**run, "cache": "none"}
         )
         values["source"]["limit"] = limit
-        run_build(parse_manifest(values, "test"), tmp_path / name)
+        run_build(BuildManifest.model_validate(values), tmp_path / name)
         found[name] = bytes_of(tmp_path / name)
     assert found["loop"] == found["one"] == found["two"]
     images = pyarrow.parquet.read_table(tmp_path / "loop/images.parquet").to_pylist()
@@ -63,7 +63,7 @@ def test_first_caption_and_the_published_nouns(shared_data: Path, tiny_clip: str
         run={"runner": "loop", "cache": "none"},
     )
     values["source"]["use_captions"] = "first"
-    run_build(parse_manifest(values, "test"), tmp_path / "out")
+    run_build(BuildManifest.model_validate(values), tmp_path / "out")
     rows = pyarrow.parquet.read_table(tmp_path / "out/index.parquet").to_pylist()
     assert {row["caption_number"] for row in rows} == {0}
     assert all(row["noun_rule"].startswith("tag:NN") for row in rows)

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from pipeline.finalise import TABLES
-from pipeline.manifest import BuildManifest, load_manifest
-from stages.common import PLACE, Config
-from stages.common.config import _has_place
+from pipeline.manifest import BuildManifest
+from stages.common import DOES_NOT_COUNT, Config, load
+from stages.common.config import is_location
+from stages.common.renames import RENAMED
 from tests.pipeline.conftest import run_build
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,8 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
 MANIFESTS = sorted((ROOT / "manifests/build").glob("*.yaml"))
 SECTIONS = {"source", "proposals", "nouns", "matching", "shards"}
 REST = {
+    "version": 2,
+    "kind": "build",
     "source": {"kind": "coco", "images": "photos", "captions": "captions.json"},
     "proposals": {"proposer": {"kind": "classical"}},
     "matching": {"clip": {"model": "ViT-B-16", "pretrained": "openai"}},
@@ -47,15 +50,16 @@ def manifest_blocks() -> Iterator[Any]:
 def test_manifests_in_the_documentation_load(values: dict[str, Any], tmp_path: Path) -> None:
     """Parts of manifests are completed first; a section that is there must be right in itself."""
     file = tmp_path / "manifest.yaml"
-    file.write_text(yaml.safe_dump({**REST, **values}))
-    load_manifest(file)
+    is_whole = {"source", "proposals", "matching"} <= values.keys()
+    file.write_text(yaml.safe_dump(values if is_whole else {**REST, **values}))
+    load(BuildManifest, file)
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.name)
 def test_shipped_manifests_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in re.findall(r"\$\{(\w+)\}", file.read_text()):
         monkeypatch.setenv(name, "/somewhere")
-    load_manifest(file)
+    load(BuildManifest, file)
 
 
 def test_documentation_has_manifests() -> None:
@@ -63,14 +67,16 @@ def test_documentation_has_manifests() -> None:
     assert len(MANIFESTS) >= 5
 
 
-def keys_of(model: type[Config], parent: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys of values, and their fields; sections are gone into."""
+def keys_of(model: type[Config], parent: str = "", counts: bool = True) -> Iterator[tuple[str, Any, str]]:
+    """Dotted keys of values, their fields, and what the identity holds of them; sections are gone into."""
     for name, field in model.model_fields.items():
         inside = list(configs_in(field.annotation))
+        is_in_identity = counts and DOES_NOT_COUNT not in field.metadata
         for section in inside:
-            yield from keys_of(section, f"{parent}{name}.")
+            yield from keys_of(section, f"{parent}{name}.", is_in_identity)
         if not inside or name == "pools":
-            yield f"{parent}{name}", field
+            place = counts and is_location(field.rebuild_annotation())
+            yield f"{parent}{name}", field, "no: content" if place else "yes" if is_in_identity else "no"
 
 
 def configs_in(annotation: Any) -> Iterator[type[Config]]:  # noqa: ANN401 - any type
@@ -93,18 +99,23 @@ def rows_of_keys() -> dict[str, list[list[str]]]:
 def test_every_key_of_the_manifest_is_documented_with_its_default_and_its_part_in_the_identity() -> None:
     rows = rows_of_keys()
     keys = list(keys_of(BuildManifest))
-    assert {key for key, _ in keys} == rows.keys()
-    for key, field in keys:
+    assert {key for key, *_ in keys} == rows.keys()
+    for key, field, part in keys:
         if key == "nouns.extractor.kind":  # the section's default, not the key's, decides
             continue
         defaults = {as_text(yaml.safe_load(value)) for row in rows[key] for value in re.findall(r"`([^`]*)`", row[1])}
-        if field.is_required() or key.endswith(".kind"):
+        if field.is_required() or key in ("version", "kind") or key.endswith(".kind"):
             assert any(row[1] == "required" for row in rows[key]), key
         else:
             assert as_text(field.default) in defaults, (key, field.default, defaults)
-        is_place = PLACE in field.metadata or _has_place(field.annotation)
-        expected = "no: content" if is_place else "no" if key.startswith(("run.", "version")) else "yes"
-        assert all(row[3].partition(" (")[0] == expected for row in rows[key]), key
+        assert all(row[3].partition(" (")[0] == part for row in rows[key]), key
+
+
+def test_every_old_key_is_documented_with_its_new_name() -> None:
+    section = (ROOT / "docs/manifest.md").read_text(encoding="utf-8").partition("\n## Version 2\n")[2]
+    said = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \| (.*) \|$", section, re.MULTILINE)
+    documented = {(kind, old, new) for old, new, kinds in said for kind in re.findall(r"\w+", kinds)}
+    assert documented == {(kind, old, new) for kind, keys in RENAMED.items() for old, new in keys.items()}
 
 
 def as_text(value: Any) -> str:  # noqa: ANN401 - YAML values
@@ -114,11 +125,10 @@ def as_text(value: Any) -> str:  # noqa: ANN401 - YAML values
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_clip: str) -> Path:
     """Six photos, mined: two shards."""
-    from pipeline.manifest import parse_manifest
     from tests.pipeline.conftest import manifest_values
 
     out = tmp_path_factory.mktemp("docs") / "out"
-    run_build(parse_manifest(manifest_values(photos, tiny_clip, source__limit=6), "test"), out)
+    run_build(BuildManifest.model_validate(manifest_values(photos, tiny_clip, source__limit=6)), out)
     return out
 
 
@@ -163,7 +173,7 @@ def test_snippets_of_the_formats_page_run(built: Path, monkeypatch: pytest.Monke
         for text in blocks(ROOT / "docs/formats.md", "python"):
             exec(text, place)
         assert place["whole"].any()
-        load_manifest(Path("manifest.yaml"))
+        load(BuildManifest, Path("manifest.yaml"))
         for text in blocks(ROOT / "docs/formats.md", "sql"):
             for query in filter(str.strip, text.split(";")):
                 duckdb.sql(query).fetchall()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.manifest import BuildManifest, parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.plan import Plan, make_plan, read_plan_document, read_unit, unit_key, write_plan
 from pipeline.provenance import differences
 from pipeline.sources.config import to_record
@@ -32,7 +32,7 @@ def plan_at(folder: Path, photos: Path, clip: str, **changes: Any) -> Plan:  # n
     shutil.copytree(photos, folder / "photos")
     shutil.copytree(clip.removeprefix("local-dir:"), folder / "clip")
     values = manifest_values(folder / "photos", f"local-dir:{folder / 'clip'}", **changes)
-    return make_plan(parse_manifest(values, "test"))
+    return make_plan(BuildManifest.model_validate(values))
 
 
 def test_digest_does_not_depend_on_where_data_and_models_lie(
@@ -124,7 +124,7 @@ def test_digest_depends_on_the_inputs(
     at = len(data) - 10
     file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if changed == "weights" else data + b" ")
     values = manifest_values(tmp_path / "photos", f"local-dir:{tmp_path / 'clip'}")
-    again = make_plan(parse_manifest(values, "test"))
+    again = make_plan(BuildManifest.model_validate(values))
     (difference,) = differences(plan.document, again.document)
     expected = {"captions": "inputs.captions", "masks": "inputs.masks.0", "image": "rows", "weights": "models.matching"}
     assert difference.startswith(expected[changed])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.manifest import BuildManifest, parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.verify import verify
 from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, manifest_values, run_build
@@ -45,7 +45,7 @@ def values(clip: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML 
 
 
 def manifest(clip: str) -> BuildManifest:
-    return parse_manifest(values(clip), "test")
+    return BuildManifest.model_validate(values(clip))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_ray_workers_write_to_s3(s3: FileSystem, bucket: str, tiny_clip: str, lo
 
 
 def test_cache_on_s3_is_shared(s3: FileSystem, bucket: str, tiny_clip: str, tmp_path: Path) -> None:
-    cached = parse_manifest(values(tiny_clip, run__cache=f"s3://{bucket}/cache"), "test")
+    cached = BuildManifest.model_validate(values(tiny_clip, run__cache=f"s3://{bucket}/cache"))
     run_build(cached, tmp_path / "a")
     assert {path.split("/")[2] for path in s3.find(f"{bucket}/cache")} == {"nouns", "proposals", "scores"}
     second = run_build(cached, tmp_path / "b")

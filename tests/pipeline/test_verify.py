@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan, write_plan
 from pipeline.verify import verify
 from stages.common import Folder, UserError, canonical_json, digest, sha256_hex
@@ -31,7 +31,7 @@ def finished(tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify")
     photos = write_photos(folder / "photos", 7)
     (photos / "images/000107.jpg").write_bytes(b"broken")
-    run_build(parse_manifest(manifest_values(photos, tiny_clip), "test"), folder / "out")
+    run_build(BuildManifest.model_validate(manifest_values(photos, tiny_clip)), folder / "out")
     return folder / "out"
 
 
@@ -213,7 +213,7 @@ def test_index_with_a_row_less_is_found_even_if_its_hash_agrees(out: Path) -> No
 
 def test_unfinished_build_is_refused(tiny_clip: str, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 2)
-    plan = make_plan(parse_manifest(manifest_values(photos, tiny_clip), "test"))
+    plan = make_plan(BuildManifest.model_validate(manifest_values(photos, tiny_clip)))
     write_plan(plan, Folder(str(tmp_path / "out")))
     for folder in (tmp_path / "out", tmp_path / "nowhere"):
         with pytest.raises(UserError, match="no finished build") as caught:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stages.clip_files import Templates
-from stages.common import AskedPrecision, Config, Device, UserError, resolve_precision
+from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest, UserError, resolve_precision
 from stages.region_rules import RegionRules
 from train.clip.source import Judge
 from train.clip.text import VILD_TEMPLATES
@@ -92,7 +92,7 @@ class Validation(Config):
         return self
 
 
-class AdaptManifest(Config):
+class AdaptManifest(Manifest):
     """What is adapted, to what, and how. The text tower never trains.
 
     Attributes:
@@ -119,9 +119,8 @@ class AdaptManifest(Config):
         tensorboard: whether DIR/tensorboard is written, too.
     """
 
-    version: Literal[1] = 1
     kind: Literal["adapt"]
-    init: Judge
+    init: Annotated[Judge, DOES_NOT_COUNT]  # its weights are hashed instead
     data: DataConfig
     phases: tuple[Phase, ...] = Field(min_length=1)
     prompt_depth: int = Field(3, ge=1)
@@ -134,11 +133,11 @@ class AdaptManifest(Config):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     wise_ft_alpha: float = Field(1.0, gt=0, le=1)
     validation: Validation | None = None
-    device: Device = "auto"
+    device: Annotated[Device, DOES_NOT_COUNT] = "auto"
     seed: int = Field(0, ge=0)
-    checkpoint_every: int = Field(500, ge=1)
-    log_every: int = Field(20, ge=1)
-    tensorboard: bool = False
+    checkpoint_every: Annotated[int, DOES_NOT_COUNT] = Field(500, ge=1)
+    log_every: Annotated[int, DOES_NOT_COUNT] = Field(20, ge=1)
+    tensorboard: Annotated[bool, DOES_NOT_COUNT] = False
 
     def resolved(self, device: str) -> Self:
         """The same with the precision that `auto` stands for on a device.
@@ -150,10 +149,3 @@ class AdaptManifest(Config):
         if precision == "fp16" and not device.startswith("cuda"):
             raise UserError("precision: fp16 needs a GPU; expected auto, bf16 or fp32 on this device")
         return self.model_copy(update={"precision": precision})
-
-    def recipe(self) -> dict[str, Any]:
-        """What decides the weights, without where things lie: that is hashed instead."""
-        where = {"init": True, "validation": {"regions"}, "device": True, "tensorboard": True}
-        often = {"checkpoint_every": True, "log_every": True}
-        data = {"workers": True, "sets": {"__all__": {"shards"}}}
-        return self.model_dump(mode="json", exclude={**where, **often, "data": data})  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.clip import ClipInput
-from stages.common import Progress, UserError, digest, silent, slowness_warning
+from stages.common import Progress, UserError, digest, identity, silent, slowness_warning
 from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
 from train.adapt.output import Output, Report, describe_data
@@ -85,7 +85,7 @@ class _Run:
         progress("hashing weights")
         data = describe_data(manifest.data, pair_index)
         init = digests_of(manifest.init)
-        self.recipe = digest([manifest.recipe(), init, data["listing_sha256"]])
+        self.recipe = digest([identity(manifest), init, data["listing_sha256"]])
         if manifest.validation is not None:
             GroundTruth(manifest.validation.regions)  # a mistake in it is told now, not after hours
         self.original: dict[str, Tensor] = {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.common import Config, Location
+from stages.common import DOES_NOT_COUNT, Config, Location
 from stages.region_rules import RegionRules
 
 
@@ -71,4 +71,4 @@ class DataConfig(Config):
     augment: Augmentation = Augmentation()
     repeat_threshold: float | None = Field(None, gt=0, le=1)
     on_bad: Literal["error", "skip"] = "error"
-    workers: int = Field(2, ge=0)
+    workers: Annotated[int, DOES_NOT_COUNT] = Field(2, ge=0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from stages.clip_files import Templates
-from stages.common import Config, Location
+from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
 from stages.nouns import NounsConfig, SpacyNouns
 
 
@@ -29,7 +29,7 @@ class NounBank(Config):
     weight: float = Field(1.0, ge=0)
 
 
-class PretrainManifest(Config):
+class PretrainManifest(Manifest):
     """A CLIP from scratch.
 
     Attributes:
@@ -47,7 +47,6 @@ class PretrainManifest(Config):
         log_every: steps between lines of the log.
     """
 
-    version: Literal[1] = 1
     kind: Literal["pretrain"]
     shards: tuple[Location, ...] = Field(min_length=1)
     model: dict[str, Any]
@@ -62,9 +61,9 @@ class PretrainManifest(Config):
     weight_decay: float = Field(0.1, ge=0)
     optimizer: Literal["muon", "adamw"] = "muon"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    workers: int = Field(1, ge=0)
-    checkpoint_every: int = Field(500, ge=1)
-    log_every: int = Field(20, ge=1)
+    workers: Annotated[int, DOES_NOT_COUNT] = Field(1, ge=0)
+    checkpoint_every: Annotated[int, DOES_NOT_COUNT] = Field(500, ge=1)
+    log_every: Annotated[int, DOES_NOT_COUNT] = Field(20, ge=1)
     seed: int = 0
 
     @field_validator("model")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
-from stages.common import Progress, autocast, digest, resolve_precision, silent, slowness_warning
+from stages.common import Progress, autocast, digest, identity, resolve_precision, silent, slowness_warning
 from stages.regions import normalise
 from train.losses import shared_targets
 from train.pretrain.config import PretrainManifest
@@ -29,7 +29,6 @@ from train.run_folder import load_state, open_log, save_state, write_line
 from train.schedule import warmup_cosine
 
 _MAX_SCALE = 100.0
-_NOT_OF_THE_RECIPE = {"shards", "workers", "checkpoint_every", "log_every"}
 
 
 def pretrain(
@@ -84,7 +83,7 @@ class _Run:
         self.prompts = [self.tokenize([template.format(noun) for noun in finder.nouns]) for template in templates]
         self.optimizers = _optimizers(self.model, manifest)
         self.step = 0
-        self.recipe = digest(manifest.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE))
+        self.recipe = digest([identity(manifest), finder.nouns])
 
     def resume(self) -> None:
         state = load_state(self.out, self.recipe, self.manifest.precision)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stages.clip_files import Templates
-from stages.common import AskedPrecision, Config, Device
+from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
 from stages.proposals import ProposalsConfig
 from stages.proposals.configs import QueryProposals
 from stages.region_rules import RegionRules
@@ -16,6 +17,8 @@ from train.clip.text import VILD_TEMPLATES
 
 EVERYTHING_ELSE = ("background", "something else")
 """The words for all that is none of the classes, where the user has none of their own."""
+PHOTO_SEGMENTER = Path(__file__).parent / "photo.yaml"
+"""The manifest of whoever names none: models for photos, which are downloaded at their first use."""
 
 
 class SegmenterConfig(Config):
@@ -58,8 +61,8 @@ class SegmenterConfig(Config):
     limit: int = Field(100, ge=1)
     min_area_px: int = Field(1, ge=1)
     score_threshold: float = Field(0.0, ge=0.0)
-    batch_size: int = Field(32, ge=1)
-    device: Device = "auto"
+    batch_size: Annotated[int, DOES_NOT_COUNT] = Field(32, ge=1)
+    device: Annotated[Device, DOES_NOT_COUNT] = "auto"
     precision: AskedPrecision = "auto"
 
     @model_validator(mode="after")
@@ -71,3 +74,9 @@ class SegmenterConfig(Config):
                     f"proposer.{min(given)} is for mining; a segmenter takes soft masks, which mask_threshold cuts"
                 )
         return self
+
+
+class SegmenterManifest(Manifest, SegmenterConfig):
+    """A segmenter as a file of its own."""
+
+    kind: Literal["segmenter"] = "segmenter"

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common import SampleError, UserError, resolve_device
+from stages.common import SampleError, UserError, load, resolve_device
 from stages.images import decode_image
 from stages.records import ImageRecord
 from train.segmenter.assembly import NOTHING, assemble
 from train.segmenter.classes import ClassName, HasForms, class_names
-from train.segmenter.config import SegmenterConfig
+from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
 from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
 from train.segmenter.masks import Masks, MaskSource
@@ -64,9 +64,7 @@ class Segmenter:
         Raises:
             UserError: the manifest is wrong, or a model cannot be found or loaded.
         """
-        from train.manifests import load_segmenter
-
-        return cls(load_segmenter(None if path is None else Path(path), settings))
+        return cls(load(SegmenterManifest, PHOTO_SEGMENTER if path is None else Path(path), settings))
 
     def with_settings(self, **settings: float) -> Self:
         """The same models with another clip_weight, temperature or score_threshold: a cheap copy, for tuning."""

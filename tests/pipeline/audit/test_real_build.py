@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.audit import audit
 from pipeline.cli.entry import main
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from tests.pipeline.conftest import manifest_values, run_build
 
 
@@ -22,7 +22,7 @@ from tests.pipeline.conftest import manifest_values, run_build
 def built(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny_clip: str) -> Path:
     """Ten photos with two shapes each, their true masks as proposals."""
     out = tmp_path_factory.mktemp("audit") / "out"
-    run_build(parse_manifest(manifest_values(photos, tiny_clip), "test"), out)
+    run_build(BuildManifest.model_validate(manifest_values(photos, tiny_clip)), out)
     return out
 
 

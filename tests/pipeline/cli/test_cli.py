@@ -294,9 +294,9 @@ def test_output_through_a_pipe_has_no_escape_codes(arguments: list[str]) -> None
     [
         (("world", "--out", "w"), "pipeline.world.write_world", "The folder is unfinished: remove it"),
         (("verify", "w"), "pipeline.verify.verify", ""),
-        (("train", "m.yaml", "--out", "r"), "stages.common.read_values", "goes on from the last checkpoint"),
-        (("build", "m.yaml", "--out", "r"), "pipeline.manifest.load_manifest", "What is done is kept"),
-        (("evaluate", "m.yaml", "--out", "r"), "stages.common.read_values", "the pictures done are kept"),
+        (("train", "m.yaml", "--out", "r"), "stages.common.load", "goes on from the last checkpoint"),
+        (("build", "m.yaml", "--out", "r"), "stages.common.load", "What is done is kept"),
+        (("evaluate", "m.yaml", "--out", "r"), "stages.common.load", "the pictures done are kept"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values, run_build
 
@@ -34,7 +34,7 @@ def make_build(tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> Call
             captions = json.loads((photos / "captions.json").read_text())
             change(photos, captions)
             (photos / "captions.json").write_text(json.dumps(captions))
-        run_build(parse_manifest(manifest_values(photos, tiny_clip, **keys), "test"), folder / "out")
+        run_build(BuildManifest.model_validate(manifest_values(photos, tiny_clip, **keys)), folder / "out")
         return folder / "out"
 
     return make

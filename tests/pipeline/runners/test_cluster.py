@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, manifest_values, run_build
 
@@ -64,7 +64,7 @@ def test_losing_a_machine_in_the_middle_changes_no_byte(cluster: Any, tiny_clip:
     finally:
         process.kill()
     assert process.returncode == 0, printed
-    run_build(parse_manifest(values, "test"), tmp_path / "loop")
+    run_build(BuildManifest.model_validate(values), tmp_path / "loop")
     assert bytes_of(out) == bytes_of(tmp_path / "loop")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from pipeline.manifest import BuildManifest, parse_manifest
+from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan
 from pipeline.sources.config import ImageReader, TableSource
 from pipeline.sources.scan import add_scan, read_rows
@@ -125,7 +125,7 @@ def test_sources_of_the_same_photos_give_the_same_pairs(
     found = []
     for name, source in (("coco", coco_source), ("other", convert(photos, tmp_path))):
         values = manifest_values(photos, tiny_clip, proposals__proposer={"kind": "classical"}, source=source)
-        run_build(parse_manifest(values, "test"), tmp_path / name)
+        run_build(BuildManifest.model_validate(values), tmp_path / name)
         rows = pyarrow.parquet.read_table(tmp_path / name / "index.parquet").to_pylist()
         stems = [Path(row["file"]).stem if convert is as_table else row["image_id"].split("/")[-1] for row in rows]
         found.append(
@@ -147,6 +147,6 @@ def test_sample_without_an_image_is_quarantined(tiny_clip: str, photos: Path, tm
         proposals__proposer={"kind": "classical"},
         source={"kind": "webdataset", "path": str(tmp_path / "0.tar")},
     )
-    run_build(parse_manifest(values, "test"), tmp_path / "out")
+    run_build(BuildManifest.model_validate(values), tmp_path / "out")
     (row,) = pyarrow.parquet.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
     assert (row["image_id"], row["stage"], row["reason"]) == ("0/b", "read", "empty_file")

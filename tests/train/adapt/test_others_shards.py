@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.manifest import parse_manifest
+from pipeline.manifest import BuildManifest
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
 from tests.photos import write_photos
@@ -94,7 +94,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mined(tmp_path_factory: pytest.TempPathFactory, clip: str) -> Path:
     """A build of ten photos."""
     folder = tmp_path_factory.mktemp("mined")
-    run_build(parse_manifest(manifest_values(write_photos(folder / "photos", 10), clip), "test"), folder / "build")
+    run_build(
+        BuildManifest.model_validate(manifest_values(write_photos(folder / "photos", 10), clip)), folder / "build"
+    )
     return folder / "build"
 
 
@@ -104,6 +106,7 @@ def train(clip: str, tmp_path: Path) -> Train:
 
     def run(sets: list[dict[str, Any]], out: str = "run", **settings: Any) -> str:  # noqa: ANN401
         values = {
+            "version": 2,
             "kind": "adapt",
             "init": {"clip": {"model": clip}},
             "data": {"sets": sets, "workers": 0},

@@ -13,8 +13,7 @@ import torch
 from pipeline.world import WorldConfig, write_captioned_shards
 from stages.clip import load_clip
 from stages.clip_files import ClipConfig
-from stages.common import UserError
-from train.manifests import load_pretrain
+from stages.common import UserError, load
 from train.pretrain import PretrainManifest, pretrain
 from train.pretrain.trainer import schedule
 
@@ -116,7 +115,7 @@ def test_learning_rate_warms_up_follows_the_cosine_and_cools_down(captioned: Pat
 
 
 def test_manifest_of_the_worlds_clip_is_valid() -> None:
-    found = load_pretrain(Path("manifests/train/world-clip.yaml"))
+    found = load(PretrainManifest, Path("manifests/train/world-clip.yaml"))
     assert Path(found.shards[0]).parent.parts[-3:] == ("out", "clip", "captioned")
 
 

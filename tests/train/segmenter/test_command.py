@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 def manifest(tmp_path: Path, clip: str) -> str:
     path = tmp_path / "segment.yaml"
     values = {"proposer": {"kind": "classical"}, "judge": {"clip": {"model": clip}}, "templates": ["a {}"]}
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump({"version": 2, "kind": "segmenter", **values}))
     return str(path)
 
 
@@ -126,7 +126,7 @@ def test_without_a_network_the_default_says_what_to_do(photos: Path, monkeypatch
         raise OSError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(UserError, match=r"(?s)hub cannot be reached.*manifests/segment/photo.yaml") as caught:
+    with pytest.raises(UserError, match=r"(?s)hub cannot be reached.*segmenter/photo.yaml") as caught:
         run(str(photos), "--classes", "sea")
     commands = [shlex.split(line) for line in str(caught.value).splitlines() if line.startswith("  maskmine ")]
     assert [words[1] for words in commands] == ["world", "segment"]

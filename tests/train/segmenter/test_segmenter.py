@@ -15,16 +15,15 @@ from PIL import Image
 from pydantic import ValidationError
 
 from stages.clip_files import ClipConfig
-from stages.common import UserError
+from stages.common import UserError, load
 from stages.records import ImageRecord, Rle, SourceMask
 from tests import tiny_models
 from tests.train.segmenter.conftest import config, photo
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import Judge, load_judge
-from train.manifests import PHOTO_SEGMENTER, load_segmenter
 from train.segmenter import Segmenter, SegmenterConfig
-from train.segmenter.config import EVERYTHING_ELSE
+from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterManifest
 from train.segmenter.masks import Masks
 from train.segmenter.naming import RegionBatch
 from train.segmenter.segmenter import PhotoError
@@ -225,18 +224,15 @@ def test_a_result_is_saved_and_read_again(tmp_path: Path, classical: Segmenter) 
 
 def test_shipped_manifests_load_and_photos_have_a_default() -> None:
     for path in sorted((ROOT / "manifests/segment").glob("*.yaml")):
-        load_segmenter(path)
-    assert yaml.safe_load((ROOT / "manifests/segment/photo.yaml").read_text()) == yaml.safe_load(
-        PHOTO_SEGMENTER.read_text()
-    )
-    assert load_segmenter(None, ["clip_weight=0.5"]).clip_weight == 0.5
+        load(SegmenterManifest, path)
+    assert load(SegmenterManifest, PHOTO_SEGMENTER, ["clip_weight=0.5"]).clip_weight == 0.5
 
 
 def test_wrong_keys_of_a_manifest_are_named(tmp_path: Path) -> None:
     path = tmp_path / "segment.yaml"
-    path.write_text("proposer: {kind: magic}\njudge: {}\nwait: 1\n")
+    path.write_text("version: 2\nkind: segmenter\nproposer: {kind: magic}\njudge: {}\nwait: 1\n")
     with pytest.raises(UserError, match=r"(?s)unknown kind 'magic'.*judge: expected 'clip'.*wait: unknown key"):
-        load_segmenter(path)
+        load(SegmenterManifest, path)
 
 
 def test_the_documentation_names_every_key_with_its_default() -> None:

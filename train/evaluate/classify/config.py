@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stages.clip_files import Templates
-from stages.common import Config, Location
+from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
 from stages.region_rules import RegionRules
 from train.clip.source import Judge
 from train.clip.text import VILD_TEMPLATES
@@ -37,7 +37,7 @@ RegionsConfig = Annotated[CocoRegions | LabelMapRegions, Field(discriminator="ki
 RegionInput = Literal["picture", "crop", "masked", "prompted"]
 
 
-class ClassifyManifest(Config):
+class ClassifyManifest(Manifest):
     """What is classified by which CLIP, among which classes.
 
     Attributes:
@@ -55,7 +55,6 @@ class ClassifyManifest(Config):
         limit: at most so many regions, the first ones in the order of pictures' ids and annotations.
     """
 
-    version: Literal[1] = 1
     kind: Literal["mask_classification"]
     judge: Judge
     regions: RegionsConfig
@@ -67,4 +66,4 @@ class ClassifyManifest(Config):
     min_area_px: int = Field(1, ge=1)
     limit: int | None = Field(None, ge=1)
     batch_size: int = Field(64, ge=1)
-    device: str = "cpu"
+    device: Annotated[str, DOES_NOT_COUNT] = "cpu"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.common import Config, Location
+from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
 from train.evaluate.benchmark_sets.config import SetConfig
 from train.segmenter.config import SegmenterConfig
 
@@ -24,7 +24,7 @@ class LabelMaps(Config):
     first: int = Field(1, ge=0)
 
 
-class SemanticManifest(Config):
+class SemanticManifest(Manifest):
     """What is scored on which pictures.
 
     Attributes:
@@ -40,14 +40,13 @@ class SemanticManifest(Config):
         limit: at most so many pictures, the first ones. Figures of a part are no benchmark.
     """
 
-    version: Literal[1] = 1
     kind: Literal["semantic_segmentation"]
     set: SetConfig
     segmenter: SegmenterConfig | None = None
     predictions: LabelMaps | None = None
     best_labels: bool = False
-    seen: tuple[str, ...] | Literal["generator"] | None = None
-    open_metrics: bool = True
+    seen: Annotated[tuple[str, ...] | Literal["generator"] | None, DOES_NOT_COUNT] = None
+    open_metrics: Annotated[bool, DOES_NOT_COUNT] = True
     limit: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -57,8 +56,3 @@ class SemanticManifest(Config):
         if self.segmenter is None and (self.best_labels or self.seen == "generator"):
             raise ValueError("'best_labels' and seen: generator need a 'segmenter'")
         return self
-
-    def recipe(self) -> dict[str, Any]:
-        """What decides the counts of pixels, without what is only derived from them."""
-        derived = {"seen": True, "open_metrics": True, "segmenter": {"device", "batch_size"}}
-        return self.model_dump(mode="json", exclude=derived)  # type: ignore[arg-type]

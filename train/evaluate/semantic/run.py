@@ -12,7 +12,15 @@ from typing import Any
 
 import torch
 
-from stages.common import UserError, digest, hash_files, processes_without_ctrl_c, resolve_device, resolve_precision
+from stages.common import (
+    UserError,
+    digest,
+    hash_files,
+    identity,
+    processes_without_ctrl_c,
+    resolve_device,
+    resolve_precision,
+)
 from stages.proposals import model_files
 from train.clip.source import digests_of
 from train.evaluate.benchmark_sets.files import version
@@ -129,7 +137,7 @@ def _recipe(manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[
     files = [[item.key, *version(item.picture), *version(item.labels)] for item in items]
     if manifest.predictions is not None:
         files += [version(prediction_of(manifest.predictions, item)) for item in items]
-    return digest([manifest.recipe(), weights, files, [names.forms for names in pictures.classes]])
+    return digest([identity(manifest), weights, files, [names.forms for names in pictures.classes]])
 
 
 def _matrices(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from stages.common import Config
+from stages.common import Manifest
 from train.evaluate.benchmark_sets.config import LabelFolder
 from train.segmenter.config import SegmenterConfig
 
@@ -15,7 +15,7 @@ Positive = tuple[Annotated[float, Field(gt=0)], ...]
 NotNegative = tuple[Annotated[float, Field(ge=0)], ...]
 
 
-class TuneManifest(Config):
+class TuneManifest(Manifest):
     """Which settings of a segmenter are tried, on which part of the training data.
 
     Attributes:
@@ -30,7 +30,6 @@ class TuneManifest(Config):
         metric: what is best: mIoU over the classes with ground truth, or with ground truth or prediction.
     """
 
-    version: Literal[1] = 1
     kind: Literal["segmenter_tuning"]
     set: LabelFolder
     segmenter: SegmenterConfig

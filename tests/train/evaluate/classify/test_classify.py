@@ -15,14 +15,13 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import ClipJudge
 from stages.clip_files import ClipConfig
-from stages.common import UserError
+from stages.common import UserError, load
 from stages.records import Rle
 from stages.region_rules import RegionRules
 from train.clip.model import MaskPromptCLIP
 from train.evaluate.classify import ClassifyManifest, classify
 from train.evaluate.classify.regions import GroundTruth
 from train.evaluate.classify.scores import score
-from train.manifests import load_classify
 
 NAMES = ("cat", "dog", "sofa")
 
@@ -154,9 +153,9 @@ def test_missing_picture_is_named(clip: str, coco: dict[str, Any]) -> None:
 
 def test_manifest_lists_all_its_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text("kind: mask_classification\njudge: {}\nregions: {kind: labels, images: a}\nsights: x\n")
+    path.write_text("version: 2\nkind: mask_classification\njudge: {}\nregions: {kind: labels, images: a}\nsights: x\n")
     with pytest.raises(UserError) as caught:
-        load_classify(path)
+        load(ClassifyManifest, path)
     for part in ("judge: expected 'clip'", "regions.labels: this key is required", "sights: unknown key"):
         assert part in str(caught.value)
 

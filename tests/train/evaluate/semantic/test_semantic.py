@@ -14,11 +14,10 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from stages.common import UserError
+from stages.common import UserError, load
 from tests import tiny_models
 from tests.train.evaluate.semantic.conftest import NAMES, labels_of, manifest, segmenter
-from train.evaluate.semantic import evaluate_semantic
-from train.manifests import load_semantic
+from train.evaluate.semantic import SemanticManifest, evaluate_semantic
 from train.segmenter import Segmenter
 
 
@@ -164,12 +163,13 @@ def test_a_generator_trained_on_the_set_is_told(folder: dict[str, Any], clip: st
     assert any("only a part" in note for note in notes)
 
 
+KIND = {"version": 2, "kind": "semantic_segmentation"}
+
+
 def test_the_command_prints_scores_and_writes_them(folder: dict[str, Any], tmp_path: Path) -> None:
     predictions = save_maps(tmp_path / "maps", labels_of(folder))
     file = tmp_path / "evaluate.json"
-    file.write_text(
-        json.dumps({"kind": "semantic_segmentation", "set": folder, "predictions": predictions, "seen": ["cat"]})
-    )
+    file.write_text(json.dumps({**KIND, "set": folder, "predictions": predictions, "seen": ["cat"]}))
     ended = CliRunner().invoke(app, ["evaluate", str(file), "--json", str(tmp_path / "scores.json")])
     assert ended.exit_code == 0, ended.output
     assert "harmonic" in ended.output
@@ -178,9 +178,9 @@ def test_the_command_prints_scores_and_writes_them(folder: dict[str, Any], tmp_p
 
 def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
     folder = {"kind": "folder", "images": "images", "labels": "labels", "classes": "classes.json"}
-    asked = {"kind": "semantic_segmentation", "set": folder, "predictions": {"folder": "maps"}}
+    asked = {**KIND, "set": folder, "predictions": {"folder": "maps"}}
     (tmp_path / "evaluate.json").write_text(json.dumps(asked))
-    loaded = load_semantic(tmp_path / "evaluate.json")
+    loaded = load(SemanticManifest, tmp_path / "evaluate.json")
     assert loaded.set.classes == str(tmp_path / "classes.json")  # type: ignore[union-attr]
     assert loaded.predictions is not None
     assert loaded.predictions.folder == str(tmp_path / "maps")

@@ -10,13 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from stages.common import UserError
+from stages.common import UserError, load
 from tests import tiny_models
 from tests.train.evaluate.semantic.conftest import manifest, segmenter
 from train.evaluate.semantic import evaluate_semantic
 from train.evaluate.semantic.tune import tune
 from train.evaluate.semantic.tune_config import TuneManifest
-from train.manifests import load_tuning
 
 
 def tuning(folder: dict[str, Any], **keys: Any) -> TuneManifest:  # noqa: ANN401 - any key's value
@@ -44,14 +43,25 @@ def test_the_ensemble_weight_is_not_tried_where_nothing_is_to_be_weighed(folder:
 
 
 def test_test_data_is_refused(clip: str, tmp_path: Path) -> None:
-    asked = {"kind": "segmenter_tuning", "set": {"kind": "a150", "root": "ade"}, "segmenter": segmenter(clip)}
+    asked = {
+        "version": 2,
+        "kind": "segmenter_tuning",
+        "set": {"kind": "a150", "root": "ade"},
+        "segmenter": segmenter(clip),
+    }
     (tmp_path / "tune.json").write_text(json.dumps(asked))
     with pytest.raises(UserError, match="a150 is test data"):
-        load_tuning(tmp_path / "tune.json")
+        load(TuneManifest, tmp_path / "tune.json")
 
 
 def test_the_command_prints_the_best_settings_and_writes_all(folder: dict[str, Any], clip: str, tmp_path: Path) -> None:
-    asked = {"kind": "segmenter_tuning", "set": folder, "segmenter": segmenter(clip), "temperature": [1.0]}
+    asked = {
+        "version": 2,
+        "kind": "segmenter_tuning",
+        "set": folder,
+        "segmenter": segmenter(clip),
+        "temperature": [1.0],
+    }
     (tmp_path / "tune.json").write_text(json.dumps(asked))
     ended = CliRunner().invoke(app, ["tune", str(tmp_path / "tune.json"), "--json", str(tmp_path / "rows.json")])
     assert ended.exit_code == 0, ended.output
