@@ -10,8 +10,7 @@ import json
 from pathlib import Path
 
 from pipeline.world import WorldConfig, write_world
-from stages.clip_files import ClipConfig
-from stages.region_rules import RegionRules
+from stages.clip_config import ClipConfig, RegionRules
 from train.clip.source import Judge
 from train.evaluate.classify import ClassifyManifest, classify
 from train.evaluate.classify.config import CocoRegions, RegionInput

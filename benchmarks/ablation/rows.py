@@ -11,8 +11,7 @@ from typing import Any, Literal
 from benchmarks.ablation.worlds import WORLD_CLIP, Worlds
 from benchmarks.world_clip import TEMPLATES
 from pipeline.progress import Activity, AdaptProgress
-from stages.clip_files import ClipConfig
-from stages.region_rules import RegionRules
+from stages.clip_config import ClipConfig, RegionRules
 from train.adapt import adapt
 from train.adapt.config import AdaptManifest
 from train.clip.source import Judge

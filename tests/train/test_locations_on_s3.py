@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.world import WorldConfig, write_captioned_shards, write_world
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError, files, join, local_copy
 from tests.s3 import FileSystem, new_bucket, s3_server
 from tests.train.adapt.conftest import Recipe, clip, equal, pairs, recipe, weights  # noqa: F401 - fixtures

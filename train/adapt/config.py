@@ -6,11 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.clip_files import Templates
+from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import AskedPrecision, Config, Device, UserError, resolve_precision
-from stages.region_rules import RegionRules
 from train.clip.source import Judge
-from train.clip.text import VILD_TEMPLATES
 from train.data.config import DataConfig
 from train.evaluate.classify.config import ClassifyManifest, RegionInput, RegionsConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import LOCAL_DIR, Progress, UserError, local_copy, open_location, read_bytes, sha256_hex
 from train.adapt.config import AdaptManifest, Validation
 from train.clip.checkpoint.folder import save_adapted

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig, clip_files
+from stages.clip_config import ClipConfig, clip_files
 from stages.common import LOCAL_DIR, Config, Location, UserError, local_copy, local_path, sha256_file
 from train.clip.checkpoint.folder import load_adapted, read_description
 from train.clip.checkpoint.published import load_published

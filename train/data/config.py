@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.clip_config import RegionRules
 from stages.common import Config, Location
-from stages.region_rules import RegionRules
 
 
 class ShardSet(Config):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from stages.clip_files import Templates
+from stages.clip_config import Templates
 from stages.common import Config, Location
 from stages.nouns import NounsConfig, SpacyNouns
 

@@ -6,13 +6,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from stages.clip_files import Templates
+from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import AskedPrecision, Config, Device
 from stages.proposals import ProposalsConfig
 from stages.proposals.configs import QueryProposals
-from stages.region_rules import RegionRules
 from train.clip.source import Judge
-from train.clip.text import VILD_TEMPLATES
 
 EVERYTHING_ELSE = ("background", "something else")
 """The words for all that is none of the classes, where the user has none of their own."""

@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip import ClipInput, unit_vectors
+from stages.clip import ClipInput, encode_names, unit_vectors
 from stages.common import autocast, resolve_precision
 from stages.regions import masked_region, normalise
 from train.clip.source import load_judge
-from train.clip.text import encode_names
 from train.segmenter.classes import ClassName
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks

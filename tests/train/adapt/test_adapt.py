@@ -13,7 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError
 from tests.train.adapt.conftest import Recipe, equal, weights
 from train.adapt import adapt

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.manifest import parse_manifest
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values, run_build
 from train.clip.checkpoint.folder import load_adapted, read_description

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.world import WorldConfig, write_captioned_shards
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError
 from train.manifests import load_pretrain
 from train.pretrain import PretrainManifest, pretrain

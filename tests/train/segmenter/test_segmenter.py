@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError
 from stages.records import ImageRecord, Rle, SourceMask
 from tests import tiny_models

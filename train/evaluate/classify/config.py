@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.clip_files import Templates
+from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import Config, Location
-from stages.region_rules import RegionRules
 from train.clip.source import Judge
-from train.clip.text import VILD_TEMPLATES
 from train.evaluate.benchmark_sets.config import LabelFiles
 
 

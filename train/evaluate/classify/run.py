@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip import ClipInput, unit_vectors
+from stages.clip import ClipInput, encode_names, unit_vectors
 from stages.common import UserError, resolve_device
 from stages.records import Rle
 from stages.regions import masked_region, normalise
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import load_judge
-from train.clip.text import encode_names
 from train.evaluate.classify.config import ClassifyManifest
 from train.evaluate.classify.regions import GroundTruth
 from train.evaluate.classify.scores import score

@@ -14,10 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import ClipJudge
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig, RegionRules
 from stages.common import UserError
 from stages.records import Rle
-from stages.region_rules import RegionRules
 from train.clip.model import MaskPromptCLIP
 from train.evaluate.classify import ClassifyManifest, classify
 from train.evaluate.classify.regions import GroundTruth
