@@ -78,7 +78,7 @@ class Steps:
         clip, self._tokenize = model_of(options.clip)
         self._names = names_of(options.nouns)
         self._batch = batch_of(self._names, options.batch, ClipInput.of(clip).size_px)
-        values = {"kind": "adapt", "init": {"clip": {"model": options.clip}}, "data": {"sets": [{"shards": ["none"]}]}}
+        values = {"kind": "adapt", "init": {"model": options.clip}, "data": {"sets": [{"shards": ["none"]}]}}
         phase = {"train": TRAINED[recipe], "steps": 1}
         manifest = AdaptManifest.model_validate({**values, "phases": [phase], "loss": {"kind": loss}})
         self._loss = loss

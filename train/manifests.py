@@ -45,7 +45,7 @@ def load_classify(path: Path, overrides: Sequence[str] = ()) -> ClassifyManifest
     Raises:
         UserError: as load_pretrain.
     """
-    data = read_values(path, "kind, judge, regions", overrides)
+    data = read_values(path, "kind, clip, regions", overrides)
     return validate(ClassifyManifest, data, str(path), {("regions",): RegionsConfig})
 
 
@@ -55,7 +55,7 @@ def load_segmenter(path: Path | None, overrides: Sequence[str] = ()) -> Segmente
     Raises:
         UserError: as load_pretrain.
     """
-    data = read_values(path or PHOTO_SEGMENTER, "proposer, judge", overrides)
+    data = read_values(path or PHOTO_SEGMENTER, "proposer, clip", overrides)
     return validate(SegmenterConfig, data, str(path or "the segmenter for photos"), {("proposer",): ProposalsConfig})
 
 

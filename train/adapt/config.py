@@ -1,4 +1,4 @@
-"""The manifest of an adaptation; loads no torch beyond what a Judge needs."""
+"""The manifest of an adaptation; loads no torch beyond what a ClipSource needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import AskedPrecision, Config, Device, UserError, resolve_precision
-from train.clip.source import Judge
+from train.clip.source import ClipSource
 from train.data.config import DataConfig
 from train.evaluate.classify.config import ClassifyManifest, RegionInput, RegionsConfig
 
@@ -78,9 +78,8 @@ class Validation(Config):
 
     def manifest(self, weights: str, device: str) -> ClassifyManifest:
         values: dict[str, Any] = self.model_dump(exclude={"every", "metric"})
-        judge = {"weights": weights}
         return ClassifyManifest.model_validate(
-            {**values, "kind": "mask_classification", "judge": judge, "device": device}
+            {**values, "kind": "mask_classification", "clip": {"weights": weights}, "device": device}
         )
 
     @model_validator(mode="after")
@@ -119,7 +118,7 @@ class AdaptManifest(Config):
 
     version: Literal[1] = 1
     kind: Literal["adapt"]
-    init: Judge
+    init: ClipSource
     data: DataConfig
     phases: tuple[Phase, ...] = Field(min_length=1)
     prompt_depth: int = Field(3, ge=1)

@@ -10,7 +10,7 @@ from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import AskedPrecision, Config, Device
 from stages.proposals import ProposalsConfig
 from stages.proposals.configs import QueryProposals
-from train.clip.source import Judge
+from train.clip.source import ClipSource
 
 EVERYTHING_ELSE = ("background", "something else")
 """The words for all that is none of the classes, where the user has none of their own."""
@@ -21,7 +21,7 @@ class SegmenterConfig(Config):
 
     Attributes:
         proposer: any kind of mask proposals.
-        judge: the CLIP, plain or adapted.
+        clip: which CLIP, plain or adapted.
         rules: how a masked region becomes CLIP's input.
         templates: prompts with one ``{}`` each; the 14 published ones by default.
         clip_weight: w in p_segmenter^(1-w) * p_clip^w (OVSeg, arXiv 2210.04150, equation 4; published: 0.7 for ADE20K,
@@ -44,7 +44,7 @@ class SegmenterConfig(Config):
     """
 
     proposer: ProposalsConfig
-    judge: Judge
+    clip: ClipSource
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES
     clip_weight: float = Field(0.7, ge=0.0, le=1.0)

@@ -105,7 +105,7 @@ def train(clip: str, tmp_path: Path) -> Train:
     def run(sets: list[dict[str, Any]], out: str = "run", **settings: Any) -> str:  # noqa: ANN401
         values = {
             "kind": "adapt",
-            "init": {"clip": {"model": clip}},
+            "init": {"model": clip},
             "data": {"sets": sets, "workers": 0},
             "phases": [{"train": "both", "epochs": 2, "tower_lr": 1e-3, "warmup_steps": 1}],
             "prompt_depth": 2,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import Config, Location
-from train.clip.source import Judge
+from train.clip.source import ClipSource
 from train.evaluate.benchmark_sets.config import LabelFiles
 
 
@@ -39,7 +39,7 @@ class ClassifyManifest(Config):
     """What is classified by which CLIP, among which classes.
 
     Attributes:
-        judge: the CLIP.
+        clip: which CLIP.
         regions: ground truth.
         classes: names to choose from; those of the ground truth if not given. Regions of other classes are left out
             and counted.
@@ -55,7 +55,7 @@ class ClassifyManifest(Config):
 
     version: Literal[1] = 1
     kind: Literal["mask_classification"]
-    judge: Judge
+    clip: ClipSource
     regions: RegionsConfig
     classes: tuple[str, ...] | None = None
     seen: tuple[str, ...] | None = None
