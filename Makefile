@@ -33,7 +33,7 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.ablation --short --out $(DEMO)/ablation
 	@echo; echo "A scene segmented by words, with the adapted CLIP."
 	$(BIN)/maskmine segment $(DEMO)/world/images/0000003.jpg --classes "$(WORDS)" --config manifests/segment/world.yaml \
-		--set judge.weights=$(DEMO)/ablation/240-400-40x32/seed0/runs/ft/last --out $(DEMO)/segmented
+		--set clip.weights=$(DEMO)/ablation/240-400-40x32/seed0/runs/ft/last --out $(DEMO)/segmented
 	@echo; echo "Done. You saw captioned scenes become pairs of mask and noun, a CLIP learn from such pairs to name masked regions,"
 	@echo "and a scene segmented by words. Look at:"
 	@echo "  $(DEMO)/mined/report.html, $(DEMO)/mined-true-masks/report.html   the pairs, in a browser"

@@ -29,14 +29,13 @@ import torch
 
 from benchmarks.report import machine, measure
 from pipeline.world.vocabulary import load_vocabulary
-from stages.clip import ClipInput, load_clip
-from stages.clip_files import LOCAL_DIR, ClipConfig
+from stages.clip import ClipInput, encode_names, load_clip
+from stages.clip_config import LOCAL_DIR, ClipConfig
 from train.adapt import AdaptManifest
 from train.adapt.objective import Objective
 from train.adapt.processes import Processes
 from train.adapt.weights import optimizer_of
 from train.clip.model import MaskPromptCLIP
-from train.clip.text import encode_names
 from train.data.loader import Batch
 from train.data.pair_index import PairIndex
 
@@ -79,7 +78,7 @@ class Steps:
         clip, self._tokenize = model_of(options.clip)
         self._names = names_of(options.nouns)
         self._batch = batch_of(self._names, options.batch, ClipInput.of(clip).size_px)
-        values = {"kind": "adapt", "init": {"clip": {"model": options.clip}}, "data": {"sets": [{"shards": ["none"]}]}}
+        values = {"kind": "adapt", "init": {"model": options.clip}, "data": {"sets": [{"shards": ["none"]}]}}
         phase = {"train": TRAINED[recipe], "steps": 1}
         manifest = AdaptManifest.model_validate({**values, "phases": [phase], "loss": {"kind": loss}})
         self._loss = loss

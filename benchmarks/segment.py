@@ -61,7 +61,7 @@ def ours(segmenter: Segmenter, photo: Photo, text: ClassText, queries: QueryMask
     if queries is None:
         masks = timed(seconds, "proposals", lambda: segmenter.propose(photo))
     else:
-        masks = timed(seconds, "proposals", lambda: segmenter.masks._soft(queries, height, width))
+        masks = timed(seconds, "proposals", lambda: segmenter.masks.soft(queries, height, width))
     p_clip = torch.ones(len(masks), text.columns)
     batches = timed(seconds, "regions", lambda: list(namer.regions(photo, masks)))
 
@@ -177,13 +177,13 @@ def main() -> None:
         config = SegmenterConfig.model_validate(
             {
                 "proposer": {"kind": "classical"},
-                "judge": {"clip": {"model": made_clip(Path(folder), options.model)}},
+                "clip": {"model": made_clip(Path(folder), options.model)},
                 "templates": ["a photo of a {}."],
                 "limit": options.masks,
                 "device": "cpu",
             }
         )
-        segmenter = Segmenter(config)
+        segmenter = Segmenter.load(config)
         if options.large:
             large(segmenter, photos[0], options)
             return

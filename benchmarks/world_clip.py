@@ -10,9 +10,8 @@ import json
 from pathlib import Path
 
 from pipeline.world import WorldConfig, write_world
-from stages.clip_files import ClipConfig
-from stages.region_rules import RegionRules
-from train.clip.source import Judge
+from stages.clip_config import RegionRules
+from train.clip.source import ClipSource
 from train.evaluate.classify import ClassifyManifest, classify
 from train.evaluate.classify.config import CocoRegions, RegionInput
 
@@ -40,7 +39,7 @@ def measure(clip: str, objects: int, out: Path) -> list[tuple[str, dict[str, flo
     for title, world, region_input in _ROWS:
         manifest = ClassifyManifest(
             kind="mask_classification",
-            judge=Judge(clip=ClipConfig(model=clip)),
+            clip=ClipSource(model=clip),
             regions=CocoRegions(images=str(out / world / "images"), annotations=(str(out / world / "instances.json"),)),
             region_input=region_input,
             rules=RegionRules(antialias=True),

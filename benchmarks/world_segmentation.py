@@ -34,7 +34,7 @@ def score(runs: Path, seed: int, world: Path, proposals: str, run: str | None, p
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_bytes())
         return found
-    judge = {"weights": str(runs / f"seed{seed}" / "runs" / run / "last")} if run else {"clip": {"model": WORLD_CLIP}}
+    clip = {"weights": str(runs / f"seed{seed}" / "runs" / run / "last")} if run else {"model": WORLD_CLIP}
     seen = [*Split.of(seed).seen, *(stuff.name for stuff in load_vocabulary().stuff)]
     manifest = {
         "kind": "semantic_segmentation",
@@ -46,7 +46,7 @@ def score(runs: Path, seed: int, world: Path, proposals: str, run: str | None, p
         },
         "segmenter": {
             "proposer": {"kind": proposals},
-            "judge": judge,
+            "clip": clip,
             "rules": RULES.model_dump(),
             "templates": TEMPLATES,
         },

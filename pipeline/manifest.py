@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from pipeline.sources.config import SourceConfig
-from stages.clip_files import ClipConfig, Templates
+from stages.clip_config import ClipConfig, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Location, Manifest
 from stages.matching import MatchRules
 from stages.nouns import NounsConfig, SpacyNouns
 from stages.proposals import ProposalsConfig
 from stages.proposals.refine import MaskRules
-from stages.region_rules import RegionRules
 from stages.shards import ShardRules
 
 StageName = Literal["read", "nouns", "proposals", "matching", "shards"]
@@ -40,7 +39,7 @@ class NounsSection(Config):
 
 
 class MatchingSection(Config):
-    """The CLIP that judges, what it is shown, and which pairs are kept.
+    """The CLIP that scores, what it is shown, and which pairs are kept.
 
     Attributes:
         templates: prompts around the noun, each with one ``{}``; embeddings are averaged over them.

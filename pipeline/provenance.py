@@ -13,7 +13,7 @@ import stages
 import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources.config import source_files
-from stages.clip_files import clip_files
+from stages.clip_config import clip_files
 from stages.common import UserError, digest, hash_files, open_location
 from stages.nouns import NltkNouns
 from stages.proposals import model_files

@@ -256,7 +256,7 @@ class MatchStep:
             spec.models["matching"],
             [device_class(self._device), self._precision, spec.manifest.compute.threads],
         ]
-        self._judge: Any = None
+        self._encoder: Any = None
 
     def run(self, unit: UnitWork) -> None:
         unit.devices["matching"] = f"{device_class(self._device)} {self._precision}"
@@ -300,18 +300,20 @@ class MatchStep:
     def _compute(self, images: list[ImageWork]) -> list[NDArray[np.float32]]:
         import torch
 
-        if self._judge is None:
-            from stages.clip import ClipJudge
+        if self._encoder is None:
+            from stages.clip import RegionEncoder
 
             section = self._section
-            self._judge = ClipJudge(section.clip, section.regions, section.templates, self._device, self._precision)
-        features = self._judge.encode_regions(_regions(images))
+            self._encoder = RegionEncoder.load(
+                section.clip, section.regions, section.templates, self._device, self._precision
+            )
+        features = self._encoder.encode_regions(_regions(images))
         scores, start = [], 0
         for image in images:
             regions = features[start : start + len(image.proposals)]
             start += len(image.proposals)
             # One noun at a time: the floats of a pair then do not depend on the image's other nouns.
-            columns = [regions @ self._judge.encode_noun(noun.surface) for noun, _ in image.nouns]
+            columns = [regions @ self._encoder.encode_noun(noun.surface) for noun, _ in image.nouns]
             scores.append(torch.stack(columns, dim=1).numpy().astype(np.float32))
         return scores
 

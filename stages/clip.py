@@ -1,21 +1,25 @@
-"""CLIP as a judge of (region, noun) pairs: any open_clip model by name and tag, from the hub or from a folder."""
+"""CLIP's features of masked regions and nouns: any open_clip model by name and tag, from the hub or from a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip_files import ClipConfig, clip_files, local_model, pretrained_tag
+from stages.clip_config import ClipConfig, RegionRules, clip_files, local_model, pretrained_tag
 from stages.common import Precision, UserError, autocast
 from stages.records import Rle
-from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise
+
+Item = TypeVar("Item")
+Tokenize = Callable[[list[str]], Tensor]
+"""Texts to token ids, int64 [N, context length]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class ClipInput:
 
     @classmethod
     def of(cls, clip: Any) -> ClipInput:  # noqa: ANN401 - any of open_clip's classes
-        """That of an open_clip model."""
+        """That of an open_clip model, or of one that wraps it and has its ``visual``."""
         visual = clip.visual
         size = visual.image_size
         return cls(
@@ -41,90 +45,170 @@ class ClipInput:
         return self.mean[0] * 255, self.mean[1] * 255, self.mean[2] * 255
 
 
-class ClipJudge:
-    """A CLIP that encodes masked regions and nouns.
+Region = tuple[NDArray[np.uint8], Rle]
+"""A photo [H, W, 3] RGB, and the mask of a region in it."""
+
+
+class RegionEncoder:
+    """Masked regions and nouns as features of a CLIP; mining, evaluation and the segmenter encode alike.
 
     Args:
-        config: which model.
+        clip: an open_clip model, or one that wraps it, in evaluation mode; its parameters say on which device.
+        tokenize: the model's tokenizer.
         rules: how a region becomes an input.
         templates: prompts with one ``{}`` each; a noun's embedding is the normalised mean over them.
-        device: torch device.
+        batch_size: regions per forward pass of `encode_regions`.
         precision: fp32, or fp16 / bf16 for autocast in the image tower.
-
-    Raises:
-        UserError: the model or its weights cannot be found or loaded.
+        with_masks: whether the image tower gets the regions' masks, too, as one with mask prompts takes them.
     """
 
     def __init__(
-        self, config: ClipConfig, rules: RegionRules, templates: tuple[str, ...], device: str, precision: Precision
+        self,
+        clip: Any,  # noqa: ANN401 - any of open_clip's classes
+        tokenize: Tokenize,
+        rules: RegionRules,
+        templates: Sequence[str],
+        batch_size: int = 64,
+        precision: Precision = "fp32",
+        with_masks: bool = False,
     ) -> None:
-        self._model, self._tokenize = load_clip(config, device)
-        self._batch_size = config.batch_size
-        self._rules = rules
-        self._templates = templates
-        self._device = torch.device(device)
+        self._clip, self._tokenize = clip, tokenize
+        self._rules, self._templates = rules, templates
+        self._batch_size, self._with_masks = batch_size, with_masks
         self._precision: Precision = precision
-        self._input = ClipInput.of(self._model)
+        self._input = ClipInput.of(clip)
         self._nouns: dict[str, Tensor] = {}
 
+    @classmethod
+    def load(
+        cls,
+        config: ClipConfig,
+        rules: RegionRules,
+        templates: Sequence[str],
+        device: str = "cpu",
+        precision: Precision = "fp32",
+    ) -> Self:
+        """One of a plain CLIP.
+
+        Raises:
+            UserError: the model or its weights cannot be found or loaded.
+        """
+        return cls(*load_clip(config, device), rules, templates, config.batch_size, precision)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the CLIP is."""
+        device: torch.device = next(self._clip.parameters()).device
+        return device
+
     @torch.inference_mode()
-    def encode_regions(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Tensor:
+    def encode_regions(self, regions: Iterable[Region]) -> Tensor:
         """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given.
 
         Raises:
             UserError: the model gives NaN or infinity, as some do in half precision.
         """
-        features = [self._encode(batch) for batch in self._batches(regions)]
+        cut = (self._cut(image, rle) for image, rle in regions)
+        features = [self._features(batch).cpu() for batch in in_batches(cut, self._batch_size)]
         return torch.cat(features) if features else torch.empty(0, 0)
 
     @torch.inference_mode()
+    def encode_batch(self, regions: Iterable[Region]) -> Tensor:
+        """Unit vectors float32 [n, D] of one forward pass, on the CLIP's device; at least one region.
+
+        Raises:
+            UserError: as `encode_regions`.
+        """
+        return self._features([self._cut(image, rle) for image, rle in regions])
+
     def encode_noun(self, noun: str) -> Tensor:
         """Unit vector float32 [D], on the CPU.
 
         One noun a call: its floats then do not depend on which other nouns are asked for, nor when, so that the
         cache of this process cannot change a build's bytes.
+
+        Raises:
+            UserError: the text tower gives NaN or infinity.
         """
         if noun not in self._nouns:
-            tokens = self._tokenize([template.format(noun) for template in self._templates]).to(self._device)
-            each = torch.nn.functional.normalize(self._model.encode_text(tokens).float(), dim=-1)
-            self._nouns[noun] = torch.nn.functional.normalize(each.mean(dim=0), dim=-1).cpu()
+            self._nouns[noun] = self.encode_names([noun])[0].cpu()
         return self._nouns[noun]
 
-    def _batches(self, regions: Iterable[tuple[NDArray[np.uint8], Rle]]) -> Iterator[Tensor]:
-        size_px, mean_rgb = self._input.size_px, self._input.mean_rgb
-        batch: list[Tensor] = []
-        for image, rle in regions:
-            batch.append(masked_region(image, rle.decode(), size_px, mean_rgb, self._rules)[0])
-            if len(batch) == self._batch_size:
-                yield torch.stack(batch)
-                batch = []
-        if batch:
-            yield torch.stack(batch)
+    def encode_names(self, names: Sequence[str]) -> Tensor:
+        """Unit vectors float32 [len(names), D], on the CLIP's device; many names share a forward pass.
 
-    def _encode(self, pixels: Tensor) -> Tensor:
-        with autocast(self._device.type, self._precision):
-            features = self._model.encode_image(normalise(pixels.to(self._device), self._input.mean, self._input.std))
-        remedy = "Set compute.precision to bf16 or fp32, or check the weights."
-        return unit_vectors(features, "clip", self._precision, remedy).cpu()
+        Raises:
+            UserError: the text tower gives NaN or infinity.
+        """
+        return encode_names(self._clip, self._tokenize, names, self._templates)
+
+    def _cut(self, image: NDArray[np.uint8], rle: Rle) -> tuple[Tensor, Tensor]:
+        return masked_region(image, rle.decode(), self._input.size_px, self._input.mean_rgb, self._rules)
+
+    def _features(self, cut: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Of regions [3, S, S] and masks [1, S, S], as `masked_region` gives them."""
+        pixels = torch.stack([region for region, _ in cut]).to(self.device)
+        masks = [torch.stack([mask for _, mask in cut]).to(self.device)] if self._with_masks else []
+        with autocast(self.device.type, self._precision):
+            features = self._clip.encode_image(normalise(pixels, self._input.mean, self._input.std), *masks)
+        return _unit_vectors(features, self._precision)
 
 
-def unit_vectors(features: Tensor, key: str, precision: str, remedy: str) -> Tensor:
-    """What an image tower gave as unit vectors, float32 [N, D].
-
-    Args:
-        features: [N, D], of any precision.
-        key: of the CLIP in the manifest, for the message.
-        precision: that the tower ran in, for the message.
-        remedy: what to do, a sentence.
+def _unit_vectors(features: Tensor, precision: Precision) -> Tensor:
+    """What an image tower gave, [N, D] of any precision, as unit vectors, float32.
 
     Raises:
         UserError: there is NaN or infinity in it, which would pass for a poor likeness with every word.
     """
     if not torch.isfinite(features).all():
+        other = "" if precision == "fp32" else ", or set its precision to bf16 or fp32"
         raise UserError(
-            f"{key}: the image tower gives NaN or infinity in {precision}; expected finite numbers. {remedy}"
+            f"clip: the image tower gives NaN or infinity in {precision}; expected finite numbers. "
+            f"Check the weights{other}."
         )
     return torch.nn.functional.normalize(features.float(), dim=-1)
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items in their order; the last one may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+@torch.inference_mode()
+def encode_names(
+    clip: Any,  # noqa: ANN401 - any open_clip model
+    tokenize: Tokenize,
+    names: Sequence[str],
+    templates: Sequence[str],
+    batch_size: int = 256,
+) -> Tensor:
+    """A unit vector per name: the normalised mean over the templates' normalised features (as published).
+
+    Args:
+        clip: gives text features by ``encode_text``.
+        tokenize: its tokenizer.
+        names: what to encode, at least one.
+        templates: prompts with one ``{}`` each.
+        batch_size: prompts per forward pass.
+
+    Returns:
+        float32 [len(names), D], on the CLIP's device.
+
+    Raises:
+        UserError: the text tower gives NaN or infinity.
+    """
+    device = next(clip.parameters()).device
+    prompts = [template.format(name) for name in names for template in templates]
+    each = []
+    for batch in in_batches(prompts, batch_size):
+        features = clip.encode_text(tokenize(batch).to(device))
+        each.append(torch.nn.functional.normalize(features.float(), dim=-1))
+    means = torch.cat(each).view(len(names), len(templates), -1).mean(dim=1)
+    if not torch.isfinite(means).all():
+        raise UserError("clip: the text tower gives NaN or infinity; expected finite numbers. Check the weights.")
+    return torch.nn.functional.normalize(means, dim=-1)
 
 
 def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:

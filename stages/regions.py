@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.boxes import Box, expand_box, tight_box
-from stages.region_rules import RegionRules
+from stages.clip_config import RegionRules
 
 
 def masked_region(

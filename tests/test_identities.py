@@ -24,7 +24,7 @@ BUILD = {
 }
 ADAPT = {
     "kind": "adapt",
-    "init": {"clip": CLIP},
+    "init": CLIP,
     "data": {"sets": [{"shards": ["a"]}, {"shards": ["b", "c"], "weight": 2}]},
     "phases": [{"train": "tower", "steps": 1}],
     "validation": {"every": 1, "regions": REGIONS},
@@ -34,7 +34,7 @@ PRETRAIN = {"kind": "pretrain", "shards": ["a", "b"], "model": TOWERS, "steps": 
 SEMANTIC = {
     "kind": "semantic_segmentation",
     "set": {"kind": "a150", "root": "a"},
-    "segmenter": {"proposer": {"kind": "maskformer", "model": "hub/name"}, "judge": {"clip": CLIP, "weights": "b"}},
+    "segmenter": {"proposer": {"kind": "maskformer", "model": "hub/name"}, "clip": {**CLIP, "weights": "b"}},
 }
 
 
@@ -75,7 +75,7 @@ def leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:  # noqa: AN
             SEMANTIC,
             {
                 *("version", "seen", "open_metrics", "set.root"),
-                *("segmenter.batch_size", "segmenter.device", "segmenter.judge.weights"),
+                *("segmenter.batch_size", "segmenter.device", "segmenter.clip.weights"),
             },
         ),
     ],

@@ -11,11 +11,10 @@ from typing import Any, Literal
 from benchmarks.ablation.worlds import WORLD_CLIP, Worlds
 from benchmarks.world_clip import TEMPLATES
 from pipeline.progress import Activity, AdaptProgress
-from stages.clip_files import ClipConfig
-from stages.region_rules import RegionRules
+from stages.clip_config import RegionRules
 from train.adapt import adapt
 from train.adapt.config import AdaptManifest
-from train.clip.source import Judge
+from train.clip.source import ClipSource
 from train.evaluate.classify import ClassifyManifest, classify
 from train.evaluate.classify.config import RegionInput
 
@@ -103,16 +102,16 @@ def scores_of(row: Plain | Trained, worlds: Worlds) -> dict[str, Any]:
         kept: dict[str, Any] = json.loads(done.read_bytes())
         return kept
     if isinstance(row, Plain):
-        scores = _test(Judge(clip=ClipConfig(model=WORLD_CLIP)), row.world, row.region_input, worlds)
+        scores = _test(ClipSource(model=WORLD_CLIP), row.world, row.region_input, worlds)
     else:
-        scores = _test(Judge(weights=str(_train(row, worlds))), "cluttered", "prompted", worlds)
+        scores = _test(ClipSource(weights=str(_train(row, worlds))), "cluttered", "prompted", worlds)
     done.parent.mkdir(exist_ok=True, parents=True)
     done.write_text(json.dumps(scores))
     return scores
 
 
 def _train(row: Trained, worlds: Worlds) -> Path:
-    init: dict[str, Any] = {"clip": {"model": WORLD_CLIP}}
+    init: dict[str, Any] = {"model": WORLD_CLIP}
     if row.begins_with is not None:
         init = {"weights": str(worlds.folder / "runs" / row.begins_with / "last")}
     manifest = {
@@ -142,11 +141,11 @@ def _train(row: Trained, worlds: Worlds) -> Path:
 
 
 def _test(
-    judge: Judge, world: Literal["single", "cluttered"], region_input: RegionInput, worlds: Worlds
+    clip: ClipSource, world: Literal["single", "cluttered"], region_input: RegionInput, worlds: Worlds
 ) -> dict[str, Any]:
     manifest = ClassifyManifest(
         kind="mask_classification",
-        judge=judge,
+        clip=clip,
         regions=worlds.test_regions(world),
         classes=worlds.split.names,
         seen=worlds.split.seen,

@@ -85,7 +85,7 @@ def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -
     if everything_else and settings.everything_else is None:
         settings = settings.model_copy(update={"everything_else": EVERYTHING_ELSE})
     try:
-        return Segmenter(settings)
+        return Segmenter.load(settings)
     except UnreachableError as error:
         default = "Without --config, models for photos are downloaded at first use. " if config is None else ""
         raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 _CLIP = {
     "judge.clip.model": "clip.model",
     "judge.clip.pretrained": "clip.pretrained",
-    "judge.clip.batch_size": "clip.batch_size",
+    "judge.clip.batch_size": "batch_size",
     "judge.weights": "clip.weights",
 }
 _IN_SEGMENTER = {f"segmenter.{old}": f"segmenter.{new}" for old, new in _CLIP.items()}
@@ -24,7 +24,6 @@ RENAMED: dict[str, dict[str, str]] = {
         "data.balance_threshold": "data.repeat_threshold",
         "init.clip.model": "init.model",
         "init.clip.pretrained": "init.pretrained",
-        "init.clip.batch_size": "init.batch_size",
     },
     "pretrain": {},
     "mask_classification": {"sight": "region_input", **_CLIP},

@@ -54,12 +54,12 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
     if isinstance(config, ClassicalProposals):
         return ClassicalProposer(config)
     if isinstance(config, SamProposals):
-        from stages.proposals.sam import SamProposer
+        from stages.proposals.sam import load_sam
 
-        return SamProposer(config, device, precision)
-    from stages.proposals.queries import QueryProposer
+        return load_sam(config, device, precision)
+    from stages.proposals.queries import QueryProposer, load_query_model
 
-    return QueryProposer(config, device, precision)
+    return QueryProposer(config, load_query_model(config, device, precision))
 
 
 def model_files(config: AnyProposals) -> list[Path]:
@@ -72,4 +72,4 @@ def model_files(config: AnyProposals) -> list[Path]:
         return []
     from stages.proposals.loading import LocalModel
 
-    return LocalModel(config).files
+    return LocalModel.find(config).files

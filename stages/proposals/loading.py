@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import CONFIG, SampleError, UserError, hash_files, read_json, resolve_folder, transformers_files
+from stages.common import CONFIG, SampleError, UserError, read_json, resolve_folder, transformers_files
 from stages.proposals.configs import ModelConfig
 
 _KEY = "proposer.model"
@@ -19,33 +19,34 @@ _SLIVER_SIDE_PX = 16
 _SLIVER_RATIO = 16
 
 
+@dataclass(frozen=True, slots=True)
 class LocalModel:
     """A proposer's model on disk: found, of the right kind, complete.
 
     Attributes:
         folder: where its files lie.
         files: those that the masks depend on, sorted.
-
-    Raises:
-        UserError: a file is missing, the folder holds another kind of model, or the hub cannot be reached.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.folder: Path = resolve_folder(config.model, config.revision, _KEY)
-        self.files: list[Path] = transformers_files(self.folder, _KEY)
-        found = read_json(self.folder / CONFIG, _KEY).get("model_type")
+    folder: Path
+    files: list[Path]
+
+    @classmethod
+    def find(cls, config: ModelConfig) -> Self:
+        """The model that is configured; a hub id is downloaded.
+
+        Raises:
+            UserError: a file is missing, the folder holds another kind of model, or the hub cannot be reached.
+        """
+        folder = resolve_folder(config.model, config.revision, _KEY)
+        files = transformers_files(folder, _KEY)
+        found = read_json(folder / CONFIG, _KEY).get("model_type")
         if found not in config.model_types:
             raise UserError(
-                f"{_KEY}: {self.folder / CONFIG} has model_type {found!r}, and proposer.kind "
+                f"{_KEY}: {folder / CONFIG} has model_type {found!r}, and proposer.kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
-
-    @cached_property
-    def identity(self) -> dict[str, str]:
-        """What the masks depend on beyond the configuration: {file name: sha256}, and transformers' version."""
-        import transformers
-
-        return {**hash_files(self.files), "transformers": transformers.__version__}
+        return cls(folder, files)
 
     def load(self, auto_class: type[Any], device: str) -> Any:  # noqa: ANN401
         """The model, in evaluation mode and float32, on `device`.

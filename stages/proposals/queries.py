@@ -7,8 +7,9 @@ of Q queries. `QueryModel.queries` gives both as the model says them; proposals 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,30 @@ class QueryMasks:
         window = self.windows[query * len(self.windows) // len(self.mask_logits)]
         return window.on_photo(self.mask_logits[query : query + 1], height_px, width_px)[0]
 
+    def binary_masks(
+        self, chosen: Sequence[int], threshold: float, height_px: int, width_px: int
+    ) -> Iterator[tuple[Rle, Tensor]]:
+        """Masks of some queries on the photo, some maybe empty, one at a time.
+
+        Args:
+            chosen: numbers of the queries.
+            threshold: a pixel belongs to the mask where its probability is above this, in (0, 1).
+            height_px: of the photo.
+            width_px: of the photo.
+
+        Yields:
+            The mask, and the logits that it is cut from, float32 [height_px, width_px], or none of an empty mask.
+        """
+        least_logit = math.log(threshold / (1.0 - threshold))
+        peaks = self.mask_logits[list(chosen)].amax((1, 2)).tolist()
+        empty = Rle.encode(np.zeros((height_px, width_px), dtype=bool))
+        for query, peak in zip(chosen, peaks, strict=True):
+            if peak <= least_logit:  # resizing never raises the highest logit
+                yield empty, self.mask_logits.new_empty(0, 0)
+                continue
+            logits = self.logits_on_photo(query, height_px, width_px)
+            yield Rle.encode((logits > least_logit).cpu().numpy()), logits
+
     def rows_on_photo(self, chosen: Sequence[int], first: int, last: int, height_px: int, width_px: int) -> Tensor:
         """Rows `first` to `last` (exclusive) of some queries' logits on the photo, [len(chosen), rows, width_px]."""
         numbers = torch.tensor(chosen)
@@ -127,35 +152,29 @@ class QueryModel:
     """A MaskFormer, Mask2Former, OneFormer or EoMT with its preprocessing.
 
     Args:
-        config: which model.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        model: one of transformers' for universal segmentation, in evaluation mode; its device is where it runs.
+        processor: its image processor.
         precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
+        windowed: whether the model looks through windows, as EoMT does.
+        task_tokens: OneFormer's task token ids, [1, length] int64, padding 0.
 
-    Raises:
-        UserError: the model cannot be found or loaded, or is of another kind.
+    Attributes:
+        class_names: of the model's C classes, in the order of their numbers.
     """
 
-    def __init__(self, config: QueryProposals, device: str, precision: Precision) -> None:
-        self.local = LocalModel(config)
-        self._device, self._precision = device, precision
-        self._model = self.local.load(AutoModelForUniversalSegmentation, device)
-        self._windowed = isinstance(config, EomtProposals)
-        # OneFormer's processor would fetch class names, which only its training texts need, from the hub.
-        options = {"class_info_file": None} if isinstance(config, OneFormerProposals) else {}
-        self._processor = self.local.image_processor(**options)
-        self._task_tokens = self._tokenised(config.task) if isinstance(config, OneFormerProposals) else None
-        names = self._model.config.id2label
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - any of transformers' classes
+        processor: Any,  # noqa: ANN401
+        precision: Precision = "fp32",
+        windowed: bool = False,
+        task_tokens: Tensor | None = None,
+    ) -> None:
+        self._model, self._processor = model, processor
+        self._device, self._precision = str(model.device), precision
+        self._windowed, self._task_tokens = windowed, task_tokens
+        names = model.config.id2label
         self.class_names: tuple[str, ...] = tuple(str(names[number]) for number in sorted(names))
-
-    def _tokenised(self, task: str) -> Tensor:
-        """OneFormer's task token ids, [1, length] int64, padding 0."""
-        tokenizer = AutoTokenizer.from_pretrained(self.local.folder, local_files_only=True)
-        length = self._model.config.task_seq_len
-        tokens = tokenizer(
-            f"the task is {task}", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )
-        ids: Tensor = tokens["input_ids"] * tokens["attention_mask"]
-        return ids.to(self._device)
 
     @torch.inference_mode()
     def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
@@ -167,7 +186,7 @@ class QueryModel:
         if "pixel_mask" in inputs:
             named["pixel_mask"] = inputs["pixel_mask"].to(self._device)
         if self._task_tokens is not None:
-            named["task_inputs"] = self._task_tokens
+            named["task_inputs"] = self._task_tokens.to(self._device)
         with autocast(self._device, self._precision):
             outputs = self._model(**named)
         # [windows, queries, ...] -> [windows * queries, ...]
@@ -198,41 +217,59 @@ class QueryModel:
         return tuple(windows)
 
 
-class QueryProposer:
-    """One proposal a query: pixels above the mask threshold, scored by the query's objectness.
+def load_query_model(config: QueryProposals, device: str, precision: Precision = "fp32") -> QueryModel:
+    """Loads the model that is configured.
 
-    Args: see `QueryModel`.
+    Args:
+        config: which model.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
+
+    Raises:
+        UserError: the model cannot be found or loaded, or is of another kind.
+    """
+    local = LocalModel.find(config)
+    model = local.load(AutoModelForUniversalSegmentation, device)
+    if not isinstance(config, OneFormerProposals):
+        return QueryModel(model, local.image_processor(), precision, windowed=isinstance(config, EomtProposals))
+    # OneFormer's processor would fetch class names, which only its training texts need, from the hub.
+    processor = local.image_processor(class_info_file=None)
+    return QueryModel(model, processor, precision, task_tokens=_task_tokens(config.task, model, local.folder))
+
+
+def _task_tokens(task: str, model: Any, folder: Path) -> Tensor:  # noqa: ANN401
+    """OneFormer's task token ids, [1, length] int64, padding 0."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    length = model.config.task_seq_len
+    tokens = tokenizer(
+        f"the task is {task}", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    ids: Tensor = tokens["input_ids"] * tokens["attention_mask"]
+    return ids
+
+
+class QueryProposer:
+    """One proposal per query: pixels above the mask threshold, scored by the query's objectness.
+
+    Args:
+        config: where masks are cut, and how they are scored.
+        model: what is asked.
     """
 
-    def __init__(self, config: QueryProposals, device: str, precision: Precision) -> None:
-        self._config = config
-        self._model = QueryModel(config, device, precision)
-        threshold = config.mask_threshold
-        self._threshold_logit = math.log(threshold / (1.0 - threshold))
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """See `LocalModel.identity`."""
-        return self._model.local.identity
+    def __init__(self, config: QueryProposals, model: QueryModel) -> None:
+        self._config, self._model = config, model
 
     @torch.inference_mode()
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """All queries' masks, in the model's order; some may be empty. See `Proposer.propose`."""
-        height_px, width_px = image.shape[:2]
         queries = self._model.queries(image)
-        peaks = queries.mask_logits.amax((1, 2)).tolist()
         scores = queries.objectness.tolist()
         labels = queries.class_probs[:, :-1].argmax(1).tolist()
-        empty = Rle.encode(np.zeros((height_px, width_px), dtype=bool))
+        masks = queries.binary_masks(range(len(scores)), self._config.mask_threshold, *image.shape[:2])
         proposals = []
-        for query, (peak, score, label) in enumerate(zip(peaks, scores, labels, strict=True)):
-            rle = empty
-            # Resizing never raises the highest logit, so that a mask below the threshold needs none.
-            if peak > self._threshold_logit:
-                logits = queries.logits_on_photo(query, height_px, width_px)
-                mask = logits > self._threshold_logit
-                rle = Rle.encode(mask.cpu().numpy())
-                if self._config.weigh_by_mask_confidence and mask.any():
-                    score *= float(logits[mask].sigmoid().mean())
+        for (rle, logits), score, label in zip(masks, scores, labels, strict=True):
+            if self._config.weigh_by_mask_confidence and rle.area_px:
+                inside = torch.from_numpy(rle.decode()).to(logits.device)
+                score *= float(logits[inside].sigmoid().mean())
             proposals.append(Proposal(rle, score, self._config.kind, self._model.class_names[label]))
         return proposals

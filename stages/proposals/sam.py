@@ -32,24 +32,15 @@ class SamProposer:
     """Masks around a grid of points, scored by the model's predicted IoU, after box NMS; highest score first.
 
     Args:
-        config: which model and how to ask it.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        config: how to ask the model.
+        model: one of transformers' for mask generation, in evaluation mode; its device is where it runs.
+        processor: its image processor.
         precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
-
-    Raises:
-        UserError: the model cannot be found or loaded, or is of another kind.
     """
 
-    def __init__(self, config: SamProposals, device: str, precision: Precision) -> None:
-        self._config, self._device, self._precision = config, device, precision
-        self._local = LocalModel(config)
-        self._model = self._local.load(AutoModelForMaskGeneration, device)
-        self._processor = self._local.image_processor()
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """See `LocalModel.identity`."""
-        return self._local.identity
+    def __init__(self, config: SamProposals, model: Any, processor: Any, precision: Precision = "fp32") -> None:  # noqa: ANN401
+        self._config, self._model, self._processor = config, model, processor
+        self._device, self._precision = str(model.device), precision
 
     @torch.inference_mode()
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
@@ -131,6 +122,22 @@ class SamProposer:
                 self._config.pred_iou_thresh,
                 self._config.stability_score_thresh,
             )
+
+
+def load_sam(config: SamProposals, device: str, precision: Precision = "fp32") -> SamProposer:
+    """Loads the model that is configured.
+
+    Args:
+        config: which model and how to ask it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
+
+    Raises:
+        UserError: the model cannot be found or loaded, or is of another kind.
+    """
+    local = LocalModel.find(config)
+    model = local.load(AutoModelForMaskGeneration, device)
+    return SamProposer(config, model, local.image_processor(), precision)
 
 
 def _target_side_px(processor: Any) -> int:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""The CLIP judge gives open_clip's own embeddings, the same whatever else is asked; wrong models are named."""
+"""The region encoder gives open_clip's own embeddings, the same whatever else is asked; wrong models are named."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from benchmarks.tiny_clip import save_tiny_clip
-from stages.clip import ClipJudge, load_clip
-from stages.clip_files import ClipConfig, clip_files
+from stages.clip import RegionEncoder, load_clip
+from stages.clip_config import ClipConfig, RegionRules, clip_files
 from stages.common import UserError
 from stages.records import Rle
-from stages.region_rules import RegionRules
 from stages.regions import masked_region
+from tests.train.tiny_clips import adapted, tiny
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 TEMPLATES = ("a photo of a {}.", "There is a {} in the scene.", "{}")
@@ -49,9 +49,9 @@ def regions() -> Regions:
     return made
 
 
-def judge(folder: Path, batch_size: int = 4, rules: RegionRules | None = None) -> ClipJudge:
+def encoder(folder: Path, batch_size: int = 4, rules: RegionRules | None = None) -> RegionEncoder:
     config = ClipConfig(model=f"local-dir:{folder}", batch_size=batch_size)
-    return ClipJudge(config, rules or RegionRules(), TEMPLATES, "cpu", "fp32")
+    return RegionEncoder.load(config, rules or RegionRules(), TEMPLATES)
 
 
 def test_regions_are_encoded_as_open_clip_does(folder: Path, regions: Regions) -> None:
@@ -63,7 +63,7 @@ def test_regions_are_encoded_as_open_clip_does(folder: Path, regions: Regions) -
         inputs.append((pixels / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1))
     with torch.no_grad():
         expected = model.encode_image(torch.stack(inputs), normalize=True)
-    encoded = judge(folder).encode_regions(regions)
+    encoded = encoder(folder).encode_regions(regions)
     assert encoded.shape == (7, 64)
     assert encoded.dtype == torch.float32
     assert (encoded - expected).abs().max() < 1e-5
@@ -78,31 +78,31 @@ def test_the_models_own_mean_and_deviation_are_used(folder: Path, regions: Regio
     pixels = [masked_region(photo, rle.decode(), 64, (127.5,) * 3, RegionRules())[0] for photo, rle in regions]
     with torch.no_grad():
         expected = model.encode_image(torch.stack(pixels) / 127.5 - 1, normalize=True)
-    assert (judge(other).encode_regions(regions) - expected).abs().max() < 1e-5
+    assert (encoder(other).encode_regions(regions) - expected).abs().max() < 1e-5
 
 
 def test_rules_of_regions_are_followed(folder: Path, regions: Regions) -> None:
-    masked, photo = (judge(folder, rules=RegionRules(fill=fill)) for fill in ("mean", "photo"))
+    masked, photo = (encoder(folder, rules=RegionRules(fill=fill)) for fill in ("mean", "photo"))
     assert (masked.encode_regions(regions) - photo.encode_regions(regions)).abs().max() > 1e-3
 
 
 def test_batch_size_makes_no_difference_but_rounding(folder: Path, regions: Regions) -> None:
-    one_by_one = judge(folder, batch_size=1).encode_regions(regions)
+    one_by_one = encoder(folder, batch_size=1).encode_regions(regions)
     for batch_size in (2, 3, 7, 64):
-        assert (judge(folder, batch_size).encode_regions(regions) - one_by_one).abs().max() < 1e-5
+        assert (encoder(folder, batch_size).encode_regions(regions) - one_by_one).abs().max() < 1e-5
 
 
 def test_regions_come_out_in_their_order(folder: Path, regions: Regions) -> None:
-    forwards, backwards = (judge(folder, 1).encode_regions(order) for order in (regions, regions[::-1]))
+    forwards, backwards = (encoder(folder, 1).encode_regions(order) for order in (regions, regions[::-1]))
     assert torch.equal(forwards, backwards.flip(0))
 
 
 def test_no_regions_give_no_vectors(folder: Path) -> None:
-    assert len(judge(folder).encode_regions([])) == 0
+    assert len(encoder(folder).encode_regions([])) == 0
 
 
 def test_embeddings_have_unit_length(folder: Path, regions: Regions) -> None:
-    tiny = judge(folder)
+    tiny = encoder(folder)
     assert tiny.encode_regions(regions).norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
     assert float(tiny.encode_noun("dog").norm()) == pytest.approx(1, abs=1e-5)
 
@@ -113,11 +113,11 @@ def test_a_noun_is_the_normalised_mean_over_the_templates(folder: Path) -> None:
     with torch.no_grad():
         each = torch.cat([model.encode_text(tokenize([text.format("hot dog")])) for text in TEMPLATES])
     mean = (each / each.norm(dim=1, keepdim=True)).mean(dim=0)
-    assert (judge(folder).encode_noun("hot dog") - mean / mean.norm()).abs().max() < 1e-5
+    assert (encoder(folder).encode_noun("hot dog") - mean / mean.norm()).abs().max() < 1e-5
 
 
 def test_a_nouns_bits_do_not_depend_on_what_was_asked_before(folder: Path, regions: Regions) -> None:
-    fresh, used = judge(folder), judge(folder)
+    fresh, used = encoder(folder), encoder(folder)
     for noun in ("cat", "a very long noun of many words that fills the whole context of the model", "sky"):
         used.encode_noun(noun)
     used.encode_regions(regions)
@@ -126,13 +126,13 @@ def test_a_nouns_bits_do_not_depend_on_what_was_asked_before(folder: Path, regio
 
 
 def test_braces_in_a_noun_are_no_template(folder: Path) -> None:
-    assert judge(folder).encode_noun("{0} {x}").shape == (64,)
+    assert encoder(folder).encode_noun("{0} {x}").shape == (64,)
 
 
 def test_half_precision_is_near_full_precision(folder: Path, regions: Regions) -> None:
     config = ClipConfig(model=f"local-dir:{folder}")
-    half = ClipJudge(config, RegionRules(), TEMPLATES, "cpu", "bf16").encode_regions(regions)
-    full = judge(folder).encode_regions(regions)
+    half = RegionEncoder.load(config, RegionRules(), TEMPLATES, precision="bf16").encode_regions(regions)
+    full = encoder(folder).encode_regions(regions)
     assert half.dtype == torch.float32
     assert 0 < (half - full).abs().max() < 0.05
 
@@ -142,8 +142,42 @@ def test_a_model_that_gives_nan_is_refused(folder: Path, regions: Regions, tmp_p
     state = load_file(broken / WEIGHTS)
     state["visual.proj"][:] = float("nan")
     save_file(state, broken / WEIGHTS)
-    with pytest.raises(UserError, match=r"clip.*NaN.*compute.precision"):
-        judge(broken).encode_regions(regions)
+    with pytest.raises(UserError, match=r"^clip: the image tower gives NaN.* in fp32.*Check the weights\.$"):
+        encoder(broken).encode_regions(regions)
+    half = RegionEncoder.load(ClipConfig(model=f"local-dir:{broken}"), RegionRules(), TEMPLATES, precision="bf16")
+    with pytest.raises(UserError, match=r"NaN.* in bf16.*Check the weights, or set its precision to bf16 or fp32"):
+        half.encode_regions(regions)
+
+
+def test_a_model_whose_texts_are_nan_is_refused(folder: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+    state = load_file(broken / WEIGHTS)
+    state["text_projection"][0, 0] = float("nan")
+    save_file(state, broken / WEIGHTS)
+    with pytest.raises(UserError, match=r"clip: the text tower gives NaN"):
+        encoder(broken).encode_noun("dog")
+
+
+def test_a_model_that_is_given_needs_no_file(regions: Regions) -> None:
+    clip = tiny()
+
+    def tokenize(texts: list[str]) -> torch.Tensor:
+        return torch.tensor([[len(text) % 60] * 8 for text in texts])
+
+    given = RegionEncoder(clip, tokenize, RegionRules(), TEMPLATES, batch_size=3)
+    assert given.encode_regions(regions).shape == (7, 16)
+    assert torch.equal(given.encode_batch(regions[:3]), given.encode_regions(regions[:3]))
+    assert (given.encode_names(["dog", "sky"])[1] - given.encode_noun("sky")).abs().max() < 1e-6
+
+
+def test_masks_are_given_to_a_model_that_takes_them(regions: Regions) -> None:
+    model = adapted(tiny(), 2)
+    plain, blind, heeding = (
+        RegionEncoder(clip, list, RegionRules(), TEMPLATES, with_masks=with_masks).encode_regions(regions)
+        for clip, with_masks in ((model.clip, False), (model, False), (model, True))
+    )
+    assert torch.equal(plain, blind)
+    assert (heeding - blind).abs().max() > 1e-3
 
 
 def _narrow(folder: Path) -> None:
@@ -211,8 +245,8 @@ def test_a_weights_file_goes_with_a_built_in_name(
     weights = shutil.copy(folder / WEIGHTS, tmp_path / "mine.safetensors")
     config = ClipConfig(model="tiny-arch", pretrained=str(weights), batch_size=4)
     assert clip_files(config) == [Path(weights)]
-    by_file = ClipJudge(config, RegionRules(), TEMPLATES, "cpu", "fp32")
-    assert torch.equal(by_file.encode_regions(regions), judge(folder).encode_regions(regions))
+    by_file = RegionEncoder.load(config, RegionRules(), TEMPLATES)
+    assert torch.equal(by_file.encode_regions(regions), encoder(folder).encode_regions(regions))
 
 
 def test_a_folders_config_and_weights_are_hashed(folder: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.boxes import Box, add_margin, expand_box, tight_box
-from stages.region_rules import RegionRules
+from stages.clip_config import RegionRules
 from stages.regions import masked_region, normalise, patch_mask, squash, squash_mask
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.world import WorldConfig, write_captioned_shards, write_world
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError, files, join, local_copy
 from tests.s3 import FileSystem, new_bucket, s3_server
 from tests.train.adapt.conftest import Recipe, clip, equal, pairs, recipe, weights  # noqa: F401 - fixtures
@@ -19,7 +19,7 @@ from tests.train.tiny_clips import adapted
 from train.adapt import adapt
 from train.clip.checkpoint.folder import load_adapted, save_adapted
 from train.clip.checkpoint.published import save_published
-from train.clip.source import Judge, base_of, digests_of, load_judge
+from train.clip.source import ClipSource, resolve
 from train.evaluate.classify import ClassifyManifest, classify
 from train.pretrain import pretrain
 
@@ -43,10 +43,10 @@ def folder(clip: str, tmp_path: Path) -> Path:  # noqa: F811 - the fixture
     return tmp_path / "last"
 
 
-def classified(regions: str, judge: dict[str, Any]) -> dict[str, Any]:
+def classified(regions: str, source: dict[str, Any]) -> dict[str, Any]:
     values = {
         "kind": "mask_classification",
-        "judge": judge,
+        "clip": source,
         "regions": {"kind": "coco", "images": f"{regions}/images", "annotations": [f"{regions}/instances.json"]},
         "templates": ["a {}"],
     }
@@ -87,12 +87,12 @@ def test_a_published_file_and_the_clip_it_belongs_to_may_lie_behind_urls(
     save_published(tmp_path / "a.pt", load_adapted(folder)[0], "training")
     s3.put(str(tmp_path / "a.pt"), f"{bucket}/a.pt")
     s3.put(clip.removeprefix("local-dir:") + "/", f"{bucket}/clip/", recursive=True)
-    there = Judge(clip=ClipConfig(model=f"local-dir:s3://{bucket}/clip"), weights=f"s3://{bucket}/a.pt")
-    here = Judge(clip=ClipConfig(model=clip), weights=str(tmp_path / "a.pt"))
-    assert equal(load_judge(there, "cpu")[0].state_dict(), load_judge(here, "cpu")[0].state_dict())
-    assert digests_of(there) == digests_of(here)
-    assert base_of(there) == there.clip
-    save_adapted(tmp_path / "again", load_judge(there, "cpu")[0], base_of(there), {})
+    there = resolve(ClipSource(model=f"local-dir:s3://{bucket}/clip", weights=f"s3://{bucket}/a.pt"))
+    here = resolve(ClipSource(model=clip, weights=str(tmp_path / "a.pt")))
+    assert equal(there.load("cpu")[0].state_dict(), here.load("cpu")[0].state_dict())
+    assert there.digests() == here.digests()
+    assert there.base == ClipConfig(model=f"local-dir:s3://{bucket}/clip")
+    save_adapted(tmp_path / "again", there.load("cpu")[0], there.base, {})
     assert equal(weights(tmp_path / "again"), weights(folder))
 
 
@@ -114,9 +114,9 @@ def test_what_is_not_there_or_damaged_is_told_by_its_url(
     s3.pipe_file(f"{bucket}/last/open_clip_model.safetensors", b"x")
     for place, message in (("last", r"last/open_clip_model\.safetensors: missing or changed"), ("none", "no such")):
         with pytest.raises(UserError, match=f"s3://{bucket}/{message}" if place == "last" else message):
-            load_judge(Judge(weights=f"s3://{bucket}/{place}"), "cpu")
+            resolve(ClipSource(weights=f"s3://{bucket}/{place}")).load("cpu")
     with pytest.raises(UserError, match="s3://nobucket/w"):
-        load_judge(Judge(weights="s3://nobucket/w"), "cpu")
+        resolve(ClipSource(weights="s3://nobucket/w"))
     with pytest.raises(UserError, match="s3://nobucket/clip"):
         load_clip(ClipConfig(model="local-dir:s3://nobucket/clip"), "cpu")
     with pytest.raises(UserError, match=f"s3://{bucket}/none.tar"):

@@ -20,6 +20,8 @@ def tiny(seed: int = 0, quick_gelu: bool = False, **vision: Any) -> Any:  # noqa
     """A CLIP of open_clip's own tower with random weights; keys of `vision` change it."""
     torch.manual_seed(seed)
     clip = open_clip.CLIP(embed_dim=16, vision_cfg={**VISION, **vision}, text_cfg=TEXT, quick_gelu=quick_gelu)
+    # As open_clip.create_model sets them.
+    clip.visual.image_mean, clip.visual.image_std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     return clip.eval()
 
 

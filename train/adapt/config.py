@@ -1,4 +1,4 @@
-"""The manifest of an adaptation; loads no torch beyond what a Judge needs."""
+"""The manifest of an adaptation; loads no torch beyond what a ClipSource needs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.clip_files import Templates
+from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest, UserError, resolve_precision
-from stages.region_rules import RegionRules
-from train.clip.source import Judge
-from train.clip.text import VILD_TEMPLATES
+from train.clip.source import ClipSource
 from train.data.config import DataConfig
 from train.evaluate.classify.config import ClassifyManifest, RegionInput, RegionsConfig
 
@@ -80,9 +78,8 @@ class Validation(Config):
 
     def manifest(self, weights: str, device: str) -> ClassifyManifest:
         values: dict[str, Any] = self.model_dump(exclude={"every", "metric"})
-        judge = {"weights": weights}
         return ClassifyManifest.model_validate(
-            {**values, "kind": "mask_classification", "judge": judge, "device": device}
+            {**values, "kind": "mask_classification", "clip": {"weights": weights}, "device": device}
         )
 
     @model_validator(mode="after")
@@ -120,7 +117,7 @@ class AdaptManifest(Manifest):
     """
 
     kind: Literal["adapt"]
-    init: Annotated[Judge, DOES_NOT_COUNT]  # its weights are hashed instead
+    init: Annotated[ClipSource, DOES_NOT_COUNT]  # its weights are hashed instead
     data: DataConfig
     phases: tuple[Phase, ...] = Field(min_length=1)
     prompt_depth: int = Field(3, ge=1)

@@ -11,10 +11,10 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from stages.clip import encode_names
 from stages.common import UserError, autocast, resolve_precision
 from train.adapt.config import AdaptManifest
 from train.adapt.processes import Processes
-from train.clip.text import encode_names
 from train.data.loader import Batch
 from train.data.pair_index import PairIndex
 from train.losses import in_batch, multi_positive, noun_bank

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.clip_files import ClipConfig
-from stages.common import LOCAL_DIR, Progress, UserError, local_copy, open_location, read_bytes, sha256_hex
+from stages.common import Progress, UserError, open_location, read_bytes, sha256_hex
 from train.adapt.config import AdaptManifest, Validation
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
-from train.clip.source import base_of
+from train.clip.source import AnyClip
 from train.data.config import DataConfig
 from train.data.pair_index import PairIndex
 from train.evaluate.classify import classify
@@ -39,6 +38,7 @@ class Output:
     Args:
         out: the folder.
         manifest: of the run.
+        clip: what it began with.
         provenance: what is known before the first step.
         step: that the run goes on from.
         device: for scores.
@@ -49,14 +49,17 @@ class Output:
     """
 
     def __init__(
-        self, out: Path, manifest: AdaptManifest, provenance: dict[str, Any], step: int, device: str, report: Report
+        self,
+        out: Path,
+        manifest: AdaptManifest,
+        clip: AnyClip,
+        provenance: dict[str, Any],
+        step: int,
+        device: str,
+        report: Report,
     ) -> None:
-        self._out, self._manifest, self._device, self._report = out, manifest, device, report
-        self._provenance = provenance
-        self._base = base_of(manifest.init)
-        weights = local_copy(manifest.init.weights) if manifest.init.weights else None
-        # A folder that training wrote has configuration and tokenizer; its base may be gone.
-        self._files_of = ClipConfig(model=f"{LOCAL_DIR}{weights}") if weights and weights.is_dir() else None
+        self._out, self._device, self._report = out, device, report
+        self._clip, self._base, self._provenance = clip, clip.base, provenance
         self.best: dict[str, Any] = {}
         self._log = open_log(out, step)
         self._board: Any = None
@@ -92,7 +95,7 @@ class Output:
             self._save("best", model, provenance)
 
     def _save(self, name: str, model: MaskPromptCLIP, provenance: dict[str, Any]) -> None:
-        save_adapted(self._out / name, model, self._base, provenance, files_of=self._files_of)
+        save_adapted(self._out / name, model, self._base, provenance, files_of=self._clip.files_of)
 
     def close(self) -> None:
         self._log.close()

@@ -18,7 +18,7 @@ from train.adapt.output import Output, Report, describe_data
 from train.adapt.processes import Processes, join_processes
 from train.adapt.weights import WeightAverage, adapted_weights, optimizer_of
 from train.clip.model import MaskPromptCLIP
-from train.clip.source import digests_of, load_judge
+from train.clip.source import resolve
 from train.data.loader import PairLoader
 from train.data.pair_index import index_pairs
 from train.evaluate.classify.regions import GroundTruth
@@ -66,7 +66,8 @@ class _Run:
     ) -> None:
         self.manifest, self.out, self.processes, self.progress = manifest, out, processes, progress
         progress("loading the CLIP")
-        self.model, tokenize = load_judge(manifest.init, processes.device)
+        clip = resolve(manifest.init)
+        self.model, tokenize = clip.load(processes.device)
         self._check_depth()
         progress("reading shards")
         pair_index = index_pairs(manifest.data.sets, manifest.data.on_bad)
@@ -84,7 +85,7 @@ class _Run:
         )
         progress("hashing weights")
         data = describe_data(manifest.data, pair_index)
-        init = digests_of(manifest.init)
+        init = clip.digests()
         self.recipe = digest([identity(manifest), init, data["listing_sha256"]])
         if manifest.validation is not None:
             GroundTruth(manifest.validation.regions)  # a mistake in it is told now, not after hours
@@ -99,7 +100,7 @@ class _Run:
         if processes.is_first:
             provenance = {"manifest": manifest.model_dump(mode="json"), "init_sha256": init, "data": data}
             provenance["steps"] = self.ends[-1]
-            self.output = Output(out, manifest, provenance, self.step, processes.device, report)
+            self.output = Output(out, manifest, clip, provenance, self.step, processes.device, report)
             self.output.best = self.state["best"]
 
     def start(self, warning: str | None) -> None:

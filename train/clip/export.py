@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import LOCAL_DIR, Precision, UserError
 from train.clip.checkpoint.folder import CONFIG_FILE, DESCRIPTION_FILE, load_adapted, save_adapted
 from train.clip.checkpoint.layouts import Layout

@@ -53,6 +53,11 @@ class MaskPromptCLIP(nn.Module):
         else:
             self.register_parameter("mask_embedding", None)
 
+    @property
+    def visual(self) -> Any:  # noqa: ANN401 - a tower of open_clip's own or of timm
+        """The image tower with its input size and colours, where open_clip has it."""
+        return self.clip.visual
+
     def encode_image(self, images: Tensor, masks: Tensor | None = None, normalize: bool = False) -> Tensor:
         """Image features, [N, D].
 

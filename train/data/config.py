@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.clip_config import RegionRules
 from stages.common import DOES_NOT_COUNT, Config, Location
-from stages.region_rules import RegionRules
 
 
 class ShardSet(Config):

@@ -12,9 +12,9 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from stages.boxes import Box, tight_box
+from stages.clip_config import RegionRules
 from stages.common import SampleError
 from stages.images import decode_image
-from stages.region_rules import RegionRules
 from stages.regions import cut_region, region_box
 from train.data.config import Augmentation
 from train.data.members import IMAGES, MASK, lacking

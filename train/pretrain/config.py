@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from stages.clip_files import Templates
+from stages.clip_config import Templates
 from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
 from stages.nouns import NounsConfig, SpacyNouns
 

@@ -7,13 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.clip_files import Templates
+from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
 from stages.proposals import ProposalsConfig
 from stages.proposals.configs import QueryProposals
-from stages.region_rules import RegionRules
-from train.clip.source import Judge
-from train.clip.text import VILD_TEMPLATES
+from train.clip.source import ClipSource
 
 EVERYTHING_ELSE = ("background", "something else")
 """The words for all that is none of the classes, where the user has none of their own."""
@@ -26,7 +24,7 @@ class SegmenterConfig(Config):
 
     Attributes:
         proposer: any kind of mask proposals.
-        judge: the CLIP, plain or adapted.
+        clip: which CLIP, plain or adapted.
         rules: how a masked region becomes CLIP's input.
         templates: prompts with one ``{}`` each; the 14 published ones by default.
         clip_weight: w in p_segmenter^(1-w) * p_clip^w (OVSeg, arXiv 2210.04150, equation 4; published: 0.7 for ADE20K,
@@ -49,7 +47,7 @@ class SegmenterConfig(Config):
     """
 
     proposer: ProposalsConfig
-    judge: Judge
+    clip: ClipSource
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES
     clip_weight: float = Field(0.7, ge=0.0, le=1.0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from stages.common import resolve_precision
 from stages.proposals import build_proposer
 from stages.proposals.base import Proposer
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals, QueryProposals
-from stages.proposals.queries import QueryMasks, QueryModel
+from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
 from stages.records import ImageRecord, Rle
 from train.segmenter.config import SegmenterConfig
 
@@ -54,22 +54,31 @@ class Masks:
 class MaskSource:
     """Any proposer, as a source of at most `limit` masks.
 
+    Args:
+        config: how many masks, and where soft ones are cut.
+        proposer: what gives binary masks, or a model that gives soft ones.
+
     Attributes:
         labels: names of the proposer's own classes; none for SAM, classical and given masks.
+        needs_record: whether the masks come with the photo's record.
     """
 
-    def __init__(self, config: SegmenterConfig, device: str) -> None:
-        self._limit = config.limit
-        self._threshold_logit = math.log(config.mask_threshold / (1.0 - config.mask_threshold))
-        self._model: QueryModel | None = None
-        precision = resolve_precision(config.precision, device)
-        self._proposer: Proposer | None = None
+    def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryModel) -> None:
+        self._config, self._proposer = config, proposer
+        self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryModel) else ()
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
+
+    @classmethod
+    def load(cls, config: SegmenterConfig, device: str) -> Self:
+        """With the proposer that is configured.
+
+        Raises:
+            UserError: its model cannot be found or loaded.
+        """
+        precision = resolve_precision(config.precision, device)
         if isinstance(config.proposer, QueryProposals):
-            self._model = QueryModel(config.proposer, device, precision)
-        else:
-            self._proposer = build_proposer(config.proposer, device, precision)
-        self.labels: tuple[str, ...] = self._model.class_names if self._model is not None else ()
+            return cls(config, load_query_model(config.proposer, device, precision))
+        return cls(config, build_proposer(config.proposer, device, precision))
 
     def propose(self, image: NDArray[np.uint8], record: ImageRecord | None) -> Masks:
         """Masks of a photo [H, W, 3] RGB uint8, best first by the proposer's score.
@@ -78,27 +87,19 @@ class MaskSource:
             SampleError: this one photo cannot be used.
         """
         height, width = image.shape[:2]
-        if self._model is not None:
-            return self._soft(self._model.queries(image), height, width)
-        assert self._proposer is not None
+        if isinstance(self._proposer, QueryModel):
+            return self.soft(self._proposer.queries(image), height, width)
         found = self._proposer.propose(record or ImageRecord("", "", ()), image)
-        found = sorted((one for one in found if one.rle.area_px), key=lambda one: -one.score)[: self._limit]
+        found = sorted((one for one in found if one.rle.area_px), key=lambda one: -one.score)[: self._config.limit]
         return Masks.of([one.rle for one in found], height, width, [one.score for one in found])
 
     @torch.inference_mode()
-    def _soft(self, queries: QueryMasks, height: int, width: int) -> Masks:
+    def soft(self, queries: QueryMasks, height: int, width: int) -> Masks:
+        """The masks of a photo of `height` x `width` pixels from what a model said."""
         objectness = queries.objectness
-        chosen = objectness.argsort(descending=True, stable=True)[: self._limit]
-        peaks = queries.mask_logits[chosen].amax((1, 2)).tolist()
-        empty = Rle.encode(np.zeros((height, width), dtype=bool))
-        rles = []
-        for query, peak in zip(chosen.tolist(), peaks, strict=True):
-            if peak <= self._threshold_logit:  # resizing never raises the highest logit
-                rles.append(empty)
-                continue
-            mask = queries.logits_on_photo(query, height, width) > self._threshold_logit
-            rles.append(Rle.encode(mask.cpu().numpy()))
+        chosen = objectness.argsort(descending=True, stable=True)[: self._config.limit]
+        numbers = tuple(int(number) for number in chosen)
+        cut = queries.binary_masks(numbers, self._config.mask_threshold, height, width)
+        rles = tuple(rle for rle, _ in cut)
         probs = queries.class_probs[chosen, :-1].cpu()
-        return Masks(
-            height, width, tuple(rles), objectness[chosen].cpu(), probs, queries, tuple(int(one) for one in chosen)
-        )
+        return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers)

@@ -12,11 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip import ClipInput, unit_vectors
-from stages.common import autocast, resolve_precision
-from stages.regions import masked_region, normalise
-from train.clip.source import load_judge
-from train.clip.text import encode_names
+from stages.clip import RegionEncoder, in_batches
+from stages.common import resolve_precision
+from train.clip.source import resolve
 from train.segmenter.classes import ClassName
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
@@ -41,29 +39,29 @@ class ClassText:
     columns: int
 
 
-@dataclass(frozen=True, slots=True)
-class RegionBatch:
-    """CLIP's input: numbers of the masks, pixels float32 [n, 3, S, S] in about [0, 255], masks [n, 1, S, S]."""
-
-    numbers: list[int]
-    pixels: Tensor
-    keep: Tensor
-
-
 class Namer:
     """A CLIP and the rules by which it names masked regions.
 
-    Raises:
-        UserError: the CLIP cannot be found or loaded.
+    Args:
+        config: temperature, everything else, the smallest mask that is named, and regions per forward pass.
+        encoder: the CLIP.
     """
 
-    def __init__(self, config: SegmenterConfig, device: str) -> None:
-        self._config = config
-        self._precision = resolve_precision(config.precision, device)
-        self._model, self._tokenize = load_judge(config.judge, device)
-        self._device = torch.device(device)
-        self._input = ClipInput.of(self._model.clip)
+    def __init__(self, config: SegmenterConfig, encoder: RegionEncoder) -> None:
+        self._config, self._encoder = config, encoder
         self._texts: dict[tuple[ClassName, ...], ClassText] = {}
+
+    @classmethod
+    def load(cls, config: SegmenterConfig, device: str) -> Self:
+        """With the CLIP that is configured.
+
+        Raises:
+            UserError: it cannot be found or loaded.
+        """
+        model, tokenize = resolve(config.clip).load(device)
+        precision = resolve_precision(config.precision, device)
+        rules, templates, size = config.rules, config.templates, config.batch_size
+        return cls(config, RegionEncoder(model, tokenize, rules, templates, size, precision, config.use_prompts))
 
     def with_config(self, config: SegmenterConfig) -> Self:
         """The same CLIP under another temperature."""
@@ -82,39 +80,13 @@ class Namer:
             forms = [form for group in listed for form in group]
             numbers = [number for number, group in enumerate(listed) for _ in group]
             self._texts[classes] = ClassText(
-                classes, self.encode_forms(forms), torch.tensor(numbers, device=self._device), len(listed)
+                classes, self.encode_forms(forms), torch.tensor(numbers, device=self._encoder.device), len(listed)
             )
         return self._texts[classes]
 
     def encode_forms(self, forms: list[str]) -> Tensor:
         """Unit vectors float32 [len(forms), D]."""
-        return encode_names(self._model.clip, self._tokenize, forms, self._config.templates)
-
-    def regions(self, image: NDArray[np.uint8], masks: Masks) -> Iterator[RegionBatch]:
-        """Cuts the masks that are not empty out of the photo, a batch at a time."""
-        size_px, mean_rgb, rules = self._input.size_px, self._input.mean_rgb, self._config.rules
-        numbers = [at for at, rle in enumerate(masks.rles) if rle.area_px >= self._config.min_area_px]
-        for start in range(0, len(numbers), self._config.batch_size):
-            some = numbers[start : start + self._config.batch_size]
-            cut = []
-            for number in some:
-                mask = masks.rles[number].decode()
-                cut.append(masked_region(image, mask, size_px, mean_rgb, rules))
-            yield RegionBatch(some, torch.stack([pixels for pixels, _ in cut]), torch.stack([keep for _, keep in cut]))
-
-    @torch.inference_mode()
-    def features(self, batch: RegionBatch) -> Tensor:
-        """Unit vectors float32 [n, D].
-
-        Raises:
-            UserError: the image tower gives NaN or infinity.
-        """
-        pixels = normalise(batch.pixels.to(self._device), self._input.mean, self._input.std)
-        keep = batch.keep.to(self._device) if self._config.use_prompts else None
-        with autocast(self._device.type, self._precision):
-            features = self._model.encode_image(pixels, keep).float()
-        remedy = "Set precision to bf16 or fp32, or check the weights."
-        return unit_vectors(features, "judge", self._precision, remedy)
+        return self._encoder.encode_names(forms)
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor, text: ClassText) -> Tensor:
@@ -133,9 +105,14 @@ class Namer:
         return self.name_encoded(self.encode(image, masks), len(masks), text)
 
     def encode(self, image: NDArray[np.uint8], masks: Masks) -> Iterator[tuple[list[int], Tensor]]:
-        """Numbers and `features` of the masks that are not empty, a batch at a time."""
-        for batch in self.regions(image, masks):
-            yield batch.numbers, self.features(batch)
+        """Numbers of the masks that are not empty and their unit vectors, float32 [n, D], a batch at a time.
+
+        Raises:
+            UserError: the image tower gives NaN or infinity.
+        """
+        numbers = [at for at, rle in enumerate(masks.rles) if rle.area_px >= self._config.min_area_px]
+        for some in in_batches(numbers, self._config.batch_size):
+            yield some, self._encoder.encode_batch((image, masks.rles[number]) for number in some)
 
     def name_encoded(self, encoded: Iterable[tuple[list[int], Tensor]], count: int, text: ClassText) -> Tensor:
         """`name` of `count` masks, from what `encode` gave."""

@@ -39,19 +39,28 @@ class Segmenter:
     """Segments photos by words.
 
     Args:
-        config: what it is made of.
-        device: ``cpu``, ``cuda`` or ``cuda:N``; the configuration's if not given.
-
-    Raises:
-        UserError: a model cannot be found or loaded.
+        config: the rules; `load` takes what it is made of from there.
+        masks: where masks come from.
+        namer: what names them.
     """
 
-    def __init__(self, config: SegmenterConfig, device: str | None = None) -> None:
-        device = resolve_device(device or config.device)
-        self.config = config
-        self.masks = MaskSource(config, device)
-        self.namer = Namer(config, device)
+    def __init__(self, config: SegmenterConfig, masks: MaskSource, namer: Namer) -> None:
+        self.config, self.masks, self.namer = config, masks, namer
         self._seen: dict[tuple[ClassName, ...], tuple[LabelMatch, ...]] = {}
+
+    @classmethod
+    def load(cls, config: SegmenterConfig, device: str | None = None) -> Self:
+        """With the models that are configured.
+
+        Args:
+            config: what it is made of.
+            device: ``cpu``, ``cuda`` or ``cuda:N``; the configuration's if not given.
+
+        Raises:
+            UserError: a model cannot be found or loaded.
+        """
+        device = resolve_device(device or config.device)
+        return cls(config, MaskSource.load(config, device), Namer.load(config, device))
 
     @classmethod
     def from_manifest(cls, path: str | Path | None = None, settings: Sequence[str] = ()) -> Self:
@@ -64,7 +73,7 @@ class Segmenter:
         Raises:
             UserError: the manifest is wrong, or a model cannot be found or loaded.
         """
-        return cls(load(SegmenterManifest, PHOTO_SEGMENTER if path is None else Path(path), settings))
+        return cls.load(load(SegmenterManifest, PHOTO_SEGMENTER if path is None else Path(path), settings))
 
     def with_settings(self, **settings: float) -> Self:
         """The same models with another clip_weight, temperature or score_threshold: a cheap copy, for tuning."""

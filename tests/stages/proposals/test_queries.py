@@ -14,11 +14,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from transformers import AutoConfig
 
-from stages.common import SampleError, UserError
+from stages.common import SampleError, UserError, hash_files
 from stages.proposals import AnyProposals, ProposalsConfig, build_proposer, model_files
 from stages.proposals.configs import EomtProposals, Mask2FormerProposals, MaskFormerProposals, OneFormerProposals
-from stages.proposals.queries import QueryModel, QueryProposer
+from stages.proposals.loading import LocalModel
+from stages.proposals.queries import QueryModel, QueryProposer, load_query_model
 from stages.records import ImageRecord, Proposal
 from tests import tiny_models
 
@@ -87,7 +89,7 @@ def test_half_precision_runs_on_a_cpu(folders: dict[str, Path], kind: str, preci
 def test_class_probabilities_and_masks_are_there_for_other_uses(folders: dict[str, Path]) -> None:
     config = config_of("mask2former", folders["mask2former"])
     assert isinstance(config, Mask2FormerProposals)
-    model = QueryModel(config, "cpu", "fp32")
+    model = load_query_model(config, "cpu")
     queries = model.queries(photo(60, 90))
     assert queries.class_probs.shape == (tiny_models.NUM_QUERIES, len(model.class_names) + 1)
     torch.testing.assert_close(queries.class_probs.sum(1), torch.ones(tiny_models.NUM_QUERIES))
@@ -97,6 +99,8 @@ def test_class_probabilities_and_masks_are_there_for_other_uses(folders: dict[st
 
 class FakeModel:
     """Answers with logits whose masks show the bright part of its own input: the photo tells where they must land."""
+
+    device = "cpu"
 
     def __init__(self, config: Any, stride: int) -> None:  # noqa: ANN401
         self.config, self.stride = config, stride
@@ -120,9 +124,11 @@ def iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def proposer_with_fake_model(config: Any, stride: int) -> QueryProposer:  # noqa: ANN401
-    proposer = QueryProposer(config, "cpu", "fp32")
-    proposer._model._model = FakeModel(proposer._model._model.config, stride)
-    return proposer
+    local = LocalModel.find(config)
+    model = FakeModel(AutoConfig.from_pretrained(local.folder), stride)
+    is_oneformer, is_eomt = config.kind == "oneformer", config.kind == "eomt"
+    processor = local.image_processor(**({"class_info_file": None} if is_oneformer else {}))
+    return QueryProposer(config, QueryModel(model, processor, windowed=is_eomt))
 
 
 @pytest.mark.parametrize(
@@ -193,21 +199,17 @@ def test_oneformer_reads_its_task_and_no_class_file(tmp_path: Path, folders: dic
     assert scores["panoptic"] != scores["semantic"]
 
 
-def test_identity_follows_the_weights(tmp_path: Path, folders: dict[str, Path]) -> None:
+def test_hashes_follow_the_weights_and_not_the_place(tmp_path: Path, folders: dict[str, Path]) -> None:
     folder = tmp_path / "eomt"
     shutil.copytree(folders["eomt"], folder)
-    before = build_proposer(config_of("eomt", folders["eomt"]))
-    assert isinstance(before, QueryProposer)
-    same = build_proposer(config_of("eomt", folder))
-    assert isinstance(same, QueryProposer)
-    assert before.identity == same.identity
-    assert {"config.json", "preprocessor_config.json", "model.safetensors", "transformers"} == set(before.identity)
+    before = hash_files(model_files(config_of("eomt", folders["eomt"])))
+    assert hash_files(model_files(config_of("eomt", folder))) == before
+    assert set(before) == {"config.json", "preprocessor_config.json", "model.safetensors"}
     blob = bytearray((folder / "model.safetensors").read_bytes())
     blob[-1] ^= 1
     (folder / "model.safetensors").write_bytes(bytes(blob))
-    changed = build_proposer(config_of("eomt", folder))
-    assert isinstance(changed, QueryProposer)
-    assert changed.identity["model.safetensors"] != before.identity["model.safetensors"]
+    changed = hash_files(model_files(config_of("eomt", folder)))
+    assert {name for name in before if changed[name] != before[name]} == {"model.safetensors"}
 
 
 def refusal(config: AnyProposals) -> str:

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import SampleError
-from stages.proposals import model_files
+from stages.common import Precision, SampleError
 from stages.proposals import sam as sam_module
 from stages.proposals.configs import SamProposals
-from stages.proposals.sam import SamProposer
+from stages.proposals.loading import LocalModel
+from stages.proposals.sam import SamProposer, load_sam
 from stages.records import ImageRecord, Proposal
 from tests import tiny_models
 
@@ -38,9 +38,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: maker(root / kind) for kind, maker in KINDS.items()}
 
 
-def proposer_of(folder: Path, precision: str = "fp32", **keys: Any) -> SamProposer:  # noqa: ANN401
-    keys = {"points_per_side": 3, "points_per_batch": 4, **EVERYTHING, **keys}
-    return SamProposer(SamProposals(model=str(folder), **keys), "cpu", precision)
+def proposer_of(folder: Path, precision: Precision = "fp32", model: Any = None, **keys: Any) -> SamProposer:  # noqa: ANN401
+    """With the folder's model, or another one."""
+    config = SamProposals(model=str(folder), **{"points_per_side": 3, "points_per_batch": 4, **EVERYTHING, **keys})
+    if model is None:
+        return load_sam(config, "cpu", precision)
+    return SamProposer(config, model, LocalModel.find(config).image_processor(), precision)
 
 
 def photo(height_px: int, width_px: int) -> NDArray[np.uint8]:
@@ -134,13 +137,14 @@ def test_points_cover_what_the_model_sees(folders: dict[str, Path], kind: str, s
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("crops_n_layers", [0, 1])
 def test_a_mask_lands_where_the_model_saw_it(folders: dict[str, Path], kind: str, crops_n_layers: int) -> None:
-    proposer = proposer_of(folders[kind], points_per_side=1, crops_n_layers=crops_n_layers)
     expected = np.zeros((280, 480), dtype=bool)
     expected[30:105, 50:160] = True
     image = np.repeat((expected * 255).astype(np.uint8)[..., None], 3, axis=-1)
 
     class FakeModel:
         """Gives the bright part of its own input as the only mask."""
+
+        device = "cpu"
 
         def get_image_embeddings(self, pixels: torch.Tensor) -> torch.Tensor:
             return pixels.mean(1, keepdim=True)
@@ -149,7 +153,7 @@ def test_a_mask_lands_where_the_model_saw_it(folders: dict[str, Path], kind: str
             masks = torch.where(image_embeddings > 0.5, 8.0, -8.0)[None]  # [1, 1 point, 1 mask, h, w]
             return SimpleNamespace(pred_masks=masks, iou_scores=torch.ones(1, 1, 1))
 
-    proposer._model = FakeModel()
+    proposer = proposer_of(folders[kind], model=FakeModel(), points_per_side=1, crops_n_layers=crops_n_layers)
     proposals = [proposal for proposal in proposer.propose(RECORD, image) if proposal.rle.area_px]
     # The whole photo shows the rectangle, and so does the first crop alone, off its borders.
     assert len(proposals) == 1 + crops_n_layers
@@ -181,6 +185,8 @@ def test_a_mask_that_moves_with_the_cutoff_is_dropped(folders: dict[str, Path]) 
     vague = torch.linspace(-2, 2, 64).expand(64, 64)  # a quarter of it lies above 1, three quarters above -1
 
     class FakeModel:
+        device = "cpu"
+
         def get_image_embeddings(self, pixels: torch.Tensor) -> torch.Tensor:
             return pixels
 
@@ -189,8 +195,8 @@ def test_a_mask_that_moves_with_the_cutoff_is_dropped(folders: dict[str, Path]) 
 
     found = {}
     for threshold in (0.0, 0.5):
-        proposer = proposer_of(folders["sam2"], points_per_side=1, stability_score_thresh=threshold)
-        proposer._model = FakeModel()
+        keys = {"points_per_side": 1, "stability_score_thresh": threshold}
+        proposer = proposer_of(folders["sam2"], model=FakeModel(), **keys)
         found[threshold] = [proposal.rle.area_px for proposal in proposer.propose(RECORD, photo(64, 64))]
     assert found == {0.0: [400, 2048], 0.5: [400]}
 
@@ -207,9 +213,3 @@ def test_crops_are_asked_for_as_configured(folders: dict[str, Path], monkeypatch
     proposer.propose(RECORD, photo(100, 200))
     # Half the side plus half of the overlap, which is 0.2 of the shorter side.
     assert sizes == [(100, 200), (60, 110), (60, 110), (60, 110), (60, 110)]
-
-
-def test_identity_names_the_files_that_planning_hashes(folders: dict[str, Path]) -> None:
-    proposer = proposer_of(folders["sam2"])
-    files = model_files(SamProposals(model=str(folders["sam2"])))
-    assert set(proposer.identity) == {path.name for path in files} | {"transformers"}

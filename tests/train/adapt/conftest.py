@@ -65,7 +65,7 @@ def recipe(pairs: Path, clip: str) -> Recipe:
         phase = {"train": "both", "steps": 6, "tower_lr": 1e-3, "prompts_lr": 1e-2, "warmup_steps": 2}
         values: dict[str, Any] = {
             "kind": "adapt",
-            "init": {"clip": {"model": clip}},
+            "init": {"model": clip},
             "data": {"sets": [{"shards": [str(pairs)]}], "workers": 0},
             "phases": [phase],
             "prompt_depth": 2,

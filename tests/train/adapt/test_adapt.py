@@ -13,7 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError, load
 from tests.train.adapt.conftest import Recipe, equal, weights
 from train.adapt import adapt
@@ -133,9 +133,9 @@ def test_mistakes_are_told_before_the_first_step(recipe: Recipe, tmp_path: Path)
 
 def test_a_folder_to_begin_with_needs_its_base_no_more(recipe: Recipe, clip: str, tmp_path: Path) -> None:
     base = Path(shutil.copytree(clip.removeprefix("local-dir:"), tmp_path / "base"))
-    adapt(recipe(phases=[FT], init={"clip": {"model": f"local-dir:{base}"}}), tmp_path / "first", ignore)
+    adapt(recipe(phases=[FT], init={"model": f"local-dir:{base}"}), tmp_path / "first", ignore)
     shutil.rmtree(base)
-    init = {"weights": str(tmp_path / "first/last"), "clip": {"model": clip}}  # the folder has the last word
+    init = {"weights": str(tmp_path / "first/last"), "model": clip}  # the folder has the last word
     written = adapt(recipe(phases=[MPT], init=init), tmp_path / "second", ignore)
     assert read_description(written).base.model == f"local-dir:{base}"
 
@@ -280,5 +280,5 @@ def test_manifest_lists_all_its_mistakes(tmp_path: Path) -> None:
         load(TrainManifest, path)
     first, *told = str(caught.value).splitlines()
     assert first == f"{path}: 4 problem(s) in the manifest:"
-    parts = ("init: expected 'clip'", "data.sets: expected a list", "phases.0: expected either", "los: unknown key")
+    parts = ("init: expected 'model'", "data.sets: expected a list", "phases.0: expected either", "los: unknown key")
     assert [line.strip().startswith(part) for line, part in zip(told, parts, strict=True)] == [True] * 4

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.manifest import BuildManifest
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from tests.photos import write_photos
 from tests.pipeline.conftest import manifest_values, run_build
 from train.clip.checkpoint.folder import load_adapted, read_description
@@ -108,7 +108,7 @@ def train(clip: str, tmp_path: Path) -> Train:
         values = {
             "version": 2,
             "kind": "adapt",
-            "init": {"clip": {"model": clip}},
+            "init": {"model": clip},
             "data": {"sets": sets, "workers": 0},
             "phases": [{"train": "both", "epochs": 2, "tower_lr": 1e-3, "warmup_steps": 1}],
             "prompt_depth": 2,

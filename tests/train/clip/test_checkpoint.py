@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError
 from tests.train.tiny_clips import TEXT, adapted, foreign_files, inputs, same, tiny_timm
 from train.clip.checkpoint.folder import (

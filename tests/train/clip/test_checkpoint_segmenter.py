@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from tests.train.tiny_clips import adapted, published, tiny
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.checkpoint.published import read_published, save_published

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
 from pipeline.cli.app import app
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError
 from tests.train.tiny_clips import adapted, foreign_files, inputs, same, tiny_timm
 from train.clip.checkpoint.folder import load_adapted, read_description, save_adapted

@@ -15,8 +15,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from stages.clip_config import RegionRules
 from stages.common import UserError
-from stages.region_rules import RegionRules
 from stages.regions import masked_region, normalise
 from tests.train.data.conftest import CLIP, NOUNS, data_config, drawn, listed, members_of, png, write_index, write_tar
 from train.data.config import Augmentation, DataConfig, ShardSet

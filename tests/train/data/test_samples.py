@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.clip_config import RegionRules
 from stages.common import SampleError
-from stages.region_rules import RegionRules
 from stages.regions import masked_region
 from tests.stages.test_regions import drawn_masks, photo
 from tests.train.data.conftest import drawn, members_of, png

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.world import WorldConfig, write_captioned_shards
 from stages.clip import load_clip
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError, load
 from train.pretrain import PretrainManifest, pretrain
 from train.pretrain.trainer import schedule

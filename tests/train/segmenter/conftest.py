@@ -37,8 +37,8 @@ def generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def config(clip: str, proposer: dict[str, Any], **keys: Any) -> SegmenterConfig:  # noqa: ANN401 - any key's value
-    values = {"proposer": proposer, "judge": {"clip": {"model": clip}}, "templates": ["a {}"], "device": "cpu"}
+def config(clip: str, proposer: dict[str, Any], /, **keys: Any) -> SegmenterConfig:  # noqa: ANN401 - any key's value
+    values = {"proposer": proposer, "clip": {"model": clip}, "templates": ["a {}"], "device": "cpu"}
     values["precision"] = "fp32"
     return SegmenterConfig.model_validate({**values, **keys})
 

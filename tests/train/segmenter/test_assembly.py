@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.proposals.configs import EomtProposals, MaskFormerProposals
-from stages.proposals.queries import QueryMasks, QueryModel, Window
+from stages.proposals.queries import QueryMasks, Window, load_query_model
 from stages.records import Rle
 from tests.train.segmenter.conftest import photo
 from train.segmenter import assembly
@@ -106,7 +106,7 @@ def test_no_mask_is_nothing() -> None:
 @pytest.mark.parametrize(("height", "width"), [(77, 131), (131, 77)])
 def test_rows_are_those_of_the_whole_photo(generators: dict[str, Path], kind: str, height: int, width: int) -> None:
     make = {"maskformer": MaskFormerProposals, "eomt": EomtProposals}[kind]
-    queries = QueryModel(make(model=str(generators[kind])), "cpu", "fp32").queries(photo(height, width))
+    queries = load_query_model(make(model=str(generators[kind])), "cpu").queries(photo(height, width))
     chosen = list(range(len(queries.mask_logits)))[::2]
     whole = torch.stack([queries.logits_on_photo(number, height, width) for number in chosen])
     assert len(queries.windows) == (2 if kind == "eomt" else 1)

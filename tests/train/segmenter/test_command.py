@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def manifest(tmp_path: Path, clip: str) -> str:
     path = tmp_path / "segment.yaml"
-    values = {"proposer": {"kind": "classical"}, "judge": {"clip": {"model": clip}}, "templates": ["a {}"]}
+    values = {"proposer": {"kind": "classical"}, "clip": {"model": clip}, "templates": ["a {}"]}
     path.write_text(yaml.safe_dump({"version": 2, "kind": "segmenter", **values}))
     return str(path)
 
@@ -110,7 +110,7 @@ def test_a_setting_and_a_file_of_classes_are_taken(tmp_path: Path, photos: Path,
         (["{photos}/*.tiff", "--classes", "sea"], "no file matches this pattern"),
         (["{photos}", "--classes", "sea", "--set", "limits=3"], "limits: unknown key"),
         (["{photos}", "--classes", "sea", "--set", "proposer={kind: ground_truth}"], "come with a photo"),
-        (["{photos}", "--classes", "sea", "--set", "judge.weights=/none"], "/none: there is no such"),
+        (["{photos}", "--classes", "sea", "--set", "clip.weights=/none"], "/none: there is no such"),
     ],
 )
 def test_mistakes_are_one_message(photos: Path, manifest: str, arguments: list[str], message: str) -> None:

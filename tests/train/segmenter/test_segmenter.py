@@ -14,18 +14,17 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.clip_files import ClipConfig
+from stages.clip_config import ClipConfig
 from stages.common import UserError, load
 from stages.records import ImageRecord, Rle, SourceMask
 from tests import tiny_models
 from tests.train.segmenter.conftest import config, photo
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
-from train.clip.source import Judge, load_judge
+from train.clip.source import ClipSource, resolve
 from train.segmenter import Segmenter, SegmenterConfig
 from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterManifest
 from train.segmenter.masks import Masks
-from train.segmenter.naming import RegionBatch
 from train.segmenter.segmenter import PhotoError
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +33,7 @@ CLASSES = ["dog", "sea", "lawn|grass"]
 
 @pytest.fixture(scope="module")
 def classical(clip: str) -> Segmenter:
-    return Segmenter(config(clip, {"kind": "classical"}), device="cpu")
+    return Segmenter.load(config(clip, {"kind": "classical"}), device="cpu")
 
 
 def given(rles: list[Rle]) -> ImageRecord:
@@ -77,7 +76,7 @@ def test_the_same_photo_gives_the_same_result_and_texts_are_encoded_once(
 def test_a_class_is_as_good_as_its_best_form(classical: Segmenter) -> None:
     image, masks = photo(), Masks.of([half()], 60, 90)
     forms = ["dog", "sea", "lawn", "grass"]
-    features = torch.cat([classical.namer.features(batch) for batch in classical.namer.regions(image, masks)])
+    features = torch.cat([features for _, features in classical.namer.encode(image, masks)])
     logits = 100 * features @ classical.namer.encode_forms(forms).T
     expected = torch.stack([logits[:, 0], logits[:, 1], logits[:, 2:].amax(dim=1)], dim=1).softmax(dim=1)
     for classes in (CLASSES, [SimpleNamespace(forms=one.split("|")) for one in CLASSES]):
@@ -102,11 +101,11 @@ def test_oracle_labels_can_be_put_in(classical: Segmenter) -> None:
 
 
 def test_one_class_takes_every_mask_unless_there_is_everything_else(clip: str) -> None:
-    segmenter = Segmenter(config(clip, {"kind": "ground_truth"}))
+    segmenter = Segmenter.load(config(clip, {"kind": "ground_truth"}))
     alone = segmenter.segment(photo(), ["dog"], given([half()]))
     assert (alone.labels[:, :45] == 0).all()
     assert alone.regions[0].probability == 1.0
-    with_else = Segmenter(config(clip, {"kind": "ground_truth"}, everything_else=EVERYTHING_ELSE))
+    with_else = Segmenter.load(config(clip, {"kind": "ground_truth"}, everything_else=EVERYTHING_ELSE))
     p_clip = with_else.name(photo(), Masks.of([half()], 60, 90), with_else.text(["dog"]))
     assert p_clip.shape == (1, 2)
     result = with_else.segment(photo(), ["dog"], given([half()]))
@@ -117,7 +116,7 @@ def test_one_class_takes_every_mask_unless_there_is_everything_else(clip: str) -
 
 
 def test_everything_else_becomes_nothing(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    segmenter = Segmenter(config(clip, {"kind": "ground_truth"}, everything_else=["void"]))
+    segmenter = Segmenter.load(config(clip, {"kind": "ground_truth"}, everything_else=["void"]))
     monkeypatch.setattr(segmenter, "name", lambda *_: torch.tensor([[0.2, 0.1, 0.7]]))
     result = segmenter.segment(photo(), ["dog", "sea"], given([half()]))
     assert (result.labels == -1).all()
@@ -127,7 +126,7 @@ def test_everything_else_becomes_nothing(clip: str, monkeypatch: pytest.MonkeyPa
 
 def test_a_generators_classes_take_part_and_are_reported(clip: str, generators: dict[str, Path]) -> None:
     proposer = {"kind": "maskformer", "model": str(generators["maskformer"])}
-    segmenter = Segmenter(config(clip, proposer, similarity_threshold=1.0, clip_weight=0.0))
+    segmenter = Segmenter.load(config(clip, proposer, similarity_threshold=1.0, clip_weight=0.0))
     result = segmenter.segment(photo(), ["dog", "sea", "lawn"])
     assert result.seen == {"dog": "name"}
     assert segmenter.seen(["sward|grass"])[0].how == "synonym"
@@ -146,7 +145,7 @@ def test_masks_are_cut_at_the_threshold_and_the_best_are_taken(clip: str, genera
     proposer = {"kind": "maskformer", "model": str(generators["maskformer"])}
     areas = []
     for threshold in (0.1, 0.9):
-        masks = Segmenter(config(clip, proposer, mask_threshold=threshold, limit=3)).propose(photo())
+        masks = Segmenter.load(config(clip, proposer, mask_threshold=threshold, limit=3)).propose(photo())
         assert len(masks) == 3
         assert masks.scores.tolist() == sorted(masks.scores.tolist(), reverse=True)
         areas.append(sum(rle.area_px for rle in masks.rles))
@@ -156,7 +155,7 @@ def test_masks_are_cut_at_the_threshold_and_the_best_are_taken(clip: str, genera
 @pytest.mark.parametrize("kind", ["eomt", "sam"])
 def test_other_generators_segment_too(clip: str, generators: dict[str, Path], kind: str) -> None:
     proposer = {"kind": kind, "model": str(generators[kind])} | ({"points_per_side": 2} if kind == "sam" else {})
-    segmenter = Segmenter(config(clip, proposer))
+    segmenter = Segmenter.load(config(clip, proposer))
     result = segmenter.segment(photo(), ["dog", "sea"])
     assert result.labels.shape == (60, 90)
     assert bool(result.seen) is (kind == "eomt")
@@ -164,34 +163,34 @@ def test_other_generators_segment_too(clip: str, generators: dict[str, Path], ki
 
 def test_half_precision_runs_and_prompts_are_given_on_request(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for use_prompts in (True, False):
-        segmenter = Segmenter(config(clip, {"kind": "classical"}, precision="bf16", use_prompts=use_prompts))
+        segmenter = Segmenter.load(config(clip, {"kind": "classical"}, precision="bf16", use_prompts=use_prompts))
         asked: list[bool] = []
 
-        def watched(pixels: torch.Tensor, keep: torch.Tensor | None, asked: list[bool] = asked) -> torch.Tensor:
-            asked.append(keep is not None)
+        def watched(_: object, pixels: torch.Tensor, *keep: torch.Tensor, asked: list[bool] = asked) -> torch.Tensor:
+            asked.append(bool(keep))
             return torch.ones(len(pixels), 64)
 
-        monkeypatch.setattr(segmenter.namer._model, "encode_image", watched)
+        monkeypatch.setattr(MaskPromptCLIP, "encode_image", watched)
         segmenter.segment(photo(), ["dog", "sea"])
         assert set(asked) == {use_prompts}
 
 
-def test_nan_is_no_answer(classical: Segmenter) -> None:
-    pixels = torch.full((1, 3, 32, 32), torch.nan)
-    with pytest.raises(UserError, match="NaN or infinity in fp32"):
-        classical.namer.features(RegionBatch([0], pixels, torch.ones(1, 1, 32, 32)))
+def test_nan_is_no_answer(classical: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MaskPromptCLIP, "encode_image", lambda _, pixels, *keep: pixels.new_full((1, 64), torch.nan))
+    with pytest.raises(UserError, match="clip: the image tower gives NaN or infinity in fp32"):
+        classical.segment(photo(), CLASSES)
 
 
 def test_mistakes_are_named(clip: str, classical: Segmenter) -> None:
     with pytest.raises(UserError, match="'dog' stands twice"):
         classical.segment(photo(), ["dog", "dog"])
     with pytest.raises(UserError, match="'ground_truth' takes the masks that come with a photo"):
-        Segmenter(config(clip, {"kind": "ground_truth"})).segment(photo(), ["dog"])
+        Segmenter.load(config(clip, {"kind": "ground_truth"})).segment(photo(), ["dog"])
     with pytest.raises(ValidationError, match=r"proposer\.mask_threshold is for mining"):
         config(clip, {"kind": "maskformer", "model": "x", "mask_threshold": 0.3})
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="torch sees no GPU"):
-            Segmenter(config(clip, {"kind": "classical"}), device="cuda")
+            Segmenter.load(config(clip, {"kind": "classical"}), device="cuda")
 
 
 def test_broken_files_are_named(tmp_path: Path, classical: Segmenter) -> None:
@@ -230,8 +229,8 @@ def test_shipped_manifests_load_and_photos_have_a_default() -> None:
 
 def test_wrong_keys_of_a_manifest_are_named(tmp_path: Path) -> None:
     path = tmp_path / "segment.yaml"
-    path.write_text("version: 2\nkind: segmenter\nproposer: {kind: magic}\njudge: {}\nwait: 1\n")
-    with pytest.raises(UserError, match=r"(?s)unknown kind 'magic'.*judge: expected 'clip'.*wait: unknown key"):
+    path.write_text("version: 2\nkind: segmenter\nproposer: {kind: magic}\nclip: {}\nwait: 1\n")
+    with pytest.raises(UserError, match=r"(?s)unknown kind 'magic'.*clip: expected 'model'.*wait: unknown key"):
         load(SegmenterManifest, path)
 
 
@@ -247,7 +246,7 @@ def test_the_documentation_names_every_key_with_its_default() -> None:
 
 
 def test_an_adapted_clip_heeds_the_masks_of_its_regions(clip: str, tmp_path: Path) -> None:
-    plain, _ = load_judge(Judge(clip=ClipConfig(model=clip)), "cpu")
+    plain, _ = resolve(ClipSource(model=clip)).load("cpu")
     torch.manual_seed(0)
     adapted = MaskPromptCLIP(plain.clip, 1)
     assert adapted.mask_embedding is not None
@@ -258,9 +257,9 @@ def test_an_adapted_clip_heeds_the_masks_of_its_regions(clip: str, tmp_path: Pat
     image, masks = photo(), Masks.of([Rle.encode(corner)], 60, 90)
     found = {}
     for use_prompts in (True, False):
-        keys = {"judge": {"weights": str(tmp_path / "adapted")}, "use_prompts": use_prompts}
-        segmenter = Segmenter(config(clip, {"kind": "classical"}, **keys))
+        keys = {"clip": {"weights": str(tmp_path / "adapted")}, "use_prompts": use_prompts}
+        segmenter = Segmenter.load(config(clip, {"kind": "classical"}, **keys))
         found[use_prompts] = segmenter.name(image, masks, segmenter.text(CLASSES))
-    without = Segmenter(config(clip, {"kind": "classical"}))
+    without = Segmenter.load(config(clip, {"kind": "classical"}))
     torch.testing.assert_close(found[False], without.name(image, masks, without.text(CLASSES)))
     assert not torch.allclose(found[True], found[False], atol=1e-3)

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, StringConstraints, ValidationError
 
-from stages.clip_files import ClipConfig, local_model
+from stages.clip_config import ClipConfig, local_model
 from stages.common import LOCAL_DIR, Config, Precision, UserError, sha256_file
 from train.clip.checkpoint.layouts import PROMPTS, cast
 from train.clip.checkpoint.published import load_safetensors, weights_of, write_file

@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.clip_files import Templates
+from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
-from stages.region_rules import RegionRules
-from train.clip.source import Judge
-from train.clip.text import VILD_TEMPLATES
+from train.clip.source import ClipSource
 from train.evaluate.benchmark_sets.config import LabelFiles
 
 
@@ -41,7 +39,7 @@ class ClassifyManifest(Manifest):
     """What is classified by which CLIP, among which classes.
 
     Attributes:
-        judge: the CLIP.
+        clip: which CLIP.
         regions: ground truth.
         classes: names to choose from; those of the ground truth if not given. Regions of other classes are left out
             and counted.
@@ -56,7 +54,7 @@ class ClassifyManifest(Manifest):
     """
 
     kind: Literal["mask_classification"]
-    judge: Judge
+    clip: ClipSource
     regions: RegionsConfig
     classes: tuple[str, ...] | None = None
     seen: tuple[str, ...] | None = None

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -22,7 +22,7 @@ from stages.common import (
     resolve_precision,
 )
 from stages.proposals import model_files
-from train.clip.source import digests_of
+from train.clip.source import resolve
 from train.evaluate.benchmark_sets.files import version
 from train.evaluate.benchmark_sets.open_set import open_set
 from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
@@ -64,7 +64,7 @@ def evaluate_semantic(
     given = manifest.seen if isinstance(manifest.seen, tuple) else ()
     if unknown := sorted(set(given) - set(names)):
         raise UserError(f"seen: {unknown[0]!r} is none of the {len(names)} classes of {pictures.name}")
-    counter = _Counter(manifest, pictures)
+    counter = _Counter.load(manifest, pictures)
     scorer = counter.scorer
     notes = [*pictures.notes, *filter(None, [scorer.warning() if scorer else None])]
     if len(items) < len(pictures):
@@ -133,7 +133,8 @@ def _recipe(manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[
     if manifest.segmenter is not None:
         segmenter = manifest.segmenter
         computed_in = resolve_precision(segmenter.precision, resolve_device(segmenter.device))
-        weights = [digests_of(segmenter.judge), hash_files(model_files(segmenter.proposer)), {"precision": computed_in}]
+        digests = resolve(segmenter.clip).digests()
+        weights = [digests, hash_files(model_files(segmenter.proposer)), {"precision": computed_in}]
     files = [[item.key, *version(item.picture), *version(item.labels)] for item in items]
     if manifest.predictions is not None:
         files += [version(prediction_of(manifest.predictions, item)) for item in items]
@@ -163,9 +164,14 @@ def _matrices(
 class _Counter:
     """Counts the pixels of one picture after the other."""
 
-    def __init__(self, manifest: SemanticManifest, pictures: SegmentationSet) -> None:
-        self._manifest, self._pictures = manifest, pictures
-        self.scorer = Scorer(manifest.segmenter, pictures) if manifest.segmenter is not None else None
+    def __init__(self, manifest: SemanticManifest, pictures: SegmentationSet, scorer: Scorer | None) -> None:
+        self._manifest, self._pictures, self.scorer = manifest, pictures, scorer
+
+    @classmethod
+    def load(cls, manifest: SemanticManifest, pictures: SegmentationSet) -> Self:
+        """With the segmenter that the manifest has, if it has one."""
+        scorer = Scorer.load(manifest.segmenter, pictures) if manifest.segmenter is not None else None
+        return cls(manifest, pictures, scorer)
 
     def count(self, item: Item) -> ConfusionMatrix:
         matrix = ConfusionMatrix(len(self._pictures.classes))
@@ -185,7 +191,7 @@ _counter: _Counter | None = None
 def _start(manifest: SemanticManifest, pictures: SegmentationSet, workers: int) -> None:
     global _counter
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    _counter = _Counter(manifest, pictures)
+    _counter = _Counter.load(manifest, pictures)
 
 
 def _work(item: Item) -> ConfusionMatrix:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,23 +29,24 @@ class Scorer:
     """A segmenter on the pictures of a set.
 
     Args:
-        config: the segmenter; of the proposer `ground_truth` every class of a picture is one mask.
+        segmenter: the one that is scored; of the proposer `ground_truth` every class of a picture is one mask.
         pictures: the set.
-        device: ``cpu``, ``cuda`` or ``cuda:N``; the segmenter's own if not given.
-
-    Attributes:
-        segmenter: the one that is scored.
-
-    Raises:
-        UserError: a model cannot be loaded, or the masks would have to come with the pictures.
     """
 
-    def __init__(self, config: SegmenterConfig, pictures: SegmentationSet, device: str | None = None) -> None:
+    def __init__(self, segmenter: Segmenter, pictures: SegmentationSet) -> None:
+        self.segmenter, self._pictures = segmenter, pictures
+        self._perfect_masks = isinstance(segmenter.config.proposer, GroundTruthProposals)
+
+    @classmethod
+    def load(cls, config: SegmenterConfig, pictures: SegmentationSet) -> Self:
+        """With the segmenter that is configured.
+
+        Raises:
+            UserError: a model cannot be loaded, or the masks would have to come with the pictures.
+        """
         if isinstance(config.proposer, PrecomputedProposals):
             raise UserError("segmenter.proposer: 'precomputed' masks are for mining; choose another kind")
-        self._pictures = pictures
-        self._perfect_masks = isinstance(config.proposer, GroundTruthProposals)
-        self.segmenter = Segmenter(config, device)
+        return cls(Segmenter.load(config), pictures)
 
     def known(self) -> set[str]:
         """Names of the classes that the mask generator has labels for."""

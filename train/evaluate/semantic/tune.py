@@ -38,7 +38,7 @@ def tune(manifest: TuneManifest, progress: Callable[[int, int], None] | None = N
     """
     pictures = open_set(manifest.set)
     items = _drawn(pictures, manifest)
-    scorer = Scorer(manifest.segmenter, pictures)
+    scorer = Scorer.load(manifest.segmenter, pictures)
     tried = {settings: ConfusionMatrix(len(pictures.classes)) for settings in _combinations(manifest, scorer)}
     for number, item in enumerate(items, start=1):
         _count(scorer, pictures, item, tried)

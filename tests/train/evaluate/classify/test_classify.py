@@ -13,11 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from benchmarks.tiny_clip import save_tiny_clip
-from stages.clip import ClipJudge
-from stages.clip_files import ClipConfig
+from stages.clip import RegionEncoder
+from stages.clip_config import ClipConfig, RegionRules
 from stages.common import UserError, load
 from stages.records import Rle
-from stages.region_rules import RegionRules
 from train.clip.model import MaskPromptCLIP
 from train.evaluate.classify import ClassifyManifest, classify
 from train.evaluate.classify.regions import GroundTruth
@@ -58,18 +57,18 @@ def coco(tmp_path: Path) -> dict[str, Any]:
     return {"kind": "coco", "images": str(tmp_path / "images"), "annotations": [str(tmp_path / "instances.json")]}
 
 
-def manifest(clip: str, regions: dict[str, Any], **settings: Any) -> ClassifyManifest:  # noqa: ANN401 - any key's value
-    values = {"kind": "mask_classification", "judge": {"clip": {"model": clip}}, "regions": regions}
+def manifest(clip: str, regions: dict[str, Any], /, **settings: Any) -> ClassifyManifest:  # noqa: ANN401 - any key's value
+    values = {"kind": "mask_classification", "clip": {"model": clip}, "regions": regions}
     return ClassifyManifest.model_validate({**values, "templates": ["a {}"], "batch_size": 2, **settings})
 
 
 def test_masked_regions_are_named_as_the_miner_names_them(clip: str, coco: dict[str, Any]) -> None:
-    judge = ClipJudge(ClipConfig(model=clip), RegionRules(), ("a {}",), "cpu", "fp32")
-    text = torch.stack([judge.encode_noun(name) for name in NAMES])
+    encoder = RegionEncoder.load(ClipConfig(model=clip), RegionRules(), ("a {}",))
+    text = torch.stack([encoder.encode_noun(name) for name in NAMES])
     truth = GroundTruth(manifest(clip, coco).regions)
     right = total = 0
     for picture in truth.pictures():
-        features = judge.encode_regions((picture.pixels, rle) for _, rle in picture.regions)
+        features = encoder.encode_regions((picture.pixels, rle) for _, rle in picture.regions)
         best = (features @ text.T).argmax(dim=1)
         total += len(best)
         right += sum(NAMES[int(number)] == name for number, (name, _) in zip(best, picture.regions, strict=True))
@@ -137,7 +136,7 @@ def test_a_part_without_regions_has_no_score() -> None:
     [
         ({"seen": ["cow"]}, "'cow' is none of the 3 classes"),
         ({"classes": ["cow"]}, "no region is left"),
-        ({"judge": {"weights": "/nowhere"}}, "/nowhere: there is no such"),
+        ({"clip": {"weights": "/nowhere"}}, "/nowhere: there is no such"),
     ],
 )
 def test_mistakes_are_named(clip: str, coco: dict[str, Any], settings: dict[str, Any], message: str) -> None:
@@ -153,10 +152,10 @@ def test_missing_picture_is_named(clip: str, coco: dict[str, Any]) -> None:
 
 def test_manifest_lists_all_its_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text("version: 2\nkind: mask_classification\njudge: {}\nregions: {kind: labels, images: a}\nsights: x\n")
+    path.write_text("version: 2\nkind: mask_classification\nclip: {}\nregions: {kind: labels, images: a}\nsights: x\n")
     with pytest.raises(UserError) as caught:
         load(ClassifyManifest, path)
-    for part in ("judge: expected 'clip'", "regions.labels: this key is required", "sights: unknown key"):
+    for part in ("clip: expected 'model'", "regions.labels: this key is required", "sights: unknown key"):
         assert part in str(caught.value)
 
 
@@ -167,7 +166,7 @@ def test_a_clip_that_gives_nan_is_refused_and_not_scored(
         return torch.full((len(images), 64), torch.nan)
 
     monkeypatch.setattr(MaskPromptCLIP, "encode_image", broken)
-    with pytest.raises(UserError, match=r"judge: the image tower gives NaN or infinity.*[Cc]heck the weights"):
+    with pytest.raises(UserError, match=r"clip: the image tower gives NaN or infinity.*[Cc]heck the weights"):
         classify(manifest(clip, coco))
 
 

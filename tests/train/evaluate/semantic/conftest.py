@@ -50,9 +50,8 @@ def manifest(folder: dict[str, Any], **keys: Any) -> SemanticManifest:  # noqa: 
     return SemanticManifest.model_validate({"kind": "semantic_segmentation", "set": folder, **keys})
 
 
-def segmenter(clip: str, kind: str = "classical", **keys: Any) -> dict[str, Any]:  # noqa: ANN401
-    judge = {"clip": {"model": clip}}
-    return {"proposer": {"kind": kind}, "judge": judge, "templates": ["a {}"], "device": "cpu", **keys}
+def segmenter(clip: str, kind: str = "classical", /, **keys: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"proposer": {"kind": kind}, "clip": {"model": clip}, "templates": ["a {}"], "device": "cpu", **keys}
 
 
 def labels_of(folder: dict[str, Any]) -> dict[str, np.ndarray]:

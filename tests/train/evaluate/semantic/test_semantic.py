@@ -62,7 +62,7 @@ def test_values_that_are_no_class_count_as_nothing(folder: dict[str, Any], tmp_p
 def test_a_segmenter_scores_as_the_label_maps_that_it_writes(folder: dict[str, Any], clip: str, tmp_path: Path) -> None:
     asked = manifest(folder, segmenter=segmenter(clip))
     assert asked.segmenter is not None
-    works = Segmenter(asked.segmenter)
+    works = Segmenter.load(asked.segmenter)
     for path in sorted(Path(folder["images"]).iterdir()):
         works.segment_file(path, NAMES).save(tmp_path / "written")
     direct = evaluate_semantic(asked)

@@ -1,9 +1,9 @@
-"""Which CLIP, and the files that define it; loads no torch, so that planning stays light."""
+"""Which CLIP, what it is shown and asked, and its files; loads no torch, so that planning stays light."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -19,6 +19,38 @@ def _one_slot_each(templates: tuple[str, ...]) -> tuple[str, ...]:
 Templates = Annotated[tuple[str, ...], AfterValidator(_one_slot_each)]
 """Prompts around a noun, each with one ``{}``."""
 
+VILD_TEMPLATES = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+"""The 14 prompts of the published system, from ViLD (Gu et al., ICLR 2022, appendix)."""
+
+
+class RegionRules(Config):
+    """How a masked region becomes CLIP's input; the defaults are the published ones.
+
+    Attributes:
+        expand_ratio: the tight box's sides are multiplied by it about its centre, then clipped to the image.
+        fill: what stands outside the mask: CLIP's mean colour, or the photo itself.
+        antialias: low-pass filter when shrinking; False as published, True helps a CLIP of small input size.
+    """
+
+    expand_ratio: float = Field(1.0, gt=0)
+    fill: Literal["mean", "photo"] = "mean"
+    antialias: bool = False
+
 
 class ClipConfig(Config):
     """Which CLIP.
@@ -27,7 +59,7 @@ class ClipConfig(Config):
         model: an open_clip name (``ViT-B-16``), ``hf-hub:org/repo``, or ``local-dir:FOLDER`` with
             open_clip_config.json and open_clip_model.safetensors, a path or an fsspec URL.
         pretrained: open_clip's tag for a name (``openai``), or a weights file; not used with a hub id or folder.
-        batch_size: regions a forward pass. It is part of a build's identity, since floats depend on it.
+        batch_size: regions per forward pass. It is part of a build's identity, since floats depend on it.
     """
 
     model: ModelLocation
