@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,11 +59,13 @@ def segment(
     from train.segmenter.photos import check_outputs, find_photos
 
     console = Console(stderr=print_json)
-    named = parse_classes(classes)
+    with _about("--classes"):
+        named = parse_classes(classes)
     found = find_photos(photos)
     folder = out or (None if print_json else Path("segmented"))
     if folder is not None:
-        check_outputs(found, folder)
+        with _about("--out"):
+            check_outputs(found, folder)
     with Activity(Console(stderr=True)) as activity:
         activity("loading models")
         segmenter = _segmenter(config, setting, everything_else)
@@ -73,6 +77,15 @@ def segment(
     if bad := _segment_all(segmenter, found, named, folder, print_json, console):
         console.print(f"{bad} of {len(found)} photos could not be segmented.", highlight=False)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _about(flag: str) -> Iterator[None]:
+    """Puts a flag's name before what a library says is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from error
 
 
 def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -> Segmenter:
@@ -105,8 +118,8 @@ def _tell(segmenter: Segmenter, classes: tuple[ClassName, ...], console: Console
             soft_wrap=True,
         )
     if segmenter.masks.labels:
-        seen = segmenter.seen(classes)
-        known = [f"{one.name} ({how.how})" for one, how in zip(classes, seen, strict=True) if how.how]
+        matches = segmenter.label_matches(classes)
+        known = [f"{one.name} ({match.how})" for one, match in zip(classes, matches, strict=True) if match.how]
         console.print(
             f"The mask generator knows {len(known)} of {len(classes)} classes; CLIP alone names the others. "
             + ", ".join(known[:20])
