@@ -45,7 +45,7 @@ class ClipInput:
         return self.mean[0] * 255, self.mean[1] * 255, self.mean[2] * 255
 
 
-Region = tuple[NDArray[np.uint8], Rle]
+PhotoRegion = tuple[NDArray[np.uint8], Rle]
 """A photo [H, W, 3] RGB, and the mask of a region in it."""
 
 
@@ -102,7 +102,7 @@ class RegionEncoder:
         return device
 
     @torch.inference_mode()
-    def encode_regions(self, regions: Iterable[Region]) -> Tensor:
+    def encode_regions(self, regions: Iterable[PhotoRegion]) -> Tensor:
         """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given.
 
         Raises:
@@ -113,7 +113,7 @@ class RegionEncoder:
         return torch.cat(features) if features else torch.empty(0, 0)
 
     @torch.inference_mode()
-    def encode_batch(self, regions: Iterable[Region]) -> Tensor:
+    def encode_batch(self, regions: Iterable[PhotoRegion]) -> Tensor:
         """Unit vectors float32 [n, D] of one forward pass, on the CLIP's device; at least one region.
 
         Raises:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli import segment, train
-from pipeline.cli.options import JsonFile, Settings, flags, storage_of, write_json
+from pipeline.cli.options import JsonFile, Settings, about, storage_of, write_json
 from pipeline.progress import Activity
 from pipeline.terminal import duration, file_size, terminal
 from stages.common import UserError
@@ -205,7 +205,12 @@ def audit(
 
     console = terminal()
     named = dict.fromkeys(truth, "--truth") | {"synonyms": "--synonyms"}
-    with storage_of(directory), flags(named), Activity(console) as activity:
+    with (
+        storage_of(directory),
+        about("--truth", *truth),
+        about("--synonyms", "synonyms"),
+        Activity(console) as activity,
+    ):
         activity("reading pairs and truth")
         report = run_audit(directory, truth, synonyms, lambda done, total: activity("auditing pairs", done, total))
     print_report(report, directory, console)

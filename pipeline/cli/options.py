@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,11 +37,12 @@ def storage_of(place: str) -> Iterator[None]:
 
 
 @contextmanager
-def flags(given: Mapping[str, str]) -> Iterator[None]:
-    """Names the flag in an error that speaks of what was given with it; libraries know no flags.
+def about(flag: str, *starts: str) -> Iterator[None]:
+    """Puts a flag's name before what a library, which knows no flags, says is wrong.
 
     Args:
-        given: how such an error begins -> flag.
+        flag: such as ``--classes``.
+        starts: how such an error begins, before a colon; any error if there is none.
 
     Raises:
         UserError: the same, after the flag.
@@ -49,8 +50,7 @@ def flags(given: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        flag = next((flag for start, flag in given.items() if str(error).startswith(f"{start}:")), None)
-        if flag is None:
+        if starts and not str(error).startswith(tuple(f"{start}:" for start in starts)):
             raise
         raise UserError(f"{flag}: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.options import Settings, storage_of, warn_if_slow
+from pipeline.cli.options import Settings, about, storage_of, warn_if_slow
 from pipeline.progress import Activity
 from pipeline.terminal import terminal
 from stages.common import UnreachableError, UserError
@@ -58,11 +58,13 @@ def segment(
     from train.segmenter.photos import check_outputs, find_photos
 
     console = terminal(stderr=print_json)
-    named = parse_classes(classes)
+    with about("--classes"):
+        named = parse_classes(classes)
     found = find_photos(photos)
     folder = out or (None if print_json else Path("segmented"))
     if folder is not None:
-        check_outputs(found, folder)
+        with about("--out"):
+            check_outputs(found, folder)
     with Activity(terminal(stderr=True)) as activity:
         activity("loading models")
         segmenter = _segmenter(config, setting, everything_else)
@@ -103,8 +105,8 @@ def _tell(segmenter: Segmenter, classes: tuple[ClassName, ...], console: Console
             "give more classes, or --everything-else.",
         )
     if segmenter.masks.labels:
-        seen = segmenter.seen(classes)
-        known = [f"{one.name} ({how.how})" for one, how in zip(classes, seen, strict=True) if how.how]
+        matches = segmenter.label_matches(classes)
+        known = [f"{one.name} ({match.how})" for one, match in zip(classes, matches, strict=True) if match.how]
         console.print(
             f"The mask generator knows {len(known)} of {len(classes)} classes; CLIP alone names the others. "
             + ", ".join(known[:20])

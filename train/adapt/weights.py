@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from train.adapt.config import Phase
 from train.clip.model import MaskPromptCLIP
@@ -60,17 +61,19 @@ class WeightAverage:
         self, model: MaskPromptCLIP, original: dict[str, Tensor], ema_decay: float | None, wise_ft_alpha: float
     ) -> None:
         self._model, self._original = model, original
-        self._decay, self._wise_ft_alpha = ema_decay, wise_ft_alpha
+        self._wise_ft_alpha = wise_ft_alpha
         self.average: dict[str, Tensor] = {}
+        self._take_in: Callable[[list[Tensor], list[Tensor], None], None] | None = None
         if ema_decay is not None:
+            self._take_in = get_ema_multi_avg_fn(ema_decay)  # type: ignore[no-untyped-call]
             self.average = {name: value.detach().clone() for name, value in trained_weights(model).items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Takes a step's weights into the average."""
-        if self._decay is not None:
-            for name, value in trained_weights(self._model).items():
-                self.average[name].lerp_(value, 1 - self._decay)
+        if self._take_in is not None:
+            trained = trained_weights(self._model)
+            self._take_in([self.average[name] for name in trained], list(trained.values()), None)
 
     @torch.no_grad()
     def apply(self) -> None:

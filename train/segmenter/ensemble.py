@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def ensemble(
-    p_clip: Tensor, p_generator: Tensor, objectness: Tensor, is_seen: Tensor, is_empty: Tensor, clip_weight: float
+    p_clip: Tensor, p_generator: Tensor, objectness: Tensor, is_known: Tensor, is_empty: Tensor, clip_weight: float
 ) -> Tensor:
     """p(class) of each mask.
 
@@ -21,7 +21,7 @@ def ensemble(
         p_clip: float [N, C].
         p_generator: float [N, C], 'no object' included in the distribution, so that rows sum to at most 1.
         objectness: float [N], 1 - p(no object).
-        is_seen: bool [C], which classes the generator has.
+        is_known: bool [C], which classes the generator has.
         is_empty: bool [N].
         clip_weight: w in [0, 1].
 
@@ -30,6 +30,6 @@ def ensemble(
     """
     rest = 1.0 - clip_weight
     p_clip = torch.where(is_empty[:, None], 1.0, p_clip)
-    seen = p_generator.pow(rest) * p_clip.pow(clip_weight)
-    unseen = torch.where(is_empty, 0.0, objectness.pow(rest))[:, None] * p_clip
-    return torch.where(is_seen, seen, unseen)
+    known = p_generator.pow(rest) * p_clip.pow(clip_weight)
+    unknown = torch.where(is_empty, 0.0, objectness.pow(rest))[:, None] * p_clip
+    return torch.where(is_known, known, unknown)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.nouns.lexicon import Curated, Lexicon
-from train.segmenter.classes import ClassName
+from train.class_names import ClassName
 
 How = Literal["name", "synonym", "similarity"]
 # COCO's panoptic names say that labels were merged, or that a word is stuff: 'sky-other-merged', 'door-stuff'.
@@ -24,8 +24,8 @@ class LabelMatch:
     """What a generator knows of an open class.
 
     Attributes:
-        labels: its own classes that count for it; none for an unseen class.
-        how: the best way in which one of them was found; None for an unseen class.
+        labels: its own classes that count for it; none for a class that it does not know.
+        how: the best way in which one of them was found; None for one that it does not know.
         similarity: cosine of the text features, where that decided.
     """
 
@@ -51,7 +51,7 @@ def match_labels(
         threshold: least cosine.
 
     Returns:
-        One a class.
+        One per class.
     """
     found: list[list[tuple[str, How]]] = [[] for _ in classes]
     names = [_plain(one.name) for one in classes]
@@ -65,18 +65,18 @@ def match_labels(
             found[number].append((label, "name" if exact else "synonym"))
         if not exact and not wider:
             free.append(label)
-    seen = [
+    matches = [
         LabelMatch(tuple(label for label, _ in group), min(how for _, how in group)) if group else LabelMatch()
         for group in found
     ]
     unmatched = [number for number, group in enumerate(found) if not group]
     if free and unmatched and threshold < 1.0:
-        _by_similarity(seen, unmatched, free, classes, encode, threshold)
-    return tuple(seen)
+        _by_similarity(matches, unmatched, free, classes, encode, threshold)
+    return tuple(matches)
 
 
 def _by_similarity(
-    seen: list[LabelMatch],
+    matches: list[LabelMatch],
     unmatched: list[int],
     free: list[str],
     classes: Sequence[ClassName],
@@ -90,7 +90,7 @@ def _by_similarity(
     for row, (number, column) in enumerate(zip(unmatched, nearest, strict=True)):
         value = float(cosine[row, column])
         if back[column] == row and value >= threshold:
-            seen[number] = LabelMatch((free[column],), "similarity", round(value, 4))
+            matches[number] = LabelMatch((free[column],), "similarity", round(value, 4))
 
 
 def label_forms(label: str) -> list[str]:
@@ -124,13 +124,13 @@ def _lexicon() -> tuple[Lexicon, Curated]:
     return Lexicon(), Curated.load()
 
 
-def generator_probs(label_probs: Tensor, labels: Sequence[str], seen: Sequence[LabelMatch]) -> Tensor:
-    """p_segmenter of the open classes: the sum over a class's labels, float32 [N, C]; 0 for unseen classes.
+def generator_probs(label_probs: Tensor, labels: Sequence[str], matches: Sequence[LabelMatch]) -> Tensor:
+    """p_segmenter of the open classes: the sum over a class's labels, float32 [N, C]; 0 for others.
 
     Args:
         label_probs: float [N, L].
         labels: the L labels.
-        seen: one a class.
+        matches: one per class.
     """
-    mapping = torch.tensor([[float(label in one.labels) for one in seen] for label in labels])  # [L, C]
+    mapping = torch.tensor([[float(label in one.labels) for one in matches] for label in labels])  # [L, C]
     return (label_probs.float() @ mapping).clamp(max=1.0)

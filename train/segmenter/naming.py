@@ -14,8 +14,8 @@ from torch import Tensor
 
 from stages.clip import RegionEncoder, in_batches
 from stages.common import resolve_precision
+from train.class_names import ClassName
 from train.clip.source import resolve
-from train.segmenter.classes import ClassName
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
 

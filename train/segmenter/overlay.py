@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import find_objects
-
-from train.segmenter.palette import palette
 
 SHORTEST_PX, LONGEST_PX = 640, 2048
 """Photos are drawn with a longer side between these, so that names can be read on thumbnails and on large photos."""
@@ -20,6 +19,8 @@ _OPACITY = 0.55
 _PAPER, _INK, _NOTHING = (255, 255, 255), (25, 25, 25), (205, 205, 205)
 _MAX_NAMES = 60
 _MAX_LETTERS = 28
+_STEPS = 20
+_FIRST_RGB = (230, 25, 75)
 _Font = ImageFont.FreeTypeFont
 
 
@@ -74,6 +75,29 @@ def _colours(labels: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
     colours = np.zeros((count, 3), dtype=np.uint8)
     colours[present] = palette(len(present))
     return colours
+
+
+@lru_cache(maxsize=8)
+def palette(count: int) -> NDArray[np.uint8]:
+    """Distinct colours, uint8 [count, 3] RGB; those of a smaller palette begin every larger one.
+
+    Farthest-point sampling in CIE Lab among an even grid of RGB: each colour is as far as possible from all before it.
+    Near black, near white and greys are left out, as they could be taken for the photo's own.
+    """
+    ticks = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 3)
+    grid = np.concatenate([np.array([_FIRST_RGB], dtype=np.uint8), grid])
+    lab = cv2.cvtColor((grid[None] / np.float32(255)).astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    usable = (lab[:, 0] > 38) & (lab[:, 0] < 92) & (chroma > 30)
+    grid, lab = grid[usable], lab[usable]
+    chosen = np.zeros(count, dtype=np.int64)  # the first colour is the grid's first
+    distance = np.full(len(lab), np.inf)
+    for number in range(1, count):
+        distance = np.minimum(distance, ((lab - lab[chosen[number - 1]]) ** 2).sum(axis=1))
+        chosen[number] = int(distance.argmax())
+    found: NDArray[np.uint8] = grid[chosen]
+    return found
 
 
 def _painted(photo: NDArray[np.uint8], labels: NDArray[np.int32], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -59,8 +59,8 @@ def check_outputs(photos: Sequence[Path], folder: Path) -> None:
         if other is not photo:
             raise UserError(
                 f"{other} and {photo} would both be written as {folder / photo.stem}.overlay.png; "
-                "segment them one after the other, each with an --out of its own"
+                "segment them one after the other, each into a folder of its own"
             )
         for file in output_files(folder, photo.stem):
             if file.resolve() in inputs:
-                raise UserError(f"{photo}: its result {file} would overwrite a photo; give another --out")
+                raise UserError(f"{photo}: its result {file} would overwrite a photo; choose another folder")

@@ -16,7 +16,7 @@ from stages.records import Rle
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class NamedRegion:
     """A mask and its class.
 
     Attributes:
@@ -59,16 +59,16 @@ class Segmentation:
         labels: int32 [H, W], number of the class, -1 = nothing: no mask covers the pixel, or it is everything else.
         classes: names, in the order of the numbers.
         regions: masks with their classes, highest score first.
-        seen: how the mask generator knows a class ('name', 'synonym', 'similarity'); a class that it does not know is
-            not in here.
+        label_matches: how the mask generator knows a class ('name', 'synonym', 'similarity'); a class that it does
+            not know is not in here.
         file: where the photo came from; None for pixels.
     """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.int32]
     classes: tuple[str, ...]
-    regions: tuple[Region, ...]
-    seen: Mapping[str, str]
+    regions: tuple[NamedRegion, ...]
+    label_matches: Mapping[str, str]
     file: Path | None = None
 
     @property
@@ -86,7 +86,7 @@ class Segmentation:
             "height": height,
             "width": width,
             "classes": list(self.classes),
-            "seen": dict(self.seen),
+            "seen": dict(self.label_matches),
             "areas_px": self.areas_px,
             "regions": [region.to_json() for region in self.regions],
         }

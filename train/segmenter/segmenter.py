@@ -19,16 +19,16 @@ from torch import Tensor
 from stages.common import SampleError, UserError, load, resolve_device
 from stages.images import decode_image
 from stages.records import ImageRecord
+from train.class_names import ClassName, class_names
 from train.segmenter.assembly import NOTHING, assemble
-from train.segmenter.classes import ClassName, HasForms, class_names
 from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
 from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
 from train.segmenter.masks import Masks, MaskSource
 from train.segmenter.naming import ClassText, Namer
-from train.segmenter.result import Region, Segmentation
+from train.segmenter.result import NamedRegion, Segmentation
 
-Classes = Sequence[str | HasForms]
+Classes = Sequence[str | ClassName]
 
 
 class PhotoError(UserError):
@@ -46,7 +46,7 @@ class Segmenter:
 
     def __init__(self, config: SegmenterConfig, masks: MaskSource, namer: Namer) -> None:
         self.config, self.masks, self.namer = config, masks, namer
-        self._seen: dict[tuple[ClassName, ...], tuple[LabelMatch, ...]] = {}
+        self._matches: dict[tuple[ClassName, ...], tuple[LabelMatch, ...]] = {}
 
     @classmethod
     def load(cls, config: SegmenterConfig, device: str | None = None) -> Self:
@@ -102,7 +102,7 @@ class Segmenter:
 
         Args:
             image: [H, W, 3] RGB, uint8, upright.
-            classes: names, or objects with `forms`, the name first and then synonyms; the best form counts.
+            classes: names, with ``|`` between synonyms, or `ClassName`; the best form counts.
             record: the photo's masks, for a proposer that gives those (ground truth, precomputed).
 
         Raises:
@@ -122,8 +122,9 @@ class Segmenter:
         scores = self.combine(masks, p_clip, text)
         labels = self.assemble(masks, scores, *image.shape[:2])
         labels[labels == len(named)] = NOTHING
-        seen = {one.name: found.how for one, found in zip(named, self.seen(named), strict=True) if found.how}
-        return Segmentation(image, labels, names, self._regions(masks, p_clip, scores, names), seen)
+        matches = zip(names, self.label_matches(named), strict=True)
+        known = {name: match.how for name, match in matches if match.how}
+        return Segmentation(image, labels, names, self._regions(masks, p_clip, scores, names), known)
 
     def text(self, classes: Classes) -> ClassText:
         """Text features of the classes; those of the last lists are kept, so that a list is encoded once.
@@ -159,29 +160,29 @@ class Segmenter:
         is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.rles], dtype=torch.bool)
         if masks.label_probs is None:
             return torch.where(is_empty[:, None], 0.0, p_clip)
-        seen = self.seen(text.classes)
-        if text.columns > len(seen):
-            seen = (*seen, LabelMatch())  # of everything else the generator says nothing
-        p_generator = generator_probs(masks.label_probs, self.masks.labels, seen)
-        is_seen = torch.tensor([one.how is not None for one in seen])
-        return ensemble(p_clip, p_generator, masks.scores, is_seen, is_empty, self.config.clip_weight)
+        matches = self.label_matches(text.classes)
+        if text.columns > len(matches):
+            matches = (*matches, LabelMatch())  # of everything else the generator says nothing
+        p_generator = generator_probs(masks.label_probs, self.masks.labels, matches)
+        is_known = torch.tensor([match.how is not None for match in matches])
+        return ensemble(p_clip, p_generator, masks.scores, is_known, is_empty, self.config.clip_weight)
 
     def assemble(self, masks: Masks, scores: Tensor, height: int, width: int) -> NDArray[np.int32]:
         """Label map int32 [height, width] of scores [N, columns]; see train.segmenter.assembly."""
         return assemble(masks, scores, height, width, self.config.score_threshold)
 
-    def seen(self, classes: Classes) -> tuple[LabelMatch, ...]:
+    def label_matches(self, classes: Classes) -> tuple[LabelMatch, ...]:
         """What the mask generator knows of each class, and how that was found; nothing for one without classes."""
         named = class_names(classes)
         if not self.masks.labels:
             return (LabelMatch(),) * len(named)
-        if named not in self._seen:
-            self._seen[named] = match_labels(
+        if named not in self._matches:
+            self._matches[named] = match_labels(
                 self.masks.labels, named, self.namer.encode_forms, self.config.similarity_threshold
             )
-        return self._seen[named]
+        return self._matches[named]
 
-    def _regions(self, masks: Masks, p_clip: Tensor, scores: Tensor, names: tuple[str, ...]) -> tuple[Region, ...]:
+    def _regions(self, masks: Masks, p_clip: Tensor, scores: Tensor, names: tuple[str, ...]) -> tuple[NamedRegion, ...]:
         """Masks that are not empty and speak for a class, highest score first."""
         regions = []
         for number, rle in enumerate(masks.rles):
@@ -189,7 +190,7 @@ class Segmenter:
             if best == len(names) or area_px < self.config.min_area_px:
                 continue
             regions.append(
-                Region(
+                NamedRegion(
                     names[best],
                     float(scores[number, best]),
                     float(p_clip[number, best]),

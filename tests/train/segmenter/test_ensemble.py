@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.common import UserError
-from train.segmenter.classes import ClassName, class_names, parse_classes
+from train.class_names import ClassName, class_names, parse_classes
 from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import generator_probs, label_forms, match_labels
 
@@ -65,7 +65,7 @@ def matched(
     named = [ClassName(tuple(one.split("|"))) for one in classes]
     encode = vectors(**known)
     found = match_labels(labels, named, encode, threshold)
-    return {one.name: (seen.labels, seen.how) for one, seen in zip(named, found, strict=True)}
+    return {one.name: (match.labels, match.how) for one, match in zip(named, found, strict=True)}
 
 
 def test_labels_are_found_by_name_then_synonym() -> None:
@@ -102,9 +102,9 @@ def test_the_nearest_free_label_is_taken_from_the_threshold_on() -> None:
 
 def test_a_generators_probability_is_the_sum_over_its_labels() -> None:
     named = class_names(["wall", "person", "unicorn"])
-    seen = match_labels(COCO, named, vectors(), 1.0)
+    matches = match_labels(COCO, named, vectors(), 1.0)
     probs = torch.tensor([[0.5, 0.0, 0.0, 0.125, 0.25, 0.0, 0.0]])
-    assert generator_probs(probs, COCO, seen).tolist() == [[0.375, 0.5, 0.0]]
+    assert generator_probs(probs, COCO, matches).tolist() == [[0.375, 0.5, 0.0]]
 
 
 @pytest.mark.parametrize(

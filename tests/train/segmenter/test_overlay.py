@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from train.segmenter.overlay import LONGEST_PX, SHORTEST_PX, draw_overlay
-from train.segmenter.palette import palette
+from train.segmenter.overlay import LONGEST_PX, SHORTEST_PX, draw_overlay, palette
 
 
 def quarters(height: int, width: int) -> NDArray[np.int32]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from tests.train.segmenter.conftest import config, photo
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import ClipSource, resolve
-from train.segmenter import Segmenter, SegmenterConfig
+from train.segmenter import ClassName, Segmenter, SegmenterConfig
 from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterManifest
 from train.segmenter.masks import Masks
 from train.segmenter.segmenter import PhotoError
@@ -79,7 +78,7 @@ def test_a_class_is_as_good_as_its_best_form(classical: Segmenter) -> None:
     features = torch.cat([features for _, features in classical.namer.encode(image, masks)])
     logits = 100 * features @ classical.namer.encode_forms(forms).T
     expected = torch.stack([logits[:, 0], logits[:, 1], logits[:, 2:].amax(dim=1)], dim=1).softmax(dim=1)
-    for classes in (CLASSES, [SimpleNamespace(forms=one.split("|")) for one in CLASSES]):
+    for classes in (CLASSES, [ClassName(tuple(one.split("|"))) for one in CLASSES]):
         torch.testing.assert_close(classical.name(image, masks, classical.text(classes)), expected)
 
 
@@ -128,8 +127,8 @@ def test_a_generators_classes_take_part_and_are_reported(clip: str, generators: 
     proposer = {"kind": "maskformer", "model": str(generators["maskformer"])}
     segmenter = Segmenter.load(config(clip, proposer, similarity_threshold=1.0, clip_weight=0.0))
     result = segmenter.segment(photo(), ["dog", "sea", "lawn"])
-    assert result.seen == {"dog": "name"}
-    assert segmenter.seen(["sward|grass"])[0].how == "synonym"
+    assert result.label_matches == {"dog": "name"}
+    assert segmenter.label_matches(["sward|grass"])[0].how == "synonym"
     masks = segmenter.propose(photo())
     assert masks.label_probs is not None
     assert masks.queries is not None
@@ -158,7 +157,7 @@ def test_other_generators_segment_too(clip: str, generators: dict[str, Path], ki
     segmenter = Segmenter.load(config(clip, proposer))
     result = segmenter.segment(photo(), ["dog", "sea"])
     assert result.labels.shape == (60, 90)
-    assert bool(result.seen) is (kind == "eomt")
+    assert bool(result.label_matches) is (kind == "eomt")
 
 
 def test_half_precision_runs_and_prompts_are_given_on_request(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Pictures with a class for every pixel: the field's benchmarks, and anybody's own folder."""
 
-from train.evaluate.benchmark_sets.classes import ClassNames
 from train.evaluate.benchmark_sets.config import BenchmarkSet, LabelFolder, SetConfig
 from train.evaluate.benchmark_sets.open_set import open_set
 from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
@@ -8,7 +7,6 @@ from train.evaluate.benchmark_sets.trained_on import overlap_warning, training_s
 
 __all__ = [
     "BenchmarkSet",
-    "ClassNames",
     "Item",
     "LabelFolder",
     "SegmentationSet",

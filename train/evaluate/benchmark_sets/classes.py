@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common import UserError
+from train.class_names import ClassName
 from train.evaluate.benchmark_sets.config import BenchmarkKind
 
 IGNORED = -1
@@ -19,33 +20,15 @@ IGNORED = -1
 
 
 @dataclass(frozen=True)
-class ClassNames:
-    """What a class is called.
-
-    Attributes:
-        name: no other class of its list has it.
-        synonyms: other words that mean it, the singular and the plural among them.
-    """
-
-    name: str
-    synonyms: tuple[str, ...]
-
-    @property
-    def forms(self) -> tuple[str, ...]:
-        """All words for it, the name first."""
-        return (self.name, *self.synonyms)
-
-
-@dataclass(frozen=True)
 class ClassList:
     """Classes in the order of their numbers, 0 to C - 1.
 
     Attributes:
-        names: of each class.
+        names: of each class; no two have the same first word. Synonyms hold singular and plural.
         of_id: id in a label map -> number of the class; several ids may mean one class.
     """
 
-    names: tuple[ClassNames, ...]
+    names: tuple[ClassName, ...]
     of_id: dict[int, int]
 
     def by_id(self) -> NDArray[np.int32]:
@@ -63,10 +46,10 @@ class ClassList:
 def benchmark_classes(kind: BenchmarkKind) -> ClassList:
     """The classes of a benchmark; docs/benchmark-sets.md says where they come from."""
     file = files("train.evaluate.benchmark_sets").joinpath("data", f"{kind}.json")
-    return parse_classes(file.read_bytes(), f"{kind}.json")
+    return parse_class_list(file.read_bytes(), f"{kind}.json")
 
 
-def parse_classes(data: bytes, source: str, ignore: Collection[int] = ()) -> ClassList:
+def parse_class_list(data: bytes, source: str, ignore: Collection[int] = ()) -> ClassList:
     """Reads a list of {"id", "name"}, and ``synonyms`` or ``forms`` (other words; `forms` may hold the name as well).
 
     Entries of one name are one class.
@@ -100,7 +83,7 @@ def parse_classes(data: bytes, source: str, ignore: Collection[int] = ()) -> Cla
         words[of_id[id_]] |= dict.fromkeys(word for word in others if word != name)
     if not of_id:
         raise UserError(f'{source}: lists no class; expected a list of {{"id": 1, "name": "wall"}}')
-    names = tuple(ClassNames(name, tuple(others)) for name, others in zip(numbers, words, strict=True))
+    names = tuple(ClassName((name, *others)) for name, others in zip(numbers, words, strict=True))
     return ClassList(names, of_id)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.common import UserError
-from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_classes
+from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_class_list
 from train.evaluate.benchmark_sets.complete import check_complete, known_keys, not_there
 from train.evaluate.benchmark_sets.config import BenchmarkSet, LabelFiles, LabelFolder
 from train.evaluate.benchmark_sets.files import Tree, read_file, stem
@@ -33,7 +33,7 @@ def open_label_files(config: LabelFiles, name: str = "folder") -> SegmentationSe
     Raises:
         UserError: a folder or the list of classes is missing or wrong, or a label map has no picture.
     """
-    classes = parse_classes(read_file(config.classes), config.classes, config.ignore)
+    classes = parse_class_list(read_file(config.classes), config.classes, config.ignore)
     images, labels = Tree(config.images), Tree(config.labels)
     for tree, what in ((images, "pictures"), (labels, "label maps")):
         if not tree.is_folder():

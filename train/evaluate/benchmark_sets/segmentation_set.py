@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common import UserError
-from train.evaluate.benchmark_sets.classes import ClassNames
+from train.class_names import ClassName
 from train.evaluate.benchmark_sets.files import picture_size, read_file, read_picture
 from train.evaluate.benchmark_sets.label_maps import Decoder, shrink, to_classes
 
@@ -45,7 +45,7 @@ class SegmentationSet:
     """
 
     name: str
-    classes: tuple[ClassNames, ...]
+    classes: tuple[ClassName, ...]
     items: tuple[Item, ...]
     expected_images: int | None
     notes: tuple[str, ...]

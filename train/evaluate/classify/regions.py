@@ -21,7 +21,7 @@ from train.evaluate.classify.config import CocoRegions, LabelMapRegions
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class LabelledPicture:
     """A picture and its regions: (name of the class, mask)."""
 
     file: str
@@ -51,7 +51,7 @@ class GroundTruth:
             self._labelled = open_label_files(config)
             self.names = tuple(names.name for names in self._labelled.classes)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[LabelledPicture]:
         """Pictures with at least one region, in the order of their ids or file names.
 
         Raises:
@@ -64,7 +64,7 @@ class GroundTruth:
             pixels = read_picture(join(self._config.images, file))
             names, segmentations = zip(*found, strict=True)
             rles = decoded_masks(segmentations, pixels.shape[0], pixels.shape[1], file)
-            yield Picture(file, pixels, tuple(zip(names, rles, strict=True)))
+            yield LabelledPicture(file, pixels, tuple(zip(names, rles, strict=True)))
 
     def _read_coco(self, config: CocoRegions) -> tuple[str, ...]:
         files: dict[str, str | None] = {}
@@ -85,13 +85,13 @@ class GroundTruth:
             self._entries.append((file, found[image_id]))
         return tuple(names)
 
-    def _label_maps(self) -> Iterator[Picture]:
+    def _label_maps(self) -> Iterator[LabelledPicture]:
         for item in self._labelled.items:
             truth = self._labelled.truth(item)
             present = [int(number) for number in np.unique(truth) if number != IGNORED]
             if present:
                 regions = tuple((self.names[number], Rle.encode(truth == number)) for number in present)
-                yield Picture(Path(item.picture).name, self._labelled.picture(item), regions)
+                yield LabelledPicture(Path(item.picture).name, self._labelled.picture(item), regions)
 
 
 def _as_number(image_id: str) -> tuple[bool, int, str]:

@@ -156,8 +156,8 @@ def _matrices(
             yield from counted
         except BrokenProcessPool as error:
             raise UserError(
-                "a worker process died, perhaps for lack of memory; try fewer --workers. With --out the same command "
-                "goes on from here"
+                "a worker process died, perhaps for lack of memory; try fewer workers. Where counts are kept in a "
+                "folder, the same command goes on from here"
             ) from error
 
 

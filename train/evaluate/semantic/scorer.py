@@ -50,8 +50,9 @@ class Scorer:
 
     def known(self) -> set[str]:
         """Names of the classes that the mask generator has labels for."""
-        found = self.segmenter.seen(self._pictures.classes)
-        return {names.name for names, seen in zip(self._pictures.classes, found, strict=True) if seen.how}
+        classes = self._pictures.classes
+        matches = self.segmenter.label_matches(classes)
+        return {one.name for one, match in zip(classes, matches, strict=True) if match.how}
 
     def warning(self) -> str | None:
         """That the mask generator was trained on this set, if it was."""

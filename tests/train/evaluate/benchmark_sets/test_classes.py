@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from stages.common import UserError
-from train.evaluate.benchmark_sets import ClassNames
-from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_classes
+from train.class_names import ClassName
+from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_class_list
 from train.evaluate.benchmark_sets.config import BenchmarkKind
 from train.evaluate.benchmark_sets.layouts import FACTS
 
@@ -97,8 +97,8 @@ def test_synonyms_and_forms_are_other_words() -> None:
         {"id": 7, "name": "cat", "synonyms": ["tomcat"]},
         {"id": 8, "name": "void"},
     ]
-    classes = parse_classes(json.dumps(listed).encode(), "classes.json", ignore=(8,))
-    assert classes.names == (ClassNames("cat", ("kitty", "cats", "tomcat")), ClassNames("sky", ()))
+    classes = parse_class_list(json.dumps(listed).encode(), "classes.json", ignore=(8,))
+    assert classes.names == (ClassName(("cat", "kitty", "cats", "tomcat")), ClassName(("sky",)))
     assert classes.names[0].forms == ("cat", "kitty", "cats", "tomcat")
     assert classes.of_id == {4: 0, 9: 1, 7: 0}
     np.testing.assert_array_equal(classes.by_id(), [-1, -1, -1, -1, 0, -1, -1, 0, -1, 1, -1])
@@ -120,5 +120,5 @@ def test_synonyms_and_forms_are_other_words() -> None:
 )
 def test_wrong_list_is_named(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_classes(text.encode(), "c.json")
+        parse_class_list(text.encode(), "c.json")
     assert message in str(caught.value)

@@ -1,28 +1,21 @@
-"""Class names as a user gives them: words with synonyms, on the command line or in a file."""
+"""What classes are called: words with synonyms, from a caller, a text, or a file with one class per line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from stages.common import UserError
 
 
-class HasForms(Protocol):
-    """Anything that lists the words for a class, the one it is called by first."""
-
-    @property
-    def forms(self) -> Sequence[str]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class ClassName:
-    """A class.
+    """What a class is called.
 
     Attributes:
-        forms: words for it, the one it is called by first; CLIP is asked for each, and the best answer counts.
+        forms: words for it, the one it is called by first, then its synonyms; CLIP is asked for each, and the best
+            answer counts.
     """
 
     forms: tuple[str, ...]
@@ -32,7 +25,7 @@ class ClassName:
         return self.forms[0]
 
 
-def class_names(classes: Sequence[str | HasForms]) -> tuple[ClassName, ...]:
+def class_names(classes: Sequence[str | ClassName]) -> tuple[ClassName, ...]:
     """The classes as ClassName; a text is a class by itself, with ``|`` between synonyms.
 
     Raises:
@@ -40,7 +33,7 @@ def class_names(classes: Sequence[str | HasForms]) -> tuple[ClassName, ...]:
     """
     if isinstance(classes, str):
         raise UserError(f"classes: expected a list of names, got the text {classes!r}; parse_classes reads such a text")
-    named = tuple(ClassName(_split(one) if isinstance(one, str) else tuple(one.forms)) for one in classes)
+    named = tuple(ClassName(_split(one)) if isinstance(one, str) else one for one in classes)
     if not named:
         raise UserError("classes: the list is empty; give at least one class, such as 'sea, boat, person'")
     for number, one in enumerate(named):
@@ -62,17 +55,10 @@ def parse_classes(text: str) -> tuple[ClassName, ...]:
     Raises:
         UserError: the file cannot be read, a name is empty, or a word stands twice.
     """
-    if text.startswith("@"):
-        source = text[1:]
-        parts = [(f"{source}, line {at}", line) for at, line in enumerate(_lines(Path(source)), start=1)]
-        parts = [(where, line) for where, line in parts if line.strip() and not line.lstrip().startswith("#")]
-    else:
-        source = "--classes"
-        parts = [(f"--classes, class {at}", part) for at, part in enumerate(text.split(","), start=1)]
-        if parts[-1][1].strip() == "" and len(parts) > 1:
-            parts.pop()  # a comma at the end is no mistake
+    parts = _parts_of_file(text[1:]) if text.startswith("@") else _parts_of_text(text)
     if not any(part.strip() for _, part in parts):
-        raise UserError(f'{source}: no class is named; expected something like "sea, boat, sofa|couch"')
+        source = f"{text[1:]}: " if text.startswith("@") else ""
+        raise UserError(f'{source}no class is named; expected something like "sea, boat, sofa|couch"')
     named, places = [], dict[str, str]()
     for where, part in parts:
         forms = _split(part)
@@ -87,6 +73,19 @@ def parse_classes(text: str) -> tuple[ClassName, ...]:
             places[form.casefold()] = where
         named.append(ClassName(forms))
     return tuple(named)
+
+
+def _parts_of_file(file: str) -> list[tuple[str, str]]:
+    """Where each class stands, and its text."""
+    lines = [(f"{file}, line {at}", line) for at, line in enumerate(_lines(Path(file)), start=1)]
+    return [(where, line) for where, line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _parts_of_text(text: str) -> list[tuple[str, str]]:
+    parts = [(f"class {at}", part) for at, part in enumerate(text.split(","), start=1)]
+    if parts[-1][1].strip() == "" and len(parts) > 1:
+        parts.pop()  # a comma at the end is no mistake
+    return parts
 
 
 def _lines(path: Path) -> list[str]:
