@@ -75,7 +75,7 @@ def file_size(count: float) -> str:
     return f"{count:.0f} B"
 
 
-def duration(seconds: float) -> str:
+def exact_duration(seconds: float) -> str:
     """Seconds as '5.1 s', '12 min 3 s' or '2 h 5 min'."""
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -9,14 +9,7 @@ from stages.records import CaptionNouns
 
 
 class NounExtractor(Protocol):
-    """Finds the nouns of captions.
-
-    Attributes:
-        identity: what the output depends on beyond the configuration: versions of libraries and models, sha256
-            of data files. Two extractors of one configuration and one identity give the same nouns.
-    """
-
-    identity: dict[str, str]
+    """Finds the nouns of captions."""
 
     def extract(self, captions: Sequence[str]) -> list[CaptionNouns]:
         """Finds the nouns of each caption; what a caption gives depends on no other caption.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import re
 import tomllib
@@ -197,21 +196,3 @@ def _regular_singular(word: str) -> str:
     if re.search("[^aeiou]ies$", word):
         return word[:-3] + "y"
     return word[:-1] if re.search("[^s]s$", word) else word
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def identity_of_rules() -> dict[str, str]:
-    """What every extractor's output depends on: lexicon, curated lists, and the code of the rules."""
-    code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if not path.name.startswith("make_"):
-            code.update(path.read_bytes())
-    return {
-        "lexicon_sha256": file_sha256(LEXICON_FILE),
-        "curated_sha256": file_sha256(CURATED_FILE),
-        "code_sha256": code.hexdigest(),
-    }

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from stages.common import Config, UserError
-from stages.nouns.lexicon import DATA, Curated, Lexicon, file_sha256, identity_of_rules
+from stages.nouns.lexicon import DATA, Curated, Lexicon
 from stages.records import CaptionNouns, Noun
 
 TAGGER_FILE = DATA / "tagger_eng.json.gz"
@@ -51,16 +49,11 @@ class NltkExtractor:
         from nltk.tokenize import NLTKWordTokenizer
 
         self._tags = frozenset(config.tags)
-        parts, sha256 = _shipped_weights() if config.tagger is None else _own_weights(config.tagger)
+        parts = _shipped_weights() if config.tagger is None else _own_weights(config.tagger)
         self._tagger = PerceptronTagger(load=False)
         self._tagger.decode_json_params(parts)
         self._tokenizer = NLTKWordTokenizer()
         self._lexicon, self._curated = Lexicon(), Curated.load()
-        self.identity = {
-            "nltk": version("nltk"),
-            "tagger_sha256": sha256,
-            **identity_of_rules(),
-        }
 
     def extract(self, captions: Sequence[str]) -> list[CaptionNouns]:
         """See `NounExtractor.extract`."""
@@ -94,12 +87,12 @@ def _sentences(caption: str) -> Iterator[tuple[int, str]]:
     yield start, caption[start:]
 
 
-def _shipped_weights() -> tuple[list[Any], str]:
-    return json.loads(gzip.decompress(TAGGER_FILE.read_bytes())), file_sha256(TAGGER_FILE)
+def _shipped_weights() -> list[Any]:
+    return list(json.loads(gzip.decompress(TAGGER_FILE.read_bytes())))
 
 
-def _own_weights(folder: Path) -> tuple[list[Any], str]:
-    """Reads the user's copy of averaged_perceptron_tagger_eng: its three parts, and the sha256 of them all."""
+def _own_weights(folder: Path) -> list[Any]:
+    """The three parts of the user's copy of averaged_perceptron_tagger_eng."""
     contents = []
     for part in TAGGER_PARTS:
         path = folder / f"{NLTK_NAME}.{part}.json"
@@ -111,6 +104,6 @@ def _own_weights(folder: Path) -> tuple[list[Any], str]:
                 f"{NLTK_NAME} of NLTK's data, or no key `tagger` for the shipped weights"
             ) from error
     try:
-        return [json.loads(content) for content in contents], hashlib.sha256(b"".join(contents)).hexdigest()
+        return [json.loads(content) for content in contents]
     except ValueError as error:
         raise UserError(f"nouns.extractor.tagger: {folder} holds a file that is no JSON: {error}") from error

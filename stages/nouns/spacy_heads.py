@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from stages.common import Config
-from stages.nouns.lexicon import COMPOUND_JOINT, Curated, Lexicon, identity_of_rules
+from stages.nouns.lexicon import COMPOUND_JOINT, Curated, Lexicon
 from stages.nouns.normalize import parsable
 from stages.records import CaptionNouns, DroppedNoun, Noun
 
@@ -80,11 +79,6 @@ class SpacyExtractor:
         self._compound_words = self._lexicon.compound_lengths(self._curated.compounds)
         self._junk = self._curated.junk | {word.lower() for word in config.extra_junk}
         self._keep = self._curated.keep | {word.lower() for word in config.extra_keep}
-        self.identity = {
-            "spacy": version("spacy"),
-            "model": f"{MODEL} {version(MODEL)}",
-            **identity_of_rules(),
-        }
 
     def extract(self, captions: Sequence[str]) -> list[CaptionNouns]:
         """See `NounExtractor.extract`."""

@@ -76,11 +76,6 @@ def test_no_captions_give_no_results(extractor: NounExtractor) -> None:
     assert extractor.extract([]) == []
 
 
-def test_identity_tells_versions_and_hashes(extractor: NounExtractor) -> None:
-    assert {"lexicon_sha256", "curated_sha256", "code_sha256"} <= set(extractor.identity)
-    assert all(isinstance(value, str) and value for value in extractor.identity.values())
-
-
 def test_nltk_keeps_all_nouns_a_word_at_a_time(nltk_extractor: NounExtractor) -> None:
     nouns = nltk_extractor.extract(["A group of dogs near a fire hydrant."])[0].nouns
     assert [noun.surface for noun in nouns] == ["group", "dogs", "fire", "hydrant"]
@@ -99,7 +94,6 @@ def test_nltk_takes_a_folder_of_nltk_weights(tmp_path: Path) -> None:
         (tmp_path / f"averaged_perceptron_tagger_eng.{part}.json").write_text(content)
     extractor = build_extractor(NltkNouns(tagger=tmp_path))
     assert [noun.surface for noun in extractor.extract(["the dog runs"])[0].nouns] == ["the", "dog", "runs"]
-    assert extractor.identity["tagger_sha256"] != build_extractor(NltkNouns()).identity["tagger_sha256"]
 
 
 def test_a_missing_tagger_folder_is_the_users_error(tmp_path: Path) -> None:
