@@ -290,12 +290,8 @@ def read_plan(store: Folder) -> PlanDocument | None:
         raise UserError(f"{store.url}: {PLAN_FILE}: {error}") from error
 
 
-Rows = dict[str, list[dict[str, Any]]]
-"""Table (index, images, quarantine) -> its rows, in order."""
-
-
-def read_unit_rows(store: Folder, unit: int) -> Rows:
-    """The rows that a unit adds to the tables.
+def read_unit_rows(store: Folder, unit: int) -> dict[str, list[dict[str, Any]]]:
+    """The rows that a unit adds to each table (index, images, quarantine), in order.
 
     Raises:
         FileNotFoundError, OSError, ValueError: the file is not there, or damaged.
