@@ -13,9 +13,9 @@ from pathlib import Path
 
 from benchmarks.many_images import write_manifest, write_table
 from benchmarks.report import ROOT, machine
-from pipeline.manifest import STAGES, BuildManifest
+from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan, write_plan
-from pipeline.steps import build_steps, start_unit
+from pipeline.steps import StepAdapter, start_unit
 from pipeline.unit import BuildSpec
 from stages.common import Folder, load
 
@@ -33,21 +33,20 @@ def main() -> None:
         manifest = load(BuildManifest, write_manifest(folder, table, images_per_shard=options.images))
         plan, store = make_plan(manifest), Folder(str(folder / "out"))
         write_plan(plan, store)
-        spec = BuildSpec(manifest, plan.digest, store.url, None, "", plan.document["models"])
-        steps = build_steps(spec, STAGES)
+        spec = BuildSpec(manifest, plan.digest, store.url, None, "", plan.document.models)
+        adapter = StepAdapter(spec)
         for number in range(2):
             unit = start_unit(spec, number, frozenset())
-            for step in steps:
-                step.run(unit)
+            adapter.run(unit)
         assert unit.receipt is not None
         seconds, photos = unit.seconds, options.images
-        megabytes = unit.receipt["shard"]["bytes"] / 1e6
+        megabytes = unit.receipt.shard.bytes / 1e6
         read = sum(len(image.data) for image in unit.images) / 1e6
         print(f"read, hash and decode: {photos / seconds['read']:.0f} images/s, {read / seconds['read']:.0f} MB/s")
-        print(f"nouns (spacy): {unit.stats['captions_read'] / seconds['nouns']:.0f} captions/s")
+        print(f"nouns (spacy): {unit.done['captions_read'] / seconds['nouns']:.0f} captions/s")
         print(f"proposals (classical): {photos / seconds['proposals']:.2f} images/s")
-        print(f"matching (tiny CLIP, 64 px): {unit.stats['regions_encoded'] / seconds['matching']:.0f} regions/s")
-        print(f"shards: {megabytes / seconds['shards']:.1f} MB/s, {unit.receipt['counts']['pairs']} pairs")
+        print(f"matching (tiny CLIP, 64 px): {unit.done['regions_encoded'] / seconds['matching']:.0f} regions/s")
+        print(f"shards: {megabytes / seconds['shards']:.1f} MB/s, {unit.receipt.counts.pairs} pairs")
         total = sum(seconds.values())
         print("share of time: " + ", ".join(f"{stage} {spent / total:.0%}" for stage, spent in seconds.items()))
 

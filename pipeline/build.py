@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 
 from pipeline.cache import default_cache_url
-from pipeline.commit import RECEIPTS, SHARDS, UNIT_ROWS, receipt_name, rows_name, shard_name
-from pipeline.finalise import LOCK_FILE, REPORT, devices_of, finalise, read_lock
+from pipeline.finalise import finalise
+from pipeline.fingerprint import library_fingerprint
 from pipeline.lock_driver import only_driver
 from pipeline.manifest import BuildManifest
-from pipeline.plan import Plan, make_plan, read_plan_document, unit_key, write_plan
+from pipeline.plan import Plan, make_plan, write_plan
 from pipeline.precision import mixture, pin_precision, slowness
 from pipeline.progress import BuildProgress
-from pipeline.provenance import differences, library_fingerprint
+from pipeline.provenance import differences
+from pipeline.records import (
+    LIBRARIES,
+    LOCK_FILE,
+    POISON_IMAGES,
+    RECEIPTS,
+    REPORT,
+    SHARDS,
+    UNIT_ROWS,
+    Counts,
+    Lock,
+    LockedUnit,
+    Receipt,
+    devices_of,
+    read_plan,
+    read_receipts,
+    receipt_name,
+    rows_name,
+    shard_name,
+    unit_key,
+)
 from pipeline.report.timing import timed_run
 from pipeline.runners.loop import Failures
 from pipeline.unit import BuildSpec
 from stages.common import Folder, UserError, canonical_json, digest, open_location, read_bytes
 
-POISON_IMAGES = ".maskmine/poison_images.json"
-LIBRARIES = ".maskmine/libraries.json"
-
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BuildOutcome:
     """How a build ended.
 
     Attributes:
@@ -37,8 +53,8 @@ class Outcome:
         failures: units that could not be done, with the reason.
     """
 
-    lock: dict[str, Any] | None
-    receipts: list[dict[str, Any]]
+    lock: Lock | None
+    receipts: list[Receipt]
     done_before: int
     failures: Failures
 
@@ -51,7 +67,7 @@ def build(
     address: str | None = None,
     lock: str | None = None,
     take_over: bool = False,
-) -> Outcome:
+) -> BuildOutcome:
     """Builds, or goes on with a build that was stopped.
 
     Args:
@@ -75,9 +91,9 @@ def build(
         _settle(store, plan)
         poison_images = _known_poison_images(store)
         if locked:
-            poison_images |= frozenset(locked["poison_images"])
-        receipts = read_receipts(store, plan)
-        recorded = devices_of(receipts.values()) or (locked["devices"] if locked else [])
+            poison_images |= frozenset(locked.poison_images)
+        receipts = whole_units(store, plan)
+        recorded = devices_of(receipts.values()) or (locked.devices if locked else [])
         compute = pin_precision(manifest.compute, recorded)
         if len(receipts) < plan.units and address is None and (warning := slowness(compute)):
             progress.say(warning)
@@ -87,7 +103,7 @@ def build(
             out_url=out,
             cache_url=cache_url(manifest),
             fingerprint=digest(library_fingerprint()),
-            models=plan.document["models"],
+            models=plan.document.models,
             expected_images=expected,
             lock_url=lock,
         )
@@ -95,7 +111,7 @@ def build(
         with timed_run(store, receipts, manifest.run.runner):
             failures = _run(spec, plan, receipts, poison_images, progress, address, store)
         if failures:
-            return Outcome(None, _in_order(receipts), done_before, failures)
+            return BuildOutcome(None, _in_order(receipts), done_before, failures)
         poison_images |= _known_poison_images(store)  # those found in this run, too
         finished = _finished(store, plan, receipts)
         progress("writing tables and report")
@@ -107,7 +123,7 @@ def build(
             _report(store, progress)
         elif not store.exists(REPORT):
             _report(store, progress)
-        return Outcome(finished, _in_order(receipts), done_before, {})
+        return BuildOutcome(finished, _in_order(receipts), done_before, {})
 
 
 def _report(store: Folder, progress: BuildProgress) -> None:
@@ -131,30 +147,24 @@ def cache_url(manifest: BuildManifest) -> str | None:
     return None if wanted == "none" else wanted or default_cache_url()
 
 
-def read_receipts(store: Folder, plan: Plan) -> dict[int, dict[str, Any]]:
+def whole_units(store: Folder, plan: Plan) -> dict[int, Receipt]:
     """Receipts of the units that are done: of this plan, with the shard and rows there in their full size."""
     key = plan.digest
-    shards, rows = store.sizes(SHARDS), store.sizes(UNIT_ROWS)
-    there = store.sizes(RECEIPTS)
-    names = [name for unit in range(plan.units) if (name := receipt_name(unit)).rsplit("/", 1)[-1] in there]
-    receipts: dict[int, dict[str, Any]] = {}
-    for data in store.read_many(names).values():
-        receipt = json.loads(data)
-        unit = receipt["unit"]
-        whole = (
-            receipt["key"] == unit_key(key, unit)
-            and shards.get(_base(shard_name(unit))) == receipt["shard"]["bytes"]
-            and rows.get(_base(rows_name(unit))) == receipt["rows"]["bytes"]
-        )
-        if whole:
-            receipts[unit] = receipt
-    return receipts
+    shards, rows, there = (store.sizes(folder) for folder in (SHARDS, UNIT_ROWS, RECEIPTS))
+    listed = [unit for unit in range(plan.units) if _base(receipt_name(unit)) in there]
+    return {
+        unit: receipt
+        for unit, receipt in read_receipts(store, listed).items()
+        if receipt.key == unit_key(key, unit)
+        and shards.get(_base(shard_name(unit))) == receipt.shard.bytes
+        and rows.get(_base(rows_name(unit))) == receipt.rows.bytes
+    }
 
 
 def _run(
     spec: BuildSpec,
     plan: Plan,
-    receipts: dict[int, dict[str, Any]],
+    receipts: dict[int, Receipt],
     poison_images: frozenset[str],
     progress: BuildProgress,
     address: str | None,
@@ -165,13 +175,10 @@ def _run(
         return {}
     for folder in (SHARDS, RECEIPTS, UNIT_ROWS):
         store.remove_parts(folder)
-    counts: dict[str, int] = {}
-    for receipt in receipts.values():
-        counts = {name: counts.get(name, 0) + number for name, number in receipt["counts"].items()}
-    progress.begin(len(plan.rows), counts)
+    progress.begin(len(plan.rows), Counts.total(receipt.counts for receipt in receipts.values()))
 
-    def on_receipt(receipt: dict[str, Any]) -> None:
-        receipts[receipt["unit"]] = receipt
+    def on_receipt(receipt: Receipt) -> None:
+        receipts[receipt.unit] = receipt
         progress.unit_done(receipt)
 
     if spec.manifest.run.runner == "loop":
@@ -195,7 +202,7 @@ def _settle(store: Folder, plan: Plan) -> None:
     Raises:
         UserError: with the differences.
     """
-    before = read_plan_document(store)
+    before = read_plan(store)
     libraries = library_fingerprint()
     if before is None:
         foreign = [name for name in store.names() if not name.startswith(".")]
@@ -204,7 +211,7 @@ def _settle(store: Folder, plan: Plan) -> None:
         store.write(LIBRARIES, canonical_json(libraries))
         write_plan(plan, store)
         return
-    if changed := differences(before, plan.document):
+    if changed := differences(before.values(), plan.document.values()):
         raise UserError(
             f"{store.url}: holds a build of something else; choose another folder, or go back to:\n  "
             + "\n  ".join(changed[:20])
@@ -217,38 +224,38 @@ def _settle(store: Folder, plan: Plan) -> None:
         )
 
 
-def _finished(store: Folder, plan: Plan, receipts: dict[int, dict[str, Any]]) -> dict[str, Any] | None:
+def _finished(store: Folder, plan: Plan, receipts: dict[int, Receipt]) -> Lock | None:
     """The lock, if it already speaks of exactly these receipts."""
-    data = store.read_or_none(LOCK_FILE)
-    if data is None:
-        return None
     try:
-        lock = read_lock(data)
+        lock = Lock.parse(store.read_or_none(LOCK_FILE) or b"")
     except ValueError:
         return None
-    same = [(entry["unit"], entry["shard_sha256"], entry["rows_sha256"]) for entry in lock["units"]] == [
-        (receipt["unit"], receipt["shard"]["sha256"], receipt["rows"]["sha256"]) for receipt in _in_order(receipts)
-    ]
-    return lock if same and lock["plan_digest"] == plan.digest else None
+    same = lock.units == [LockedUnit.of(receipt) for receipt in _in_order(receipts)]
+    return lock if same and lock.plan_digest == plan.digest else None
 
 
-def read_lock_file(location: str) -> dict[str, Any]:
+def read_lock_file(location: str) -> Lock:
+    """The lock of another build.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
     fs, path = open_location(location)
     try:
-        return read_lock(read_bytes(fs, path))
+        return Lock.parse(read_bytes(fs, path))
     except FileNotFoundError as error:
         raise UserError(f"--lock: there is no file {location}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"--lock: {location}: {error}") from error
 
 
-def _expected_images(name: str, lock: dict[str, Any], plan: Plan) -> dict[int, str]:
-    if changed := differences(lock["plan"], plan.document):
+def _expected_images(name: str, lock: Lock, plan: Plan) -> dict[int, str]:
+    if changed := differences(lock.plan.values(), plan.document.values()):
         raise UserError(f"{name} locks another build:\n  " + "\n  ".join(changed[:20]))
-    return {entry["unit"]: entry["images_root"] for entry in lock["units"]}
+    return {entry.unit: entry.images_root for entry in lock.units}
 
 
-def _in_order(receipts: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+def _in_order(receipts: dict[int, Receipt]) -> list[Receipt]:
     return [receipts[unit] for unit in sorted(receipts)]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from stages.common import Folder
+from stages.common import Folder, canonical_json
 
 
 class Cache:
@@ -23,6 +26,16 @@ class Cache:
     def put(self, kind: str, key: str, data: bytes) -> None:
         if self._store:
             self._store.write(_name(kind, key), data)
+
+
+def packed(value: object) -> bytes:
+    """JSON values as an entry: compressed canonical JSON, equal bytes for equal values."""
+    return gzip.compress(canonical_json(value), compresslevel=1, mtime=0)
+
+
+def unpacked(entry: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """What was packed."""
+    return json.loads(gzip.decompress(entry))
 
 
 def default_cache_url() -> str:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pipeline.records import Lock
 
 
-def dataset_card(lock: dict[str, Any]) -> str:
+def dataset_card(lock: Lock) -> str:
     """Markdown that tells a stranger what the dataset is, what it was made of, and how to read it.
 
     Args:
         lock: the build's lock.
     """
-    counts, units, config = lock["counts"], lock["units"], lock["plan"]["config"]
-    pattern = f"{{{0:06d}..{len(units) - 1:06d}}}"
+    counts, config = lock.counts, lock.plan.config
+    pattern = f"{{{0:06d}..{len(lock.units) - 1:06d}}}"
     return f"""# Mask-noun pairs
 
-{counts["pairs"]:,} pairs of (region, mask, noun), mined by maskmine from {counts["images"]:,} captioned images.
+{counts.pairs:,} pairs of (region, mask, noun), mined by maskmine from {counts.images:,} captioned images.
 
 | images | |
 |---|---:|
-| with pairs | {counts["images_pairs"]:,} |
-| without pairs (each with a reason, in images.parquet) | {counts["images_no_pairs"]:,} |
-| quarantined (each with a reason, in quarantine.parquet) | {counts["images_quarantined"]:,} |
+| with pairs | {counts.images_pairs:,} |
+| without pairs (each with a reason, in images.parquet) | {counts.images_no_pairs:,} |
+| quarantined (each with a reason, in quarantine.parquet) | {counts.images_quarantined:,} |
 
 | made with | |
 |---|---|
@@ -31,8 +31,8 @@ def dataset_card(lock: dict[str, Any]) -> str:
 | CLIP | {config["matching"]["clip"]["model"]} {config["matching"]["clip"]["pretrained"] or ""} |
 | matching | {config["matching"]["rules"]["strategy"]} |
 | seed | {config["seed"]} |
-| plan | `{lock["plan_digest"]}` |
-| device | {", ".join(lock["devices"])} |
+| plan | `{lock.plan_digest}` |
+| device | {", ".join(lock.devices)} |
 
 Pairs are mined, not checked by people: some nouns are bound to the wrong region. The photos' own licences go on
 to hold for the crops; where the input states one, it is in each sample's JSON and in index.parquet.

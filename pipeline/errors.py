@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class LockError(Exception):
+    """An image's bytes are not those that the lock recorded."""
+
+
 class RayLostError(Exception):
     """Ray, or a process of it that the build cannot do without, is gone or does not answer.
 

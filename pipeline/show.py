@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.finalise import table_name
+from pipeline.records import table_name
 from stages.common import Folder, UserError
 
 

@@ -14,25 +14,36 @@ import numpy as np
 import pyarrow.parquet
 from PIL import Image
 
-from pipeline.commit import read_unit_rows, receipt_name, rows_name, shard_name
-from pipeline.finalise import CARD, LOCK_FILE, TABLES, lock_bytes, read_lock, table_name
-from pipeline.plan import unit_key
+from pipeline.finalise import TABLES
+from pipeline.records import (
+    CARD,
+    LOCK_FILE,
+    Lock,
+    LockedUnit,
+    Receipt,
+    lock_bytes,
+    read_unit_rows,
+    receipt_name,
+    rows_name,
+    shard_name,
+    table_name,
+    unit_key,
+)
 from stages.common import Folder, canonical_json, digest
 from stages.records import Rle
 
-_ROWS_OF = {"index": "pairs", "images": "images", "quarantine": "quarantine"}
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
 _EXTENSIONS = ["jpg", "json", "mask.png", "txt"]
 
 
-def verify(url: str) -> tuple[dict[str, Any], list[str]]:
+def verify(url: str) -> tuple[Lock | None, list[str]]:
     """Reads a finished build and says what is broken.
 
     Args:
         url: the build's folder, local or remote.
 
     Returns:
-        The lock, and one line a broken promise, each naming the file; none if all is well.
+        The lock, None if it is damaged; and one line per broken promise, each naming the file, none if all is well.
 
     Raises:
         UserError: there is no finished build.
@@ -40,27 +51,27 @@ def verify(url: str) -> tuple[dict[str, Any], list[str]]:
     store = Folder(url)
     data = lock_bytes(store)
     try:
-        lock = read_lock(data)
+        lock = Lock.parse(data)
     except ValueError as error:
-        return {}, [f"{LOCK_FILE}: {error}"]
+        return None, [f"{LOCK_FILE}: {error}"]
     return lock, list(_problems(store, lock))
 
 
-def _problems(store: Folder, lock: dict[str, Any]) -> Iterator[str]:
+def _problems(store: Folder, lock: Lock) -> Iterator[str]:
     yield from _guarded(LOCK_FILE, _lock_problems(lock))
     if not store.exists(CARD):
         yield f"{CARD}: missing"
     yield from _strange_files(store, lock)
     seen = Counter[str]()
-    for entry in lock["units"]:
-        unit = entry["unit"]
+    for entry in lock.units:
+        unit = entry.unit
         yield from _guarded(receipt_name(unit), _receipt_problems(store, entry))
         yield from _guarded(rows_name(unit), _unit_problems(store, entry, seen))
-    complete = seen["units"] == len(lock["units"])  # else the counts differ, which is no news
+    complete = seen["units"] == len(lock.units)  # else the counts differ, which is no news
     if complete:
         yield from _guarded(LOCK_FILE, _count_problems(lock, seen))
-    for table, rows in _ROWS_OF.items():
-        yield from _guarded(table_name(table), _table_problems(store, lock, table, seen[rows] if complete else None))
+    for table in TABLES:
+        yield from _guarded(table_name(table), _table_problems(store, lock, table, seen[table] if complete else None))
 
 
 def _guarded(name: str, problems: Iterator[str]) -> Iterator[str]:
@@ -78,51 +89,58 @@ def _content(store: Folder, name: str) -> bytes | None:
         return None
 
 
-def _lock_problems(lock: dict[str, Any]) -> Iterator[str]:
-    if digest(lock["plan"]) != lock["plan_digest"]:
+def _lock_problems(lock: Lock) -> Iterator[str]:
+    if lock.plan.digest != lock.plan_digest:
         yield f"{LOCK_FILE}: plan_digest is not the hash of plan"
-    if digest([entry["images_root"] for entry in lock["units"]]) != lock["images_root"]:
+    if digest([entry.images_root for entry in lock.units]) != lock.images_root:
         yield f"{LOCK_FILE}: images_root is not the hash of the units' roots"
-    if [entry["unit"] for entry in lock["units"]] != list(range(len(lock["units"]))):
+    if [entry.unit for entry in lock.units] != list(range(len(lock.units))):
         yield f"{LOCK_FILE}: units are not numbered from 0 without a gap"
-    for entry in lock["units"]:
-        if entry["key"] != unit_key(lock["plan_digest"], entry["unit"]):
-            yield f"{LOCK_FILE}: unit {entry['unit']} has a key of another plan"
+    for entry in lock.units:
+        if entry.key != unit_key(lock.plan_digest, entry.unit):
+            yield f"{LOCK_FILE}: unit {entry.unit} has a key of another plan"
 
 
-def _strange_files(store: Folder, lock: dict[str, Any]) -> Iterator[str]:
-    expected = {shard_name(entry["unit"]).rsplit("/", 1)[-1] for entry in lock["units"]}
+def _strange_files(store: Folder, lock: Lock) -> Iterator[str]:
+    expected = {shard_name(entry.unit).rsplit("/", 1)[-1] for entry in lock.units}
     for name in sorted(set(store.sizes("shards")) - expected):
         yield f"shards/{name}: no part of this build"
 
 
-def _receipt_problems(store: Folder, entry: dict[str, Any]) -> Iterator[str]:
-    receipt = receipt_name(entry["unit"])
-    found = store.read_or_none(receipt)
+def _receipt_problems(store: Folder, entry: LockedUnit) -> Iterator[str]:
+    name = receipt_name(entry.unit)
+    found = store.read_or_none(name)
     if found is None:
-        yield f"{receipt}: missing"
-    elif (values := json.loads(found))["key"] != entry["key"] or values["shard"]["sha256"] != entry["shard_sha256"]:
-        yield f"{receipt}: speaks of another shard than {LOCK_FILE}"
+        yield f"{name}: missing"
+        return
+    try:
+        receipt = Receipt.parse(found)
+    except ValueError as error:
+        yield f"{name}: {error}"
+        return
+    if (receipt.key, receipt.shard.sha256) != (entry.key, entry.shard_sha256):
+        yield f"{name}: speaks of another shard than {LOCK_FILE}"
 
 
-def _unit_problems(store: Folder, entry: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
-    shard, rows = shard_name(entry["unit"]), rows_name(entry["unit"])
+def _unit_problems(store: Folder, entry: LockedUnit, seen: Counter[str]) -> Iterator[str]:
+    shard, rows = shard_name(entry.unit), rows_name(entry.unit)
     data, packed = _content(store, shard), _content(store, rows)
-    shard_is_whole = data is not None and hashlib.sha256(data).hexdigest() == entry["shard_sha256"]
+    shard_is_whole = data is not None and hashlib.sha256(data).hexdigest() == entry.shard_sha256
     if not shard_is_whole:
         yield f"{shard}: {_CHANGED if data is not None else _MISSING}"
-    if packed is None or hashlib.sha256(packed).hexdigest() != entry["rows_sha256"]:
+    if packed is None or hashlib.sha256(packed).hexdigest() != entry.rows_sha256:
         yield f"{rows}: {_CHANGED if packed is not None else _MISSING}"
         return
-    unit_rows = read_unit_rows(store, entry["unit"])
+    unit_rows = read_unit_rows(store, entry.unit)
     seen.update({"units": 1, **{name: len(found_rows) for name, found_rows in unit_rows.items()}})
+    seen["pairs"] = seen["index"]
     seen.update(f"images_{row['status']}" for row in unit_rows["images"])
     seen.update(f"{row['item']}s_set_aside" for row in unit_rows["quarantine"])
     root = digest([[row["image_id"], row["sha256"], row["masks_sha256"]] for row in unit_rows["images"]])
-    if root != entry["images_root"]:
+    if root != entry.images_root:
         yield f"{rows}: image hashes do not give the images_root of {LOCK_FILE}"
     if data is not None and shard_is_whole:
-        yield from _guarded(shard, _shard_problems(shard, data, unit_rows["pairs"]))
+        yield from _guarded(shard, _shard_problems(shard, data, unit_rows["index"]))
 
 
 def _shard_problems(name: str, data: bytes, pairs: list[dict[str, Any]]) -> Iterator[str]:
@@ -171,21 +189,23 @@ def _sample_problems(sample: dict[str, bytes], row: dict[str, Any]) -> Iterator[
         yield "area or box is not that of the mask"
 
 
-def _count_problems(lock: dict[str, Any], seen: Counter[str]) -> Iterator[str]:
-    if seen["images"] != lock["plan"]["images"]:
-        yield f"{LOCK_FILE}: the plan has {lock['plan']['images']} images, the units have {seen['images']}"
-    for name, count in lock["counts"].items():
+def _count_problems(lock: Lock, seen: Counter[str]) -> Iterator[str]:
+    if seen["images"] != lock.plan.images:
+        yield f"{LOCK_FILE}: the plan has {lock.plan.images} images, the units have {seen['images']}"
+    for name, count in lock.counts.values().items():
         found = seen["captions_set_aside" if name == "captions_quarantined" else name]
         if count != found:
             yield f"{LOCK_FILE}: counts {count} {name}, the units have {found}"
 
 
-def _table_problems(store: Folder, lock: dict[str, Any], table: str, rows: int | None) -> Iterator[str]:
+def _table_problems(store: Folder, lock: Lock, table: str, rows: int | None) -> Iterator[str]:
     name = table_name(table)
     data = _content(store, name)
     if data is None:
         yield f"{name}: {_MISSING}"
-    elif hashlib.sha256(data).hexdigest() != lock["tables"][name]:
+    elif name not in lock.tables:
+        yield f"{LOCK_FILE}: tables: no hash of {name}"
+    elif hashlib.sha256(data).hexdigest() != lock.tables[name]:
         yield f"{name}: {_CHANGED}"
     else:
         found = pyarrow.parquet.read_table(io.BytesIO(data))

@@ -20,9 +20,9 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.build import build
-from pipeline.finalise import LOCK_FILE
 from pipeline.manifest import BuildManifest
 from pipeline.progress import Activity
+from pipeline.records import LOCK_FILE
 from pipeline.world import WorldConfig, write_world
 from pipeline.world.vocabulary import load_vocabulary
 from stages.boxes import add_margin, tight_box

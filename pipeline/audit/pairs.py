@@ -12,8 +12,7 @@ from typing import Any
 
 import pyarrow.parquet
 
-from pipeline.commit import shard_name
-from pipeline.finalise import LOCK_FILE, lock_bytes, read_lock, table_name
+from pipeline.records import read_lock, shard_name, table_name
 from stages.common import Folder, UserError
 
 _KEYS = (
@@ -66,16 +65,15 @@ class Build:
 
     def __init__(self, url: str) -> None:
         self._store, self._url = Folder(url), url
-        data = lock_bytes(self._store)
+        self._lock = read_lock(self._store)
+        self.plan_digest = self._lock.plan_digest
         try:
-            self._lock = read_lock(data)
-            self.plan_digest: str = self._lock["plan_digest"]
             table = pyarrow.parquet.read_table(
                 io.BytesIO(self._store.read(table_name("images"))),
                 columns=["image_id", "file", "status", "nouns", "pairs"],
             )
         except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-            raise self._damaged(f"{LOCK_FILE} or {table_name('images')}: {error}") from error
+            raise self._damaged(f"{table_name('images')}: {error}") from error
         self.images = [ImageRow(**row) for row in table.to_pylist()]
 
     def images_with_pairs(self, progress: Callable[[int], None] | None = None) -> Iterator[tuple[str, list[Pair]]]:
@@ -88,8 +86,8 @@ class Build:
             UserError: a shard is damaged or missing, or has other pairs than the build's table of images says.
         """
         expected = {row.image_id: row.pairs for row in self.images if row.pairs}
-        for done, entry in enumerate(self._lock["units"], start=1):
-            name = shard_name(entry["unit"])
+        for done, entry in enumerate(self._lock.units, start=1):
+            name = shard_name(entry.unit)
             for image_id, pairs in groupby(self._pairs_of(name), key=lambda pair: pair.image_id):
                 listed = list(pairs)
                 if expected.pop(image_id, None) != len(listed):
@@ -103,7 +101,7 @@ class Build:
     @property
     def shards(self) -> int:
         """How many there are."""
-        return len(self._lock["units"])
+        return len(self._lock.units)
 
     def _pairs_of(self, name: str) -> Iterator[Pair]:
         try:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.audit.labels import LEVELS, Level
-from pipeline.audit.verdicts import LOOSE_IOU, Outcome
+from pipeline.audit.verdicts import LOOSE_IOU, PairOutcome
 
 _LEVEL_WORDS = {
     Level.EXACT: "noun is the class's name",
@@ -18,13 +18,13 @@ _LEVEL_WORDS = {
     Level.HYPONYM: "  or a narrower word (puppy for a dog)",
 }
 _OUTCOME_WORDS = {
-    Outcome.RIGHT: "right: label and mask",
-    Outcome.OTHER_CLASS: "wrong: the mask is a region of another class",
-    Outcome.LOOSE_MASK: f"wrong: the mask is off its region (IoU {LOOSE_IOU:g} to 0.5)",
-    Outcome.NO_REGION: "wrong: the mask is neither",
-    Outcome.CROWD: "not judged: on a crowd",
-    Outcome.ABSENT: "not judged: the noun's class is not in this image",
-    Outcome.UNKNOWN: "not judged: the noun is no class of the truth",
+    PairOutcome.RIGHT: "right: label and mask",
+    PairOutcome.OTHER_CLASS: "wrong: the mask is a region of another class",
+    PairOutcome.LOOSE_MASK: f"wrong: the mask is off its region (IoU {LOOSE_IOU:g} to 0.5)",
+    PairOutcome.NO_REGION: "wrong: the mask is neither",
+    PairOutcome.CROWD: "not judged: on a crowd",
+    PairOutcome.ABSENT: "not judged: the noun's class is not in this image",
+    PairOutcome.UNKNOWN: "not judged: the noun is no class of the truth",
 }
 _SHOWN_COVERAGES = (0.1, 0.25, 0.5, 0.75, 1.0)
 _SHOWN_NOUNS = 8
@@ -85,7 +85,7 @@ def _outcomes(report: dict[str, Any]) -> Table:
     for outcome, words in _OUTCOME_WORDS.items():
         count = counts[outcome.name.lower()]
         table.add_row(words, f"{count:,}", percent(count / report["pairs"] if report["pairs"] else None))
-        if outcome == Outcome.RIGHT and report["right_by_union"]:
+        if outcome == PairOutcome.RIGHT and report["right_by_union"]:
             table.add_row("  of them a plural on several regions", f"{report['right_by_union']:,}", "")
     table.add_row("mask is a region of some class", "", percent(report["mask_on_a_region"]["all"]))
     return table

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.audit import calibration
 from pipeline.audit.labels import LEVELS, Labels
 from pipeline.audit.pairs import Pair
-from pipeline.audit.verdicts import IOU_THRESHOLDS, JUDGED, ImageVerdicts, Outcome
+from pipeline.audit.verdicts import IOU_THRESHOLDS, JUDGED, ImageVerdicts, PairOutcome
 
 HEAD_SHARE = 0.1
 TAIL_SHARE = 0.5
@@ -100,7 +100,7 @@ class Tally:
         outcomes = [np.asarray(column) for column in self._outcome]
         levels = [np.asarray(column) for column in self._level]
         score, union = np.asarray(self._score), np.asarray(self._union) > 0
-        judged, right = np.isin(outcomes[FIRST], JUDGED), outcomes[FIRST] == Outcome.RIGHT
+        judged, right = np.isin(outcomes[FIRST], JUDGED), outcomes[FIRST] == PairOutcome.RIGHT
         noun = np.asarray(self._noun)
         on_region = np.asarray(self._iou_any) >= IOU_THRESHOLDS[FIRST]
         return {
@@ -114,7 +114,7 @@ class Tally:
                     outcome.name.lower(): share(
                         (on_region & (outcomes[FIRST] == outcome)).sum(), (outcomes[FIRST] == outcome).sum()
                     )
-                    for outcome in Outcome
+                    for outcome in PairOutcome
                 },
             },
             "grounded": {
@@ -154,7 +154,7 @@ class Tally:
         pairs, judged_pairs, right_pairs = (
             np.bincount(noun[chosen], minlength=kinds) for chosen in (slice(None), judged, right)
         )
-        unknown = np.bincount(noun[outcome == Outcome.UNKNOWN], minlength=kinds)
+        unknown = np.bincount(noun[outcome == PairOutcome.UNKNOWN], minlength=kinds)
         order = sorted(range(kinds), key=lambda number: (-pairs[number], names[number]))
 
         def part(numbers: list[int]) -> dict[str, Any]:
@@ -235,14 +235,14 @@ def _by_threshold(values: Iterable[Any]) -> dict[str, Any]:
 
 
 def _outcome_counts(column: NDArray[np.int8]) -> dict[str, int]:
-    counts = np.bincount(column, minlength=len(Outcome))
-    return {outcome.name.lower(): int(counts[outcome]) for outcome in Outcome}
+    counts = np.bincount(column, minlength=len(PairOutcome))
+    return {outcome.name.lower(): int(counts[outcome]) for outcome in PairOutcome}
 
 
 def _precision(outcome: NDArray[np.int8], level: NDArray[np.int8]) -> dict[str, Any]:
     judged = int(np.isin(outcome, JUDGED).sum())
-    right = outcome == Outcome.RIGHT
-    absent = int((outcome == Outcome.ABSENT).sum())
+    right = outcome == PairOutcome.RIGHT
+    absent = int((outcome == PairOutcome.ABSENT).sum())
     return {
         "judged": judged,
         **{name.name.lower(): share((right & (level <= name)).sum(), judged) for name in LEVELS},

@@ -15,7 +15,7 @@ from stages.records import Rle
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class TrueRegion:
     """A true region: its mask, the number of its class, and whether it is a crowd."""
 
     rle: Rle
@@ -61,13 +61,13 @@ class Truth:
             for label, crowd in zip(rows["label"].to_pylist(), rows["is_crowd"].to_pylist(), strict=True)
         ]
 
-    def regions(self, image_id: str, height_px: int, width_px: int) -> list[Region]:
+    def regions(self, image_id: str, height_px: int, width_px: int) -> list[TrueRegion]:
         """The image's true regions, each checked.
 
         Raises:
             UserError: a region is damaged, or the image has another size.
         """
-        regions: list[Region] = []
+        regions: list[TrueRegion] = []
         for file, image, rows in self._rows(image_id):
             listed = (image.height_px, image.width_px)
             if None not in listed and listed != (height_px, width_px):
@@ -79,7 +79,7 @@ class Truth:
             where = f"{file.path}: image {image.image_id}"
             rles = decoded_masks(rows["segmentation"].to_pylist(), height_px, width_px, where)
             regions += [
-                Region(rle, self._numbers[label], bool(crowd))
+                TrueRegion(rle, self._numbers[label], bool(crowd))
                 for rle, label, crowd in zip(rles, labels, crowds, strict=True)
             ]
         return regions

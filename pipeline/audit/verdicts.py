@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from pipeline.audit.labels import LEVELS, Labels, Level, is_plural
 from pipeline.audit.pairs import Pair
-from pipeline.audit.truth import Region
+from pipeline.audit.truth import TrueRegion
 from stages.records import Rle
 
 IOU_THRESHOLDS = (0.5, 0.75)
@@ -21,7 +21,7 @@ LOOSE_IOU = 0.1
 """Least overlap of a mask that is off its region, as in TIDE (Bolya et al. 2020, section 2.2, background threshold)."""
 
 
-class Outcome(IntEnum):
+class PairOutcome(IntEnum):
     """Why a pair is right or wrong; every pair has one, at each IoU threshold."""
 
     RIGHT = 0
@@ -33,7 +33,7 @@ class Outcome(IntEnum):
     UNKNOWN = 6
 
 
-JUDGED = (Outcome.RIGHT, Outcome.OTHER_CLASS, Outcome.LOOSE_MASK, Outcome.NO_REGION)
+JUDGED = (PairOutcome.RIGHT, PairOutcome.OTHER_CLASS, PairOutcome.LOOSE_MASK, PairOutcome.NO_REGION)
 """Outcomes of the pairs that precision is about."""
 
 
@@ -52,7 +52,7 @@ class Verdict:
     iou: tuple[float, ...]
     iou_union: bool
     iou_any: float
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PairOutcome, ...]
 
     def level(self, iou_threshold: float) -> Level:
         """Tightest level at which the pair is right; NONE if it is not."""
@@ -75,7 +75,7 @@ class ImageVerdicts:
 class _Image:
     """Overlaps of the image's masks and regions."""
 
-    def __init__(self, masks: Sequence[Rle], regions: Sequence[Region]) -> None:
+    def __init__(self, masks: Sequence[Rle], regions: Sequence[TrueRegion]) -> None:
         self.regions = [region.rle.to_coco() for region in regions]
         self.masks = [mask.to_coco() for mask in masks]
         self.crowd = np.array([region.is_crowd for region in regions], dtype=bool)
@@ -101,7 +101,7 @@ class _Image:
 
 
 def judge_image(
-    pairs: Sequence[Pair], masks: Mapping[str, Rle], regions: Sequence[Region], labels: Labels
+    pairs: Sequence[Pair], masks: Mapping[str, Rle], regions: Sequence[TrueRegion], labels: Labels
 ) -> ImageVerdicts:
     """Judges the pairs of one image.
 
@@ -174,15 +174,15 @@ def _crowd_share(image: _Image, mask: int, levels: NDArray[np.int8], plural: boo
     return float(image.overlap[mask][crowds].max())
 
 
-def _outcome(threshold: float, iou: float, in_crowd: float, others: float, known: bool, present: bool) -> Outcome:
+def _outcome(threshold: float, iou: float, in_crowd: float, others: float, known: bool, present: bool) -> PairOutcome:
     if not known:
-        return Outcome.UNKNOWN
+        return PairOutcome.UNKNOWN
     if not present:
-        return Outcome.ABSENT
+        return PairOutcome.ABSENT
     if iou >= threshold:
-        return Outcome.RIGHT
+        return PairOutcome.RIGHT
     if in_crowd >= threshold:
-        return Outcome.CROWD
+        return PairOutcome.CROWD
     if others >= threshold:
-        return Outcome.OTHER_CLASS
-    return Outcome.LOOSE_MASK if max(iou, in_crowd) >= LOOSE_IOU else Outcome.NO_REGION
+        return PairOutcome.OTHER_CLASS
+    return PairOutcome.LOOSE_MASK if max(iou, in_crowd) >= LOOSE_IOU else PairOutcome.NO_REGION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.console import Console
 from pipeline.cli import segment, train
 from pipeline.cli.options import JsonFile, Settings, about, storage_of, write_json
 from pipeline.progress import Activity
+from pipeline.records import Lock
 from pipeline.terminal import duration, file_size, terminal
 from stages.common import UserError
 
@@ -67,8 +68,8 @@ def plan(
         ("missing", f"{planned.missing:,} not in their folder; they would be quarantined"),
         ("shards", f"{planned.units:,} of {planned.images_per_unit} images"),
     ]
-    rows += [(f"input {role}", f"sha256 {value[:16]}") for role, value in planned.document["inputs"].items()]
-    for stage, files in planned.document["models"].items():
+    rows += [(f"input {role}", f"sha256 {value[:16]}") for role, value in planned.document.inputs.items()]
+    for stage, files in planned.document.models.items():
         listed = [f"{name} {value[:8]}" for name, value in files.items()] or ["none"]
         rows += [(f"model {stage}", line) for line in listed]
     _print_rows(console, [*rows, ("plan", planned.digest)])
@@ -99,8 +100,8 @@ def build(
 ) -> None:
     """Build shards of (region, mask, noun). The same command again goes on where a stopped one was."""
     from pipeline.build import build as run_build
+    from pipeline.errors import LockError
     from pipeline.manifest import BuildManifest
-    from pipeline.steps import LockError
     from stages.common import load
 
     console = terminal()
@@ -134,9 +135,9 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     if problems:
         console.print(f"{len(problems)} problem(s) in {directory}.")
         raise typer.Exit(1)
-    counts = lock["counts"]
+    assert lock is not None
     console.print(
-        f"{directory}: all is well: {counts['pairs']:,} pairs of {counts['images']:,} images.",
+        f"{directory}: all is well: {lock.counts.pairs:,} pairs of {lock.counts.images:,} images.",
     )
 
 
@@ -204,7 +205,6 @@ def audit(
     from pipeline.audit.printing import print_report
 
     console = terminal()
-    named = dict.fromkeys(truth, "--truth") | {"synonyms": "--synonyms"}
     with (
         storage_of(directory),
         about("--truth", *truth),
@@ -224,17 +224,16 @@ app.command()(segment.segment)
 app.command()(train.export)
 
 
-def _summary(console: Console, out: str, lock: dict[str, Any], done_before: int, reference: str | None) -> None:
-    counts = lock["counts"]
-    units = len(lock["units"])
-    quarantined = f"{counts['images_quarantined']:,} images, {counts['captions_quarantined']:,} captions"
+def _summary(console: Console, out: str, lock: Lock, done_before: int, reference: str | None) -> None:
+    counts = lock.counts
+    quarantined = f"{counts.images_quarantined:,} images, {counts.captions_quarantined:,} captions"
     rows = [
-        ("pairs", f"{counts['pairs']:,}"),
-        ("images with pairs", f"{counts['images_pairs']:,} of {counts['images']:,}"),
-        ("images without", f"{counts['images_no_pairs']:,} (reasons in images.parquet)"),
+        ("pairs", f"{counts.pairs:,}"),
+        ("images with pairs", f"{counts.images_pairs:,} of {counts.images:,}"),
+        ("images without", f"{counts.images_no_pairs:,} (reasons in images.parquet)"),
         ("quarantined", f"{quarantined} (reasons in quarantine.parquet)"),
-        ("shards", f"{units:,}" + (f", {done_before:,} of them from before" if done_before else "")),
-        ("plan", lock["plan_digest"][:16]),
+        ("shards", f"{len(lock.units):,}" + (f", {done_before:,} of them from before" if done_before else "")),
+        ("plan", lock.plan_digest[:16]),
         ("folder", out),
     ]
     _print_rows(console, rows)
@@ -249,11 +248,11 @@ def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
         console.print(f"{name:<{width}}  {value}")
 
 
-def _compare(console: Console, lock: dict[str, Any], reference: str) -> None:
+def _compare(console: Console, lock: Lock, reference: str) -> None:
     from pipeline.build import read_lock_file
 
-    wanted = {entry["unit"]: entry["shard_sha256"] for entry in read_lock_file(reference)["units"]}
-    other = [entry["unit"] for entry in lock["units"] if entry["shard_sha256"] != wanted.get(entry["unit"])]
+    wanted = {entry.unit: entry.shard_sha256 for entry in read_lock_file(reference).units}
+    other = [entry.unit for entry in lock.units if entry.shard_sha256 != wanted.get(entry.unit)]
     if other:
         console.print(f"{len(other)} of {len(wanted)} shards differ from the lock, e.g. unit {other[0]}.")
         raise typer.Exit(1)

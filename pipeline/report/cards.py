@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report import tables
-from pipeline.report.pictures import Picture, pair_picture, read_sample
+from pipeline.report.pictures import PagePicture, pair_picture, read_sample
 from pipeline.report.text import MINUS, MarkedText, clean, marked, percent, shorten
 from stages.common import Folder
 
@@ -29,7 +29,7 @@ class Card:
     key: str
     source: str
     license: str
-    picture: Picture | None
+    picture: PagePicture | None
     no_picture: str
 
 

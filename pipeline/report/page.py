@@ -12,7 +12,7 @@ import pyarrow as pa
 import yaml
 from markupsafe import Markup
 
-from pipeline.finalise import REPORT, lock_bytes, read_lock
+from pipeline.records import REPORT, Lock, read_lock
 from pipeline.report import tables
 from pipeline.report.cards import sections_of
 from pipeline.report.histogram import HEIGHT, WIDTH, Chart, draw
@@ -45,18 +45,18 @@ def write_report(store: Folder, pictures: int = PICTURES) -> int:
     Raises:
         UserError: there is no finished build, or its tables cannot be read.
     """
-    data = lock_bytes(store)
+    lock = read_lock(store)
     try:
-        page = render(store, read_lock(data), pictures).encode("utf-8", errors="replace")
+        page = render(store, lock, pictures).encode("utf-8", errors="replace")
     except FileNotFoundError as error:
         raise UserError(f"{store.url}: a file of the build is missing: {error}") from error
-    except (ValueError, pa.ArrowException) as error:
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise UserError(f"{store.url}: cannot be read (try maskmine verify): {error}") from error
     store.write(REPORT, page)
     return len(page)
 
 
-def render(store: Folder, lock: dict[str, Any], pictures: int = PICTURES) -> str:
+def render(store: Folder, lock: Lock, pictures: int = PICTURES) -> str:
     """The page's HTML.
 
     Raises:
@@ -65,7 +65,7 @@ def render(store: Folder, lock: dict[str, Any], pictures: int = PICTURES) -> str
     pairs = tables.read_pairs(store)
     quarantine = tables.read_quarantine(store, _QUARANTINE_ROWS)
     images = tables.read_images(store, {row["image_id"] for row in quarantine.rows})
-    photos = Photos(store, lock.get("manifest", {}).get("source"), images.sha256)
+    photos = Photos(store, lock.manifest.get("source"), images.sha256)
     style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."),
@@ -75,17 +75,17 @@ def render(store: Folder, lock: dict[str, Any], pictures: int = PICTURES) -> str
         lstrip_blocks=True,
     )
     environment.filters |= {"n": "{:,}".format, "size": file_size, "duration": duration, "clean": clean}
-    sections = sections_of(store, pairs, lock["plan_digest"], pictures)
+    sections = sections_of(store, pairs, lock.plan_digest, pictures)
     licenses = {card.license for section in sections for card in section.cards}
     return environment.get_template("report.html").render(
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         lock=lock,
-        shard_bytes=sum(entry.get("shard_bytes", 0) for entry in lock["units"]),
+        shard_bytes=sum(entry.shard_bytes for entry in lock.units),
         made_of=_made_of(lock),
         sections=sections,
         one_license=licenses.pop() if len(licenses) == 1 else "",
-        strategy=lock["plan"]["config"]["matching"]["rules"]["strategy"],
+        strategy=lock.plan.config["matching"]["rules"]["strategy"],
         pairs=pairs,
         nouns=noun_summary(pairs.nouns),
         charts=_charts(pairs),
@@ -95,7 +95,7 @@ def render(store: Folder, lock: dict[str, Any], pictures: int = PICTURES) -> str
         meanings=MEANINGS,
         quarantine=quarantine,
         quarantined=[photos.show(row) for row in quarantine.rows],
-        timing=read_timing(store, len(lock["units"])),
+        timing=read_timing(store, len(lock.units)),
     )
 
 
@@ -134,15 +134,14 @@ def _commonest(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(((name, count) for name, count in counts.items() if count), key=lambda entry: (-entry[1], entry[0]))
 
 
-def _made_of(lock: dict[str, Any]) -> dict[str, Any]:
+def _made_of(lock: Lock) -> dict[str, Any]:
     """What the build was made from, as rows of tables."""
-    plan = lock["plan"]
-    config, rules = plan["config"], plan["config"]["matching"]["rules"]
-    manifest = lock.get("manifest") or config  # it names a local model, whose place is no part of the plan
+    plan, config = lock.plan, lock.plan.config
+    rules, manifest = config["matching"]["rules"], lock.manifest  # which names a local model; the plan has no places
     clip = manifest["matching"]["clip"]
     thresholds = [f"{name} {value}" for name, value in rules.items() if name != "strategy" and value is not None]
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
-    models = [(stage, name, value) for stage, named in plan["models"].items() for name, value in named.items()]
+    models = [(stage, name, value) for stage, named in plan.models.items() for name, value in named.items()]
     about = [
         ("Source", config["source"]["kind"]),
         ("Mask proposals", config["proposals"]["proposer"]["kind"]),
@@ -151,18 +150,18 @@ def _made_of(lock: dict[str, Any]) -> dict[str, Any]:
         ("Matching", rules["strategy"]),
         ("Thresholds", ", ".join(thresholds)),
         ("Seed", str(config["seed"])),
-        ("Device", ", ".join(lock.get("devices", []))),
+        ("Device", ", ".join(lock.devices)),
     ]
     return {
         "about": [(name, _short(value)) for name, value in about],
         "hashes": {
-            "Plan": lock["plan_digest"],
-            "Images": lock["images_root"],
-            "Libraries": digest(lock.get("libraries", {})),
+            "Plan": lock.plan_digest,
+            "Images": lock.images_root,
+            "Libraries": digest(lock.libraries),
         },
-        "inputs": [(_short(role), _short(value)) for role, value in list(plan["inputs"].items())[:_LISTED]],
+        "inputs": [(_short(role), _short(value)) for role, value in list(plan.inputs.items())[:_LISTED]],
         "models": [tuple(map(_short, row)) for row in models[:_LISTED]],
-        "libraries": [(_short(name), _short(value)) for name, value in lock.get("libraries", {}).items()],
+        "libraries": [(_short(name), _short(value)) for name, value in lock.libraries.items()],
         "manifest": "\n".join(clean(line) for line in shorten(text, _MANIFEST_CHARS).splitlines()),
     }
 

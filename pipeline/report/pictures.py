@@ -22,7 +22,7 @@ _SHARD = re.compile(r"shards/[\w-]+\.tar")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PagePicture:
     """A picture for the page.
 
     Attributes:
@@ -56,7 +56,7 @@ def read_sample(store: Folder, row: dict[str, Any]) -> dict[str, bytes]:
     return members
 
 
-def pair_picture(sample: dict[str, bytes], budget_bytes: int) -> Picture:
+def pair_picture(sample: dict[str, bytes], budget_bytes: int) -> PagePicture:
     """The crop, made small, with its mask's outline.
 
     Raises:
@@ -67,13 +67,13 @@ def pair_picture(sample: dict[str, bytes], budget_bytes: int) -> Picture:
     mask = _open(sample["mask.png"]).convert("L")
     if mask.size != size:
         mask = mask.resize(size, Image.Resampling.BOX)
-    return Picture(_uri(data), *size, outline_path(np.asarray(mask, np.float64)))
+    return PagePicture(_uri(data), *size, outline_path(np.asarray(mask, np.float64)))
 
 
-def plain_picture(image: Image.Image, budget_bytes: int) -> Picture:
+def plain_picture(image: Image.Image, budget_bytes: int) -> PagePicture:
     """A picture made small."""
     data, size = _encoded(image, budget_bytes)
-    return Picture(_uri(data), *size)
+    return PagePicture(_uri(data), *size)
 
 
 def outline_path(mask: np.ndarray[Any, np.dtype[np.float64]]) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.plan import read_unit
-from pipeline.report.pictures import Picture, plain_picture
+from pipeline.report.pictures import PagePicture, plain_picture
 from pipeline.report.text import clean, shorten
 from pipeline.sources.config import WEB, ImageReader, SourceConfig, root_of
 from stages.common import Folder, SampleError, UserError, sha256_hex
@@ -33,7 +33,7 @@ class Quarantined:
     file: str
     message: str
     caption: str
-    picture: Picture | None
+    picture: PagePicture | None
     no_picture: str
 
 
@@ -83,7 +83,7 @@ class Photos:
                 self._units = {unit: {}}
         return self._units[unit].get(image_id)
 
-    def _picture(self, row: dict[str, Any], record: ImageRecord | None) -> tuple[Picture | None, str]:
+    def _picture(self, row: dict[str, Any], record: ImageRecord | None) -> tuple[PagePicture | None, str]:
         if row["stage"] == "read":
             return None, _NOT_USABLE.get(row["reason"], "photo not readable")
         if record is None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from pipeline.finalise import table_name
+from pipeline.records import table_name
 from pipeline.report.histogram import Histogram
 from stages.common import Folder
 

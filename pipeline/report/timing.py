@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-from pipeline.commit import receipt_name
+from pipeline.records import Counts, Receipt, read_receipts
 from stages.common import Folder, canonical_json
 
 RUNS = ".maskmine/runs.jsonl"
@@ -18,7 +17,7 @@ _AT_ONCE = 500  # receipts in memory
 
 
 @contextmanager
-def timed_run(store: Folder, receipts: Mapping[int, dict[str, Any]], runner: str) -> Iterator[None]:
+def timed_run(store: Folder, receipts: Mapping[int, Receipt], runner: str) -> Iterator[None]:
     """Adds a line to .maskmine/runs.jsonl about what was done within, if anything was: also if it fails.
 
     Args:
@@ -31,9 +30,9 @@ def timed_run(store: Folder, receipts: Mapping[int, dict[str, Any]], runner: str
         yield
     finally:
         seconds = round(time.monotonic() - start, 3)
-        done = [receipts[unit]["counts"] for unit in receipts.keys() - before]
-        line = {"runner": runner, "seconds": seconds, "units": len(done)}
-        line |= {name: sum(counts[name] for counts in done) for name in ("images", "pairs")}
+        done = [receipts[unit].counts for unit in receipts.keys() - before]
+        made = Counts.total(done)
+        line = {"runner": runner, "seconds": seconds, "units": len(done), "images": made.images, "pairs": made.pairs}
         # Nobody should lose a build, or the error that stopped it, because a time could not be noted.
         with suppress(Exception):
             if done:
@@ -50,7 +49,7 @@ class Timing:
         images, pairs, units: done in these runs.
         runners: what did the units.
         stage_seconds: by stage, summed over units, and so over workers; empty if no receipt says.
-        stats: work done and work found in the cache.
+        done: what was computed and what was found in the cache.
     """
 
     runs: int = 0
@@ -60,11 +59,11 @@ class Timing:
     units: int = 0
     runners: set[str] = field(default_factory=set)
     stage_seconds: Counter[str] = field(default_factory=Counter)
-    stats: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
 
     @property
     def from_cache(self) -> bool:
-        return any(name.endswith("_from_cache") and number for name, number in self.stats.items())
+        return any(name.endswith("_from_cache") and number for name, number in self.done.items())
 
 
 def read_timing(store: Folder, units: int) -> Timing:
@@ -81,10 +80,7 @@ def read_timing(store: Folder, units: int) -> Timing:
                 timing.runners.add(str(run["runner"]))
                 timing.runs += 1
     for first in range(0, units, _AT_ONCE):
-        names = [receipt_name(unit) for unit in range(first, min(first + _AT_ONCE, units))]
-        for data in store.read_many(names).values():
-            with suppress(ValueError, KeyError, TypeError):
-                told = dict(json.loads(data)["run"])
-                timing.stage_seconds.update(told.pop("seconds"))
-                timing.stats.update({name: int(number) for name, number in told.items()})
+        for receipt in read_receipts(store, range(first, min(first + _AT_ONCE, units))).values():
+            timing.stage_seconds.update(receipt.run.seconds)
+            timing.done.update(receipt.run.done)
     return timing

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from pipeline.manifest import STAGES
-from pipeline.steps import LockError, build_steps, start_unit
+from pipeline.errors import LockError
+from pipeline.records import Receipt
+from pipeline.steps import StepAdapter, start_unit
 from pipeline.unit import BuildSpec
 from stages.common import UserError
 
@@ -18,7 +18,7 @@ def run_loop(
     spec: BuildSpec,
     units: Sequence[int],
     poison_images: frozenset[str],
-    on_receipt: Callable[[dict[str, Any]], None],
+    on_receipt: Callable[[Receipt], None],
     say: Callable[[str], None],
 ) -> Failures:
     """Does the units one after the other.
@@ -38,14 +38,13 @@ def run_loop(
     Raises:
         UserError, LockError: the build cannot go on.
     """
-    steps = build_steps(spec, STAGES)
+    adapter = StepAdapter(spec)
     failures: Failures = {}
     for number in units:
         for attempt in range(1, spec.manifest.run.max_attempts + 1):
             try:
                 work = start_unit(spec, number, poison_images)
-                for step in steps:
-                    step.run(work)
+                adapter.run(work)
                 assert work.receipt is not None
                 on_receipt(work.receipt)
                 failures.pop(number, None)

@@ -19,16 +19,15 @@ from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RayLostError
+from pipeline.errors import LockError, RayLostError
+from pipeline.records import Receipt
 from pipeline.runners.loop import Failures
 from pipeline.runners.processes import in_session, kill_all
 from pipeline.runners.ray_driver import RAY_PROCESSES, Order
-from pipeline.steps import LockError
 from pipeline.unit import BuildSpec
 from stages.common import UserError
 
 _START_S = 120.0
-_LIFE_SIGN_S = 30.0
 _SILENCE_S = 25.0
 _LEAVE_S = 10.0
 _AFTER_DEATH_S = 0.5
@@ -43,19 +42,19 @@ def run_ray(
     spec: BuildSpec,
     units: Sequence[int],
     poison_images: frozenset[str],
-    on_receipt: Callable[[dict[str, Any]], None],
+    on_receipt: Callable[[Receipt], None],
     say: Callable[[str], None],
     address: str | None = None,
     on_poison_image: Callable[[str], None] = lambda image_id: None,
 ) -> Failures:
-    """Does the units on a Ray cluster; see runner_loop.run_loop for the common arguments.
+    """Does the units on a Ray cluster.
 
     Args:
-        spec: as there.
-        units: as there.
-        poison_images: as there.
-        on_receipt: as there.
-        say: as there.
+        spec: the build.
+        units: numbers of the units to do.
+        poison_images: ids of images to quarantine at once.
+        on_receipt: called with every unit's receipt.
+        say: called with a line for the user.
         address: of a running cluster; None takes the one that this process is connected to, or starts Ray.
         on_poison_image: called with the id of every image that is found to kill its process.
 
@@ -72,7 +71,7 @@ def run_ray(
     with contextlib.closing(
         _Driver(Order(spec, units, poison_images, address or _cluster_of_this_process()))
     ) as driver:
-        for kind, *values in driver.messages(say):
+        for kind, *values in driver.messages():
             if kind in takers:
                 takers[kind](values[0])
             elif kind == "done":
@@ -120,16 +119,13 @@ class _Driver:
             self._connection.send(sys.path)
             self._connection.send(order)
 
-    def messages(self, say: Callable[[str], None]) -> Iterator[tuple[Any, ...]]:
+    def messages(self) -> Iterator[tuple[Any, ...]]:
         """What the process tells, until the caller has heard enough.
-
-        Args:
-            say: called with a sign of life while Ray starts.
 
         Raises:
             RayLostError: it, or a process of Ray, is gone or gives no sign of life.
         """
-        is_connected, said = False, time.monotonic()
+        is_connected = False
         while True:
             ready = wait([self._connection, *self._watched], timeout=1.0 if is_connected else 0.1)
             now = time.monotonic()
@@ -149,9 +145,6 @@ class _Driver:
                 self._watch()
                 if now - self._begun > _START_S:
                     raise RayLostError(f"Ray did not start within {_START_S:.0f} s{self.log_note()}")
-                if now - said > _LIFE_SIGN_S:
-                    said = now
-                    say(f"Ray is still starting ({now - self._begun:.0f} s)")
             elif now - self._heard > _SILENCE_S:
                 raise RayLostError(f"Ray's driver gave no sign of life for {_SILENCE_S:.0f} s{self.log_note()}")
             self.check()

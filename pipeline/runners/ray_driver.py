@@ -1,4 +1,4 @@
-"""The process that drives Ray for a build, and its watch over Ray; runner_ray starts it and takes its messages.
+"""The process that drives Ray for a build, and its watch over Ray; runners.ray starts it and takes its messages.
 
 Ray's own code may end the process that it runs in, by abort or exit, when the raylet or the GCS is gone. That is why it
 is not the command's process. All that is worth telling goes to the command as small messages; the last one says how it
@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from pipeline.errors import RayLostError
+from pipeline.errors import LockError, RayLostError
 from pipeline.manifest import Run
 from pipeline.runners.processes import in_session, kill_all
-from pipeline.runners.ray_scheduler import Scheduler, check_resources, pools_of
-from pipeline.steps import LockError
+from pipeline.runners.ray_pools import check_resources, pools_of
+from pipeline.runners.ray_scheduler import Scheduler
 from pipeline.unit import BuildSpec
 from stages.common import UserError
 
@@ -41,7 +41,7 @@ _SETTLE_BEFORE_BLAME_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the command wants done; see runner_ray.run_ray."""
+    """What the command wants done; see runners.ray.run_ray."""
 
     spec: BuildSpec
     units: Sequence[int]

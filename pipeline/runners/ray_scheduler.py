@@ -1,6 +1,6 @@
 """Units on Ray Core actors: pools of stages, a bounded window, finite attempts; halving finds poison images.
 
-It runs in the process that ray_driver is; only these two files know of Ray. An actor runs one task at a time and is
+It runs in the process that ray_driver is; only these two files import Ray. An actor runs one task at a time and is
 never restarted by Ray, so that a dead process has exactly one suspect, and how often it is tried again is decided here.
 """
 
@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import RayLostError
-from pipeline.manifest import STAGES, Pool, Run
+from pipeline.errors import LockError, RayLostError
+from pipeline.manifest import Pool
+from pipeline.plan import read_unit
+from pipeline.records import Receipt
 from pipeline.runners.loop import Failures
-from pipeline.steps import LockError, build_steps, check_same, start_unit
-from pipeline.unit import BuildSpec, UnitWork
-from stages.common import UserError
+from pipeline.runners.ray_pools import Worker
+from pipeline.unit import BuildSpec
+from stages.common import Folder, UserError
 
 _FAILED_STARTS = 20
 _NO_WORKER_S = 180.0
@@ -53,64 +55,8 @@ class Search:
     found: set[str] = field(default_factory=set)
 
 
-class Worker:
-    """What an actor runs: some consecutive stages. Errors are returned as text, so that nothing odd is pickled."""
-
-    def __init__(self, spec: BuildSpec, stages: tuple[str, ...]) -> None:
-        self._spec, self._stages = spec, stages
-        self._steps: list[Any] | None = None
-
-    def ready(self) -> None:
-        """Returns once the actor is up."""
-
-    def run(
-        self, unit: int, poison_images: frozenset[str], only: frozenset[str] | None, work: UnitWork | None
-    ) -> tuple[dict[str, Any], UnitWork | None]:
-        """Runs the stages; gives a small status for the driver, and the unit's state for the next pool."""
-        try:
-            if self._steps is None:
-                check_same(self._spec)
-                self._steps = build_steps(self._spec, self._stages)
-            work = start_unit(self._spec, unit, poison_images, only) if work is None else work
-            for step in self._steps:
-                step.run(work)
-        except (UserError, LockError) as error:
-            return {"stop": type(error).__name__, "message": str(error)}, None
-        except Exception as error:
-            return {"failed": f"{type(error).__name__}: {error}"[:500]}, None
-        if self._stages[-1] == STAGES[-1]:
-            return {"receipt": work.receipt}, None
-        return {}, work
-
-
-def pools_of(run: Run, nodes: Sequence[dict[str, float]]) -> tuple[Pool, ...]:
-    """The pools that a manifest asks for; without any, one of `workers` actors that run all stages.
-
-    Args:
-        run: the manifest's part.
-        nodes: resources of the cluster's machines.
-    """
-    if run.pools:
-        return run.pools
-    cpus, gpus = (sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU"))
-    workers = run.workers or int(gpus) or int(cpus) or 1
-    return (Pool(stages=STAGES, actors=workers, cpus=1, gpus=min(1.0, gpus / workers)),)
-
-
-def check_resources(pools: Sequence[Pool], nodes: Sequence[dict[str, float]]) -> None:
-    for key in ("CPU", "GPU"):
-        each = [(pool.cpus if key == "CPU" else pool.gpus, pool.actors) for pool in pools]
-        need, have = sum(size * actors for size, actors in each), [node.get(key, 0.0) for node in nodes]
-        if need > sum(have) or max(size for size, _ in each) > max(have, default=0.0):
-            raise UserError(
-                f"run: the actors want {need:g} {key}s in all, at most {max(size for size, _ in each):g} in one; "
-                f"the Ray cluster has {sum(have):g} on {len(nodes)} machine(s). Lower run.workers or run.pools, "
-                "or add machines"
-            )
-
-
 class Scheduler:
-    """Moves jobs through the pools; see runner_ray.run_ray.
+    """Moves jobs through the pools; see runners.ray.run_ray.
 
     Args:
         spec: the build.
@@ -128,7 +74,7 @@ class Scheduler:
         spec: BuildSpec,
         pools: Sequence[Pool],
         poison_images: frozenset[str],
-        on_receipt: Callable[[dict[str, Any]], None],
+        on_receipt: Callable[[Receipt], None],
         say: Callable[[str], None],
         on_poison_image: Callable[[str], None],
         check_ray: Callable[[bool], None],
@@ -294,9 +240,6 @@ class Scheduler:
             self._split(job.unit, self._images_of(job.unit))
 
     def _images_of(self, unit: int) -> list[str]:
-        from pipeline.plan import read_unit
-        from stages.common import Folder
-
         return [record.image_id for record in read_unit(Folder(self._spec.out_url), unit)]
 
     def _split(self, unit: int, images: Sequence[str]) -> None:

@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from benchmarks.tiny_clip import save_tiny_clip
-from pipeline.build import Outcome, build
+from pipeline.build import BuildOutcome, build
 from pipeline.manifest import BuildManifest
+from pipeline.records import FORMAT, Counts, Effort, Receipt, Written
 from pipeline.terminal import terminal
 from tests.photos import write_photos
 
@@ -85,9 +86,25 @@ def manifest(photos: Path, tiny_clip: str) -> Callable[..., BuildManifest]:
     return make
 
 
-def run_build(manifest: BuildManifest, out: Path | str, **options: Any) -> Outcome:  # noqa: ANN401
+def run_build(manifest: BuildManifest, out: Path | str, **options: Any) -> BuildOutcome:  # noqa: ANN401
     """Builds quietly."""
     return build(manifest, str(out), terminal(file=io.StringIO()), **options)
+
+
+def make_receipt(unit: int = 0, **counts: int) -> Receipt:
+    """The receipt of a unit without content; counts that are not given are 0."""
+    return Receipt(
+        format=FORMAT,
+        unit=unit,
+        key="",
+        shard=Written(sha256="", bytes=0),
+        rows=Written(sha256="", bytes=0),
+        images_root="",
+        counts=Counts(**{name: counts.get(name, 0) for name in Counts.model_fields}),
+        fingerprint="",
+        devices={"matching": "cpu AVX2 fp32"},
+        run=Effort(seconds={}, done={}),
+    )
 
 
 def is_sign_of_life(line: str) -> bool:

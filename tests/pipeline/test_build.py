@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 
 from pipeline.build import build
+from pipeline.errors import LockError
 from pipeline.manifest import BuildManifest
-from pipeline.steps import LockError
 from pipeline.verify import verify
 from stages.common import UserError
 from tests.photos import jpeg, write_photos
@@ -60,9 +61,7 @@ def test_every_image_is_accounted_for(manifest: Make, tmp_path: Path) -> None:
         dropped = sum(count for reason, count in row["dropped"] if reason.startswith("match."))
         assert row["pairs"] + dropped == row["nouns"]
     assert outcome.lock is not None
-    assert (
-        outcome.lock["counts"]["pairs"] == sum(row["pairs"] for row in images) == len(table(tmp_path / "out", "index"))
-    )
+    assert outcome.lock.counts.pairs == sum(row["pairs"] for row in images) == len(table(tmp_path / "out", "index"))
 
 
 def test_finished_build_verifies(manifest: Make, tmp_path: Path) -> None:
@@ -136,17 +135,12 @@ def test_other_threshold_segments_no_image_again(manifest: Make, tmp_path: Path)
     cached = {"run__cache": str(tmp_path / "cache"), "proposals__proposer": {"kind": "classical"}}
     first = run_build(manifest(**cached), tmp_path / "a")
     second = run_build(manifest(**cached, matching__rules__min_score_cosine=0.1), tmp_path / "b")
-    ran = {
-        name: sum(receipt["run"].get(name, 0) for receipt in first.receipts)
-        for name in first.receipts[0]["run"]
-        if name != "seconds"
-    }
+    ran = sum((Counter(receipt.run.done) for receipt in first.receipts), Counter[str]())
     assert ran["images_segmented"] == 10
     assert ran["regions_encoded"] > 10
     for receipt in second.receipts:
-        assert receipt["run"].get("images_segmented", 0) == receipt["run"].get("regions_encoded", 0) == 0
-        assert receipt["run"].get("captions_read", 0) == 0
-        assert receipt["run"]["images_from_cache"] == receipt["counts"]["images"]
+        assert receipt.run.done.keys() == {"captions_from_cache", "images_from_cache", "regions_from_cache"}
+        assert receipt.run.done["images_from_cache"] == receipt.counts.images
     uncached = run_build(
         manifest(proposals__proposer={"kind": "classical"}, matching__rules__min_score_cosine=0.1), tmp_path / "c"
     )
@@ -221,7 +215,7 @@ def test_bad_inputs_land_where_they_belong(manifest: Make, bad_photos: Path, tmp
     assert (upright[0]["image_height_px"], upright[0]["image_width_px"]) == (72, 96)
     assert verify(str(tmp_path / "out"))[1] == []
     assert outcome.lock is not None
-    assert outcome.lock["counts"]["images_quarantined"] == 4
+    assert outcome.lock.counts.images_quarantined == 4
 
 
 def test_excluded_images_are_quarantined_not_lost(manifest: Make, tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def test_every_column_and_every_key_of_a_sample_is_documented(built: Path) -> No
     assert {f"KEY.{name.partition('.')[2]}" for name in members} <= words
     lock = json.loads((built / "build.lock.json").read_text())
     assert {*lock, *lock["counts"], *lock["units"][0], *lock["plan"]} <= words
+    assert json.loads((built / ".maskmine/receipts/000000.json").read_text()).keys() <= words
     hidden = {path.name for path in (built / ".maskmine").iterdir()}
     assert {name for name in hidden if "." in name} <= words
 

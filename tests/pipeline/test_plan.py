@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline.manifest import BuildManifest
-from pipeline.plan import Plan, make_plan, read_plan_document, read_unit, unit_key, write_plan
+from pipeline.plan import Plan, make_plan, read_unit, write_plan
 from pipeline.provenance import differences
+from pipeline.records import read_plan, unit_key
 from pipeline.sources.config import to_record
 from stages.common import Folder, UserError
 from tests.photos import write_photos
@@ -39,7 +40,7 @@ def test_digest_does_not_depend_on_where_data_and_models_lie(
     manifest: Make, photos: Path, tiny_clip: str, tmp_path: Path
 ) -> None:
     here, there = make_plan(manifest()), plan_at(tmp_path, photos, tiny_clip)
-    assert differences(here.document, there.document) == []
+    assert differences(here.document.values(), there.document.values()) == []
     assert here.digest == there.digest
 
 
@@ -125,7 +126,7 @@ def test_digest_depends_on_the_inputs(
     file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if changed == "weights" else data + b" ")
     values = manifest_values(tmp_path / "photos", f"local-dir:{tmp_path / 'clip'}")
     again = make_plan(BuildManifest.model_validate(values))
-    (difference,) = differences(plan.document, again.document)
+    (difference,) = differences(plan.document.values(), again.document.values())
     expected = {"captions": "inputs.captions", "masks": "inputs.masks.0", "image": "rows", "weights": "models.matching"}
     assert difference.startswith(expected[changed])
 
@@ -139,7 +140,7 @@ def test_unit_has_the_rows_of_its_number(manifest: Make, tmp_path: Path) -> None
         units = [read_unit(store, unit) for unit in range(4)]
         assert [record for unit in units for record in unit] == [to_record(row) for row in plan.rows.to_pylist()]
         assert [len(unit) for unit in units] == [3, 3, 3, 1]
-        assert read_plan_document(store) == plan.document
+        assert read_plan(store) == plan.document
     assert len({unit_key(plan.digest, unit) for unit in range(4)}) == 4
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.finalise import read_lock
 from pipeline.manifest import BuildManifest, Compute
 from pipeline.precision import mixture, pin_precision, slowness
+from pipeline.records import read_lock
+from stages.common import Folder
 from tests.pipeline.conftest import bytes_of, run_build
 
 Make = Callable[..., BuildManifest]
@@ -53,7 +54,7 @@ def test_a_build_goes_on_in_the_precision_that_it_was_begun_in(
         run_build(manifest(), tmp_path / "again", lock=str(tmp_path / "whole/build.lock.json"))
         assert bytes_of(tmp_path / "again") == bytes_of(tmp_path / "whole")
     last = tmp_path / ("whole" if how == "resumed" else "again")
-    devices = read_lock((last / "build.lock.json").read_bytes())["devices"]
+    devices = read_lock(Folder(str(last))).devices
     assert [device.rpartition(" ")[2] for device in devices] == ["bf16"]
 
 
@@ -62,4 +63,4 @@ def test_a_fresh_build_is_computed_in_what_this_machine_has(
 ) -> None:
     monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: False)
     run_build(manifest(), tmp_path)
-    assert all(device.endswith(" fp32") for device in read_lock((tmp_path / "build.lock.json").read_bytes())["devices"])
+    assert all(device.endswith(" fp32") for device in read_lock(Folder(str(tmp_path))).devices)

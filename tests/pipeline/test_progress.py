@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.progress import SILENCE_S, Activity, AdaptProgress, BuildProgress, PretrainProgress
+from pipeline.records import Receipt
+from tests.pipeline.conftest import make_receipt
 
 
 @pytest.fixture(autouse=True)
@@ -124,16 +126,15 @@ def test_an_error_ends_the_signs_of_life() -> None:
     assert text_of(console) == before
 
 
-def receipt(images: int, pairs: int) -> dict[str, Any]:
-    counts = {"images": images, "pairs": pairs, "images_quarantined": 1, "captions_quarantined": 2}
-    return {"counts": counts, "devices": {"matching": "cpu AVX2 fp32"}}
+def receipt(images: int, pairs: int) -> Receipt:
+    return make_receipt(images=images, pairs=pairs, images_quarantined=1, captions_quarantined=2)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_mining_counts_images_of_this_run_and_of_earlier_ones(terminal: bool) -> None:
     console = console_of(terminal)
     with BuildProgress(console) as progress:
-        progress.begin(30, receipt(10, 5)["counts"])
+        progress.begin(30, receipt(10, 5).counts)
         progress.unit_done(receipt(10, 3))
         progress.unit_done(receipt(10, 4))
     assert "mining" in text_of(console)

@@ -107,7 +107,7 @@ def test_cache_on_s3_is_shared(s3: FileSystem, bucket: str, tiny_clip: str, tmp_
     run_build(cached, tmp_path / "a")
     assert {path.split("/")[2] for path in s3.find(f"{bucket}/cache")} == {"nouns", "proposals", "scores"}
     second = run_build(cached, tmp_path / "b")
-    assert sum(receipt["run"].get("images_segmented", 0) for receipt in second.receipts) == 0
+    assert sum(receipt.run.done.get("images_segmented", 0) for receipt in second.receipts) == 0
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from pipeline.commit import shard_name
 from pipeline.finalise import TABLES
+from pipeline.records import FORMAT, Counts, Lock, LockedUnit, PlanDocument, shard_name
 from stages.common import canonical_json, digest
 from stages.records import Rle
 from stages.shards import Sample, write_shard
+from tests.pipeline.conftest import make_receipt
 
 SIDE = 100
 Box = tuple[int, int, int, int]
@@ -76,17 +77,22 @@ def write_build(
         for name in names
     ]
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, TABLES["images"]), out / "images.parquet")
-    lock: dict[str, Any] = {
-        "plan": {},
-        "plan_digest": "abc",
-        "poison_images": [],
-        "counts": {},
-        "tables": {},
-        "images_root": "",
-    }
-    entry = {"key": "", "images_root": "", "rows_sha256": "", "shard_sha256": ""}
-    lock["units"] = [{"unit": number, **entry} for number in range(len(units))]
-    (out / "build.lock.json").write_text(json.dumps(lock))
+    receipts = [make_receipt(number) for number in range(len(units))]
+    lock = Lock(
+        format=FORMAT,
+        plan=PlanDocument(format=FORMAT, config={}, inputs={}, models={}, images=len(names), rows=""),
+        plan_digest="abc",
+        manifest={},
+        libraries={},
+        devices=[],
+        fingerprints=[],
+        poison_images=[],
+        counts=Counts.total(receipt.counts for receipt in receipts),
+        units=[LockedUnit.of(receipt) for receipt in receipts],
+        images_root="",
+        tables={},
+    )
+    (out / "build.lock.json").write_bytes(canonical_json(lock.values()))
     return out
 
 

@@ -14,6 +14,7 @@ from pipeline.report.page import write_report
 from pipeline.report.quarantined import Photos
 from pipeline.report.timing import RUNS, read_timing, timed_run
 from stages.common import Folder
+from tests.pipeline.conftest import make_receipt
 from tests.pipeline.report.conftest import Page
 
 Make = Callable[..., Path]
@@ -61,15 +62,15 @@ def test_sources_that_are_unknown_or_on_the_web_are_not_asked(silent: Path, sour
 
 def test_runs_are_timed_also_if_they_fail_and_runs_without_work_are_not(tmp_path: Path) -> None:
     store = Folder(str(tmp_path))
-    receipts = {0: {"counts": {"images": 3, "pairs": 7}}}
+    receipts = {0: make_receipt(0, images=3, pairs=7)}
     with timed_run(store, receipts, "loop"):
         pass
     assert not store.exists(RUNS)
     with suppress(KeyboardInterrupt), timed_run(store, receipts, "loop"):
-        receipts[1] = {"counts": {"images": 2, "pairs": 4}}
+        receipts[1] = make_receipt(1, images=2, pairs=4)
         raise KeyboardInterrupt
     with timed_run(store, receipts, "ray"):
-        receipts[2] = {"counts": {"images": 1, "pairs": 1}}
+        receipts[2] = make_receipt(2, images=1, pairs=1)
     lines = [json.loads(line) for line in store.read(RUNS).splitlines()]
     assert [(line["runner"], line["units"], line["images"], line["pairs"]) for line in lines] == [
         ("loop", 1, 2, 4),

@@ -109,4 +109,5 @@ def test_image_that_kills_its_process_is_found_and_quarantined_alone(tiny_clip: 
     assert pyarrow.parquet.read_table(out / "images.parquet").column("status").to_pylist().count("pairs") == 7
     lock, problems = verify(str(out))
     assert problems == []
-    assert lock["poison_images"] == ["121"]
+    assert lock is not None
+    assert lock.poison_images == ["121"]

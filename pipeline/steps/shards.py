@@ -1,10 +1,9 @@
-"""The last step of a unit: canonical tar, checked, renamed; then its rows; then its receipt, the only commit point."""
+"""Stage `shards`: a unit's pairs as a canonical tar, checked and renamed, and then its rows of the tables."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
 import tarfile
 from collections import Counter
@@ -13,67 +12,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.unit import BuildSpec, ImageWork, UnitWork, images_root, status_of, timed
+from pipeline.records import Written, rows_name, shard_name
+from pipeline.steps.base import PlainStep
+from pipeline.unit import BuildSpec, ImageWork, UnitWork
 from stages.common import Folder, canonical_json, sha256_hex
 from stages.images import decode_image
 from stages.shards import Sample, build_sample, write_shard
 
-RECEIPTS = ".maskmine/receipts"
-UNIT_ROWS = ".maskmine/rows"
-SHARDS = "shards"
 
+class WriteShards(PlainStep):
+    """Writes a unit's shard and rows; the unit is done once the adapter has written its receipt."""
 
-def shard_name(unit: int) -> str:
-    return f"{SHARDS}/{unit:06d}.tar"
-
-
-def receipt_name(unit: int) -> str:
-    return f"{RECEIPTS}/{unit:06d}.json"
-
-
-def rows_name(unit: int) -> str:
-    return f"{UNIT_ROWS}/{unit:06d}.json.gz"
-
-
-def read_unit_rows(store: Folder, unit: int) -> dict[str, list[dict[str, Any]]]:
-    """The rows that a unit adds to index, images and quarantine tables."""
-    return dict(json.loads(gzip.decompress(store.read(rows_name(unit)))))
-
-
-class CommitStep:
-    """Writes a unit's shard, rows and receipt."""
+    stage = "shards"
 
     def __init__(self, spec: BuildSpec) -> None:
         self._store = Folder(spec.out_url)
         self._rules = spec.manifest.shards
-        self._fingerprint = spec.fingerprint
 
     def run(self, unit: UnitWork) -> None:
-        with timed(unit, "shards"):
-            shard, index = self._write_shard(unit)
-            if unit.is_probe:
-                return
-            rows = {
-                "pairs": [{"shard": shard_name(unit.number), **row} for row in index],
-                "images": [_image_row(unit, image) for image in unit.images],
-                "quarantine": [{"unit": unit.number, **asdict(row)} for row in unit.quarantine],
-            }
-            packed = gzip.compress(canonical_json(rows), mtime=0)
-            self._store.write(rows_name(unit.number), packed)
-        unit.receipt = {
-            "unit": unit.number,
-            "key": unit.key,
-            "shard": shard,
-            "rows": {"sha256": sha256_hex(packed), "bytes": len(packed)},
-            "images_root": images_root(unit),
-            "counts": _counts(unit),
-            "fingerprint": self._fingerprint,
-            "devices": unit.devices,
-            "run": {"seconds": {k: round(v, 3) for k, v in sorted(unit.seconds.items())}, **unit.stats},
+        """Sets `written`, unless the unit is a probe: then all is tried, and nothing kept."""
+        shard, index = self._write_shard(unit)
+        if unit.is_probe:
+            return
+        rows = {
+            "index": [{"shard": shard_name(unit.number), **row} for row in index],
+            "images": [_image_row(unit, image) for image in unit.images],
+            "quarantine": [{"unit": unit.number, **asdict(row)} for row in unit.quarantine],
         }
-        self._store.write(receipt_name(unit.number), canonical_json(unit.receipt))
+        packed = gzip.compress(canonical_json(rows), mtime=0)
+        self._store.write(rows_name(unit.number), packed)
+        unit.written = shard, Written(sha256=sha256_hex(packed), bytes=len(packed))
 
-    def _write_shard(self, unit: UnitWork) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _write_shard(self, unit: UnitWork) -> tuple[Written, list[dict[str, Any]]]:
         name = shard_name(unit.number)
         part = self._store.temporary(name)
         try:
@@ -81,7 +51,7 @@ class CommitStep:
                 index = write_shard(self._samples(unit), file)
                 file.flush()
                 os.fsync(file.fileno())
-            shard = {"name": name, "sha256": check_shard(part, index), "bytes": part.stat().st_size}
+            shard = Written(sha256=check_shard(part, index), bytes=part.stat().st_size)
             if not unit.is_probe:
                 self._store.put(part, name)
         finally:
@@ -122,7 +92,7 @@ def check_shard(file: Path, index: list[dict[str, Any]]) -> str:
 
 
 def _image_row(unit: UnitWork, image: ImageWork) -> dict[str, Any]:
-    status, reason = status_of(image)
+    status, reason = image.status()
     return {
         "image_id": image.record.image_id,
         "file": image.record.file,
@@ -136,16 +106,4 @@ def _image_row(unit: UnitWork, image: ImageWork) -> dict[str, Any]:
         "proposals": len(image.proposals),
         "pairs": len(image.matches),
         "dropped": dict(sorted(image.dropped.items())),
-    }
-
-
-def _counts(unit: UnitWork) -> dict[str, int]:
-    counts = Counter(status_of(image)[0] for image in unit.images)
-    return {
-        "images": len(unit.images),
-        "images_pairs": counts["pairs"],
-        "images_no_pairs": counts["no_pairs"],
-        "images_quarantined": counts["quarantined"],
-        "captions_quarantined": sum(row.item == "caption" for row in unit.quarantine),
-        "pairs": sum(len(image.matches) for image in unit.images),
     }

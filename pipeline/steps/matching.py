@@ -1,0 +1,109 @@
+"""Stage `matching`: which of an image's masks belongs to which of its nouns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.steps.base import CachedStep, Computer, Task
+from pipeline.unit import BuildSpec, ImageWork, UnitWork
+from stages.common import identity
+from stages.images import decode_image
+from stages.matching import match
+from stages.records import Rle
+
+Scores = list[NDArray[np.float32]]
+"""[R, N] cosines in [-1, 1] of each image."""
+
+
+class MatchPairs(CachedStep[list[ImageWork], Scores]):
+    """Scores every (region, noun) of an image with CLIP and matches them.
+
+    Crops are batched over the unit, so that all images of a unit are the key of its scores.
+    """
+
+    stage = "matching"
+    kind = "scores"
+    statistics = ("regions_encoded", "regions_from_cache")
+
+    def __init__(self, spec: BuildSpec) -> None:
+        self._section = spec.manifest.matching
+        self._models = spec.models["matching"]
+        self._computer = Computer.of(spec)
+        self.computes_on = str(self._computer)
+        self._encoder: Any = None
+
+    @property
+    def identity(self) -> list[Any]:
+        section = self._section
+        asked = [identity(section.clip), identity(section.regions), list(section.templates)]
+        return [*asked, self._models, self._computer.identity]
+
+    def tasks(self, unit: UnitWork) -> Iterator[Task[list[ImageWork]]]:
+        images = [image for image in unit.usable() if image.nouns and image.proposals]
+        if images:
+            yield Task(images, sum(len(image.proposals) for image in images))
+
+    def key(self, content: list[ImageWork]) -> list[Any]:
+        return [
+            [
+                image.sha256,
+                [noun.surface for noun, _ in image.nouns],
+                [[rle.height, rle.width, rle.counts] for rle in (proposal.rle for proposal in image.proposals)],
+            ]
+            for image in content
+        ]
+
+    def compute(self, content: list[ImageWork]) -> Scores:
+        import torch
+
+        if self._encoder is None:
+            self._encoder = self._load()
+        features = self._encoder.encode_regions(_regions(content))
+        scores, start = [], 0
+        for image in content:
+            regions = features[start : start + len(image.proposals)]
+            start += len(image.proposals)
+            # One noun at a time: the floats of a pair then do not depend on the image's other nouns.
+            columns = [regions @ self._encoder.encode_noun(noun.surface) for noun, _ in image.nouns]
+            scores.append(torch.stack(columns, dim=1).numpy().astype(np.float32))
+        return scores
+
+    def encode(self, result: Scores) -> bytes:
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {str(number): array for number, array in enumerate(result)}
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    def decode(self, entry: bytes) -> Scores:
+        with np.load(io.BytesIO(entry), allow_pickle=False) as saved:
+            return [saved[str(number)] for number in range(len(saved.files))]
+
+    def apply(self, content: list[ImageWork], result: Scores) -> None:
+        for image, scores in zip(content, result, strict=True):
+            image.scores = scores
+
+    def finish(self, unit: UnitWork) -> None:
+        """Matches all images, those without a mask as well: their nouns are counted as dropped."""
+        for image in unit.usable():
+            scores = image.scores if image.scores is not None else np.zeros((0, len(image.nouns)), np.float32)
+            canonical = [noun.canonical for noun, _ in image.nouns]
+            image.matches, dropped = match(scores, canonical, self._section.rules)
+            image.dropped.update({f"match.{reason}": count for reason, count in dropped.items()})
+
+    def _load(self) -> Any:  # noqa: ANN401 - loaded late, as its module loads torch
+        from stages.clip import RegionEncoder
+
+        section, computer = self._section, self._computer
+        return RegionEncoder.load(section.clip, section.regions, section.templates, computer.device, computer.precision)
+
+
+def _regions(images: list[ImageWork]) -> Iterator[tuple[NDArray[np.uint8], Rle]]:
+    for image in images:
+        pixels = decode_image(image.data)
+        for proposal in image.proposals:
+            yield pixels, proposal.rle

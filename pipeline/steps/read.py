@@ -1,0 +1,80 @@
+"""Stage `read`: every image's bytes, hashed and decoded once."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow.parquet
+
+from pipeline.errors import LockError
+from pipeline.sources.config import ImageReader
+from pipeline.steps.base import PlainStep, each_image
+from pipeline.unit import BuildSpec, ImageWork, UnitWork
+from stages.common import Folder, SampleError, digest, open_location, read_bytes, sha256_hex
+from stages.images import decode_image
+from stages.proposals.provided import mask_files
+from stages.records import ImageRecord
+
+
+class ReadImages(PlainStep):
+    """Reads, hashes and decodes every image once: what cannot be decoded is quarantined here."""
+
+    stage = "read"
+
+    def __init__(self, spec: BuildSpec) -> None:
+        self._spec = spec
+        self._reader = ImageReader(spec.manifest.source)
+        self._excluded = set(spec.manifest.source.exclude)
+
+    def run(self, unit: UnitWork) -> None:
+        """Sets `data` and the hashes of every image.
+
+        Raises:
+            LockError: the images are not those of the lock that the build must reproduce.
+        """
+        for image in unit.images:
+            with each_image(unit, image, self.stage):
+                self._read(image, unit.poison_images)
+        self._check_lock(unit)
+
+    def _read(self, image: ImageWork, poison_images: frozenset[str]) -> None:
+        record = image.record
+        if record.image_id in self._excluded:
+            raise SampleError("excluded", "the manifest's source.exclude names it")
+        try:
+            image.data = self._reader.read(record)
+        except FileNotFoundError as error:
+            raise SampleError("missing_file", f"there is no file {record.file}") from error
+        except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+            raise SampleError("unreadable_file", f"{record.file}: {error.strerror or type(error).__name__}") from error
+        image.sha256 = sha256_hex(image.data)
+        image.masks_sha256 = _hash_mask_files(record)
+        if record.image_id in poison_images:
+            raise SampleError("killed_process", "the process that worked on it died each time")
+        decode_image(image.data)
+
+    def _check_lock(self, unit: UnitWork) -> None:
+        expected = self._spec.expected_images
+        if expected is not None and not unit.is_probe and unit.images_root() != expected.get(unit.number):
+            named = ", ".join(self._changed(unit)) or f"at least one image of unit {unit.number}"
+            raise LockError(f"other bytes than when the lock was written: {named}")
+
+    def _changed(self, unit: UnitWork) -> list[str]:
+        """Files of the images that differ, as far as the tables beside the lock tell."""
+        tables = Folder(str(self._spec.lock_url).rpartition("/")[0] or ".")
+        data = tables.read_or_none("images.parquet")
+        if data is None:
+            return []
+        rows = pyarrow.parquet.read_table(io.BytesIO(data), columns=["image_id", "sha256"]).to_pylist()
+        before = {row["image_id"]: row["sha256"] for row in rows}
+        return [image.record.file for image in unit.images if before.get(image.record.image_id) != image.sha256]
+
+
+def _hash_mask_files(record: ImageRecord) -> str:
+    """Of the files that the record's masks lie in (panoptic PNGs); empty if they lie in the record itself."""
+    files = mask_files(record)
+    try:
+        contents = [read_bytes(*open_location(file)) for file in files]
+    except FileNotFoundError as error:
+        raise SampleError("missing_file", f"there is no file {files[0]}") from error
+    return digest([sha256_hex(content) for content in contents]) if files else ""

@@ -1,0 +1,102 @@
+"""What the cache gives back is what was put in, and what a result depends on is in its identity or its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.manifest import BuildManifest
+from pipeline.steps.matching import MatchPairs
+from pipeline.steps.nouns import FindNouns
+from pipeline.steps.proposals import ProposeMasks
+from pipeline.unit import BuildSpec, ImageWork, UnitWork
+from stages.records import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
+
+Make = Callable[..., BuildManifest]
+MODELS = {"nouns": {"lexicon": "1"}, "proposals": {}, "matching": {"weights": "2"}}
+DOG = Noun("dogs", "dog", 0, 4, 8, "head")
+HALF = Rle.encode(np.arange(12).reshape(3, 4) > 5)
+
+
+@pytest.fixture
+def spec(manifest: Make, tmp_path: Path) -> BuildSpec:
+    return BuildSpec(manifest(), "plan", str(tmp_path / "out"), None, "libraries", MODELS)
+
+
+def image(row: int, *captions: str) -> ImageWork:
+    return ImageWork(ImageRecord(str(row), f"{row}.jpg", captions), row)
+
+
+def test_nouns_come_back_from_bytes(spec: BuildSpec) -> None:
+    step = FindNouns(spec)
+    found = [CaptionNouns((DOG,), (DroppedNoun("side", 0, 0, 4, "junk"),)), CaptionNouns(())]
+    assert step.decode(step.encode(found)) == found
+
+
+def test_proposals_come_back_from_bytes(spec: BuildSpec) -> None:
+    step = ProposeMasks(spec)
+    found = ([Proposal(HALF, 1 / 3, "classical"), Proposal(HALF, 1.0, "ground_truth", "dog")], {"empty_mask": 2})
+    assert step.decode(step.encode(found)) == found
+    assert step.decode(step.encode(([], {}))) == ([], {})
+
+
+def test_scores_come_back_from_bytes_to_the_last_bit(spec: BuildSpec) -> None:
+    step = MatchPairs(spec)
+    found = [np.random.default_rng(number).random((number, 2), np.float32) for number in (3, 1, 12)]
+    again = step.decode(step.encode(found))
+    assert len(again) == 3
+    assert all(
+        np.array_equal(before, after) and after.dtype == np.float32 for before, after in zip(found, again, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage"), [(FindNouns, "nouns"), (ProposeMasks, "proposals"), (MatchPairs, "matching")]
+)
+def test_models_are_those_of_the_plan(
+    spec: BuildSpec, kind: type[FindNouns | ProposeMasks | MatchPairs], stage: str
+) -> None:
+    """They were hashed once, by the driver."""
+    other = replace(spec, models={**MODELS, stage: {"weights": "another"}})
+    assert kind(spec).identity == kind(spec).identity != kind(other).identity
+
+
+def test_captions_of_a_unit_are_one_task_and_bad_ones_are_none(spec: BuildSpec) -> None:
+    unit = UnitWork(0, "", [image(0, "a dog", " ", "a cat"), image(1), image(2, "x" * 2000, "two dogs")])
+    (task,) = FindNouns(spec).tasks(unit)
+    assert [(work.row, number) for work, number in task.content] == [(0, 0), (0, 2), (2, 1)]
+    assert (task.size, task.image) == (3, None)
+    assert [(row.image_id, row.caption_number, row.reason) for row in unit.quarantine] == [
+        ("0", 1, "empty_caption"),
+        ("2", 0, "long_caption"),
+    ]
+
+
+def test_nouns_go_to_their_image_with_the_number_of_their_caption(spec: BuildSpec) -> None:
+    first, second = image(0, "", "The dogs"), image(1, "The dogs", "The dogs")
+    found = [CaptionNouns((DOG,)), CaptionNouns((DOG,), (DroppedNoun("side", 0, 0, 4, "junk"),)), CaptionNouns((DOG,))]
+    FindNouns(spec).apply([(first, 1), (second, 0), (second, 1)], found)
+    assert [noun.caption_number for noun, _ in first.nouns] == [1]
+    assert [(noun.surface, len(mentions)) for noun, mentions in second.nouns] == [("dogs", 2)]
+    assert second.dropped == {"noun.junk": 1}
+
+
+def test_images_without_nouns_get_no_masks_and_each_other_one_is_its_own_task(spec: BuildSpec) -> None:
+    with_noun, without = image(0, "a dog"), image(1, "a dog")
+    with_noun.nouns = [(DOG, [])]
+    (task,) = ProposeMasks(spec).tasks(UnitWork(0, "", [with_noun, without]))
+    assert task.content is task.image is with_noun
+
+
+def test_nouns_of_an_image_without_masks_are_counted(spec: BuildSpec) -> None:
+    lonely = image(0, "a dog")
+    lonely.nouns = [(DOG, [])]
+    unit, step = UnitWork(0, "", [lonely]), MatchPairs(spec)
+    assert list(step.tasks(unit)) == []
+    step.finish(unit)
+    assert lonely.dropped == {"match.no_proposals": 1}
+    assert lonely.status() == ("no_pairs", "no_proposals")
