@@ -20,7 +20,7 @@ from pipeline.provenance import differences, library_fingerprint
 from pipeline.report.timing import timed_run
 from pipeline.runners.loop import Failures
 from pipeline.unit import BuildSpec
-from stages.common import Folder, UserError, canonical_json, digest, open_location, read_bytes
+from stages.common import Folder, UserError, canonical_json, digest, read_file
 
 POISON_IMAGES = ".maskmine/poison_images.json"
 LIBRARIES = ".maskmine/libraries.json"
@@ -233,9 +233,8 @@ def _finished(store: Folder, plan: Plan, receipts: dict[int, dict[str, Any]]) ->
 
 
 def read_lock_file(location: str) -> dict[str, Any]:
-    fs, path = open_location(location)
     try:
-        return read_lock(read_bytes(fs, path))
+        return read_lock(read_file(location))
     except FileNotFoundError as error:
         raise UserError(f"--lock: there is no file {location}") from error
     except (OSError, ValueError) as error:

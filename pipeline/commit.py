@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import Any
 from pipeline.unit import BuildSpec, ImageWork, UnitWork, images_root, status_of, timed
 from stages.common import Folder, canonical_json, sha256_hex
 from stages.images import decode_image
-from stages.shards import Sample, build_sample, write_shard
+from stages.shards import DamagedTarError, IndexRow, Sample, build_sample, iterate_samples, write_shard
 
 RECEIPTS = ".maskmine/receipts"
 UNIT_ROWS = ".maskmine/rows"
@@ -54,7 +53,7 @@ class CommitStep:
             if unit.is_probe:
                 return
             rows = {
-                "pairs": [{"shard": shard_name(unit.number), **row} for row in index],
+                "pairs": [row.values() for row in index],
                 "images": [_image_row(unit, image) for image in unit.images],
                 "quarantine": [{"unit": unit.number, **asdict(row)} for row in unit.quarantine],
             }
@@ -73,12 +72,12 @@ class CommitStep:
         }
         self._store.write(receipt_name(unit.number), canonical_json(unit.receipt))
 
-    def _write_shard(self, unit: UnitWork) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _write_shard(self, unit: UnitWork) -> tuple[dict[str, Any], list[IndexRow]]:
         name = shard_name(unit.number)
         part = self._store.temporary(name)
         try:
             with open(part, "w+b") as file:
-                index = write_shard(self._samples(unit), file)
+                index = write_shard(self._samples(unit), file, name)
                 file.flush()
                 os.fsync(file.fileno())
             shard = {"name": name, "sha256": check_shard(part, index), "bytes": part.stat().st_size}
@@ -100,7 +99,7 @@ class CommitStep:
                 yield build_sample(key, image.record, pixels, proposal, noun, mentions, pair, self._rules)
 
 
-def check_shard(file: Path, index: list[dict[str, Any]]) -> str:
+def check_shard(file: Path, index: list[IndexRow]) -> str:
     """Reopens a shard that was just written, and compares its members with the index.
 
     Returns:
@@ -109,13 +108,12 @@ def check_shard(file: Path, index: list[dict[str, Any]]) -> str:
     Raises:
         OSError: the disk does not give back what was written.
     """
-    keys: Counter[str] = Counter()
     try:
-        with tarfile.open(file, mode="r:") as tar:
-            keys.update(member.name.partition(".")[0] for member in tar)
-    except tarfile.TarError as error:
+        with open(file, "rb") as opened:
+            found = [(sample.key, sample.offset, len(sample.members)) for sample in iterate_samples(opened)]
+    except DamagedTarError as error:
         raise OSError(f"{file}: not readable after writing: {error}") from error
-    if keys != Counter({row["key"]: 4 for row in index}):
+    if found != [(row.key, row.offset, 4) for row in index]:
         raise OSError(f"{file}: holds other members than were written")
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

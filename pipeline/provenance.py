@@ -14,7 +14,7 @@ import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources.config import source_files
 from stages.clip_files import clip_files
-from stages.common import LOCAL_DIR, UserError, digest, hash_files, identity, open_location
+from stages.common import LOCAL_DIR, UserError, digest, hash_files, identity, local_copy, open_file
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
@@ -46,10 +46,9 @@ def hash_location(location: str, key: str) -> str:
     Raises:
         UserError: there is no such file.
     """
-    fs, path = open_location(location)
     hashed = hashlib.sha256()
     try:
-        with fs.open(path, "rb") as file:
+        with open_file(location) as file:
             while piece := file.read(1 << 22):
                 hashed.update(piece)
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -125,13 +124,13 @@ def _noun_files(manifest: BuildManifest) -> list[Path]:
     extractor = manifest.nouns.extractor
     shipped = Path(stages.nouns.__file__).parent / "data"
     files = [file for file in shipped.iterdir() if file.is_file()]
-    own = Path(extractor.tagger) if isinstance(extractor, NltkNouns) and extractor.tagger else None
+    own = local_copy(extractor.tagger) if isinstance(extractor, NltkNouns) and extractor.tagger else None
     return files + ([file for file in own.iterdir() if file.is_file()] if own and own.is_dir() else [])
 
 
 def _is_here(name: str) -> bool:
     """Whether a model's name is a path, and not the name of something that is fetched."""
-    return name.startswith(LOCAL_DIR) or Path(name).expanduser().exists()
+    return name.startswith(LOCAL_DIR) or "://" in name or Path(name).expanduser().exists()
 
 
 def _short(value: object) -> str:

@@ -33,8 +33,7 @@ from stages.common import (
     digest,
     identity,
     limit_threads,
-    open_location,
-    read_bytes,
+    read_file,
     resolve_device,
     resolve_precision,
     sha256_hex,
@@ -137,7 +136,7 @@ def _hash_mask_files(record: ImageRecord) -> str:
     """Of the files that the record's masks lie in (panoptic PNGs); empty if they lie in the record itself."""
     files = mask_files(record)
     try:
-        contents = [read_bytes(*open_location(file)) for file in files]
+        contents = [read_file(file) for file in files]
     except FileNotFoundError as error:
         raise SampleError("missing_file", f"there is no file {files[0]}") from error
     return digest([sha256_hex(content) for content in contents]) if files else ""

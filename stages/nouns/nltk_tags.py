@@ -8,12 +8,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.common import Config, UserError
+from stages.common import Config, Folder, Location, UserError
 from stages.nouns.lexicon import DATA, Curated, Lexicon, file_sha256, identity_of_rules
 from stages.records import CaptionNouns, Noun
 
@@ -32,9 +31,10 @@ class NltkNouns(Config):
         min_length=1,
         description="Penn Treebank tags that make a noun; [NN] alone is the strict reading, which loses plurals",
     )
-    tagger: Path | None = Field(
+    tagger: Location | None = Field(
         default=None,
-        description="folder with NLTK's own averaged_perceptron_tagger_eng JSON files; the shipped weights if absent",
+        description="folder or URL with the JSON files of NLTK's own averaged_perceptron_tagger_eng; if absent, the "
+        "shipped weights",
     )
 
 
@@ -98,19 +98,20 @@ def _shipped_weights() -> tuple[list[Any], str]:
     return json.loads(gzip.decompress(TAGGER_FILE.read_bytes())), file_sha256(TAGGER_FILE)
 
 
-def _own_weights(folder: Path) -> tuple[list[Any], str]:
+def _own_weights(location: str) -> tuple[list[Any], str]:
     """Reads the user's copy of averaged_perceptron_tagger_eng: its three parts, and the sha256 of them all."""
-    contents = []
+    contents, folder = [], Folder(location)
     for part in TAGGER_PARTS:
-        path = folder / f"{NLTK_NAME}.{part}.json"
+        name = f"{NLTK_NAME}.{part}.json"
         try:
-            contents.append(path.read_bytes())
+            contents.append(folder.read(name))
         except OSError as error:
+            why = error.strerror or type(error).__name__
             raise UserError(
-                f"nouns.extractor.tagger: cannot read {path} ({error.strerror}); expected the unpacked folder "
+                f"nouns.extractor.tagger: cannot read {folder.location(name)} ({why}); expected the unpacked folder "
                 f"{NLTK_NAME} of NLTK's data, or no key `tagger` for the shipped weights"
             ) from error
     try:
         return [json.loads(content) for content in contents], hashlib.sha256(b"".join(contents)).hexdigest()
     except ValueError as error:
-        raise UserError(f"nouns.extractor.tagger: {folder} holds a file that is no JSON: {error}") from error
+        raise UserError(f"nouns.extractor.tagger: {location} holds a file that is no JSON: {error}") from error

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import CONFIG, SampleError, UserError, hash_files, read_json, resolve_folder, transformers_files
+from stages.common import (
+    CONFIG,
+    SampleError,
+    UserError,
+    hash_files,
+    read_json,
+    resolve_folder,
+    told_as,
+    transformers_files,
+)
 from stages.proposals.configs import ModelConfig
 
 _KEY = "proposer.model"
@@ -24,6 +33,7 @@ class LocalModel:
 
     Attributes:
         folder: where its files lie.
+        name: of the folder in messages: its URL, if it is a copy.
         files: those that the masks depend on, sorted.
 
     Raises:
@@ -32,11 +42,13 @@ class LocalModel:
 
     def __init__(self, config: ModelConfig) -> None:
         self.folder: Path = resolve_folder(config.model, config.revision, _KEY)
-        self.files: list[Path] = transformers_files(self.folder, _KEY)
-        found = read_json(self.folder / CONFIG, _KEY).get("model_type")
+        self.name = config.model if "://" in config.model else str(self.folder)
+        with told_as(config.model, self.folder):
+            self.files: list[Path] = transformers_files(self.folder, _KEY)
+            found = read_json(self.folder / CONFIG, _KEY).get("model_type")
         if found not in config.model_types:
             raise UserError(
-                f"{_KEY}: {self.folder / CONFIG} has model_type {found!r}, and proposer.kind "
+                f"{_KEY}: {self.name}/{CONFIG} has model_type {found!r}, and proposer.kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
 
@@ -67,12 +79,12 @@ class LocalModel:
                 self.folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
         except Exception as error:  # of many kinds: OSError, ValueError, RuntimeError, SafetensorError
-            raise UserError(f"{_KEY}: {self.folder} cannot be loaded: {error}") from error
+            raise UserError(f"{_KEY}: {self.name} cannot be loaded: {error}") from error
         # transformers fills missing weights with random numbers and goes on. Losses are no part of proposing.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("criterion."))
         if missing:
             raise UserError(
-                f"{_KEY}: the weights in {self.folder} lack {len(missing)} tensors of the model, {missing[0]} first; "
+                f"{_KEY}: the weights in {self.name} lack {len(missing)} tensors of the model, {missing[0]} first; "
                 f"expected a complete checkpoint of the architecture in {CONFIG}"
             )
         return model.eval().to(device)
@@ -89,7 +101,7 @@ class LocalModel:
         try:
             return load(self.folder, local_files_only=True, **options)
         except Exception as error:  # of many kinds: OSError, ValueError, TypeError, KeyError
-            raise UserError(f"{_KEY}: {self.folder} has no usable image processor: {error}") from error
+            raise UserError(f"{_KEY}: {self.name} has no usable image processor: {error}") from error
 
 
 @contextmanager

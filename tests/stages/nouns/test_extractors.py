@@ -97,21 +97,21 @@ def test_nltk_strict_reading_loses_plurals() -> None:
 def test_nltk_takes_a_folder_of_nltk_weights(tmp_path: Path) -> None:
     for part, content in {"weights": '{"bias": {"NN": 1.0}}', "tagdict": "{}", "classes": '["NN"]'}.items():
         (tmp_path / f"averaged_perceptron_tagger_eng.{part}.json").write_text(content)
-    extractor = build_extractor(NltkNouns(tagger=tmp_path))
+    extractor = build_extractor(NltkNouns(tagger=str(tmp_path)))
     assert [noun.surface for noun in extractor.extract(["the dog runs"])[0].nouns] == ["the", "dog", "runs"]
     assert extractor.identity["tagger_sha256"] != build_extractor(NltkNouns()).identity["tagger_sha256"]
 
 
 def test_a_missing_tagger_folder_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nouns\.extractor\.tagger: cannot read .*averaged_perceptron_tagger_eng"):
-        build_extractor(NltkNouns(tagger=tmp_path))
+        build_extractor(NltkNouns(tagger=str(tmp_path)))
 
 
 def test_a_broken_tagger_file_is_the_users_error(tmp_path: Path) -> None:
     for part in ("weights", "tagdict", "classes"):
         (tmp_path / f"averaged_perceptron_tagger_eng.{part}.json").write_text("{")
     with pytest.raises(UserError, match="no JSON"):
-        build_extractor(NltkNouns(tagger=tmp_path))
+        build_extractor(NltkNouns(tagger=str(tmp_path)))
 
 
 def test_the_kind_picks_the_configuration() -> None:
