@@ -7,16 +7,16 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
 
 from pipeline.finalise import TABLES
 from pipeline.manifest import BuildManifest, load_manifest
-from stages.common import PLACE, Config
-from stages.common.config import _has_place
+from stages.common import Config
 from tests.pipeline.conftest import run_build
+from tests.places import configs_in, is_place
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
@@ -73,13 +73,6 @@ def keys_of(model: type[Config], parent: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{parent}{name}", field
 
 
-def configs_in(annotation: Any) -> Iterator[type[Config]]:  # noqa: ANN401 - any type
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        yield annotation
-    for part in get_args(annotation):
-        yield from configs_in(part)
-
-
 def rows_of_keys() -> dict[str, list[list[str]]]:
     """Cells (type, default, meaning, identity) of the rows of docs/manifest.md, by key."""
     rows: dict[str, list[list[str]]] = {}
@@ -102,8 +95,7 @@ def test_every_key_of_the_manifest_is_documented_with_its_default_and_its_part_i
             assert any(row[1] == "required" for row in rows[key]), key
         else:
             assert as_text(field.default) in defaults, (key, field.default, defaults)
-        is_place = PLACE in field.metadata or _has_place(field.annotation)
-        expected = "no: content" if is_place else "no" if key.startswith(("run.", "version")) else "yes"
+        expected = "no: content" if is_place(field) else "no" if key.startswith(("run.", "version")) else "yes"
         assert all(row[3].partition(" (")[0] == expected for row in rows[key]), key
 
 
