@@ -39,7 +39,7 @@ from pipeline.records import (
 from pipeline.report.timing import timed_run
 from pipeline.runners.loop import Failures
 from pipeline.unit import BuildSpec
-from stages.common import Folder, UserError, canonical_json, digest, open_location, read_bytes
+from stages.common import Folder, UserError, canonical_json, digest, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +240,8 @@ def read_lock_file(location: str) -> Lock:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    fs, path = open_location(location)
     try:
-        return Lock.parse(read_bytes(fs, path))
+        return Lock.parse(read_file(location))
     except FileNotFoundError as error:
         raise UserError(f"--lock: there is no file {location}") from error
     except (OSError, ValueError) as error:

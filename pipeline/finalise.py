@@ -27,40 +27,10 @@ from pipeline.records import (
     table_name,
 )
 from stages.common import Folder, digest
+from stages.shards import INDEX_SCHEMA
 
-_BOX = pa.list_(pa.int32(), 4)
 TABLES: dict[str, pa.Schema] = {
-    "index": pa.schema(
-        [
-            ("key", pa.string()),
-            ("shard", pa.string()),
-            ("offset", pa.int64()),
-            ("nbytes", pa.int64()),
-            ("image_id", pa.string()),
-            ("file", pa.string()),
-            ("caption", pa.string()),
-            ("caption_number", pa.int32()),
-            ("noun", pa.string()),
-            ("noun_canonical", pa.string()),
-            ("noun_start", pa.int32()),
-            ("noun_end", pa.int32()),
-            ("noun_rule", pa.string()),
-            ("noun_mentions", pa.int32()),
-            ("box_xyxy_px", _BOX),
-            ("crop_xyxy_px", _BOX),
-            ("image_height_px", pa.int32()),
-            ("image_width_px", pa.int32()),
-            ("area_px", pa.int64()),
-            ("score_cosine", pa.float64()),
-            ("margin_noun", pa.float64()),
-            ("margin_mask", pa.float64()),
-            ("proposal_source", pa.string()),
-            ("proposal_score", pa.float64()),
-            ("proposal_label", pa.string()),
-            ("mask_id", pa.string()),
-            ("license", pa.string()),
-        ]
-    ),
+    "index": INDEX_SCHEMA,
     "images": pa.schema(
         [
             ("image_id", pa.string()),

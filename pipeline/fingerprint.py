@@ -47,7 +47,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "pipeline.unit",
     "stages.boxes",
     "stages.clip",
-    "stages.clip_files",
+    "stages.clip_config",
     "stages.common.devices",
     "stages.common.hashing",
     "stages.images",

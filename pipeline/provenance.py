@@ -10,7 +10,7 @@ import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.sources.config import source_files
 from stages.clip_config import clip_files
-from stages.common import UserError, hash_files, open_location
+from stages.common import UserError, hash_files, local_copy, open_file
 from stages.nouns import NltkNouns
 from stages.proposals import model_files
 from stages.proposals.configs import PrecomputedProposals
@@ -22,10 +22,9 @@ def hash_location(location: str, key: str) -> str:
     Raises:
         UserError: there is no such file.
     """
-    fs, path = open_location(location)
     hashed = hashlib.sha256()
     try:
-        with fs.open(path, "rb") as file:
+        with open_file(location) as file:
             while piece := file.read(1 << 22):
                 hashed.update(piece)
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -71,7 +70,7 @@ def _noun_files(manifest: BuildManifest) -> list[Path]:
     extractor = manifest.nouns.extractor
     shipped = Path(stages.nouns.__file__).parent / "data"
     files = [file for file in shipped.iterdir() if file.is_file()]
-    own = Path(extractor.tagger) if isinstance(extractor, NltkNouns) and extractor.tagger else None
+    own = local_copy(extractor.tagger) if isinstance(extractor, NltkNouns) and extractor.tagger else None
     return files + ([file for file in own.iterdir() if file.is_file()] if own and own.is_dir() else [])
 
 

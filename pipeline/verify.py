@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -29,8 +26,9 @@ from pipeline.records import (
     table_name,
     unit_key,
 )
-from stages.common import Folder, canonical_json, digest
+from stages.common import Folder, digest
 from stages.records import Rle
+from stages.shards import IndexRow, index_rows, iterate_samples, read_description
 
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
 _EXTENSIONS = ["jpg", "json", "mask.png", "txt"]
@@ -140,52 +138,47 @@ def _unit_problems(store: Folder, entry: LockedUnit, seen: Counter[str]) -> Iter
     if root != entry.images_root:
         yield f"{rows}: image hashes do not give the images_root of {LOCK_FILE}"
     if data is not None and shard_is_whole:
-        yield from _guarded(shard, _shard_problems(shard, data, unit_rows["index"]))
+        yield from _guarded(shard, _shard_problems(shard, data, index_rows(unit_rows["index"])))
 
 
-def _shard_problems(name: str, data: bytes, pairs: list[dict[str, Any]]) -> Iterator[str]:
+def _shard_problems(name: str, data: bytes, pairs: list[IndexRow]) -> Iterator[str]:
     """Canonical headers, samples as the index says, and each sample consistent in itself."""
-    samples: dict[str, dict[str, bytes]] = {}
-    offsets: dict[str, int] = {}
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-        for member in tar:
-            if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644):
-                yield f"{name}: {member.name}: header is not canonical"
-            key, _, extension = member.name.partition(".")
-            file = tar.extractfile(member)
-            samples.setdefault(key, {})[extension] = file.read() if file else b""
-            offsets.setdefault(key, member.offset)
-    if list(samples) != [row["key"] for row in pairs]:
+    samples = list(iterate_samples(io.BytesIO(data), contents=None))
+    for sample in samples:
+        for extension, member in sample.members.items():
+            if not member.is_canonical:
+                yield f"{name}: {sample.key}.{extension}: header is not canonical"
+    if [sample.key for sample in samples] != [row.key for row in pairs]:
         yield f"{name}: samples are not those of the index, or in another order"
         return
-    for row in pairs:
-        sample = samples[row["key"]]
-        if offsets[row["key"]] != row["offset"]:
-            yield f"{name}: {row['key']}: offset is not that of the index"
-        for problem in _sample_problems(sample, row):
-            yield f"{name}: {row['key']}: {problem}"
+    for sample, row in zip(samples, pairs, strict=True):
+        if (sample.offset, sample.end - sample.offset) != (row.offset, row.nbytes):
+            yield f"{name}: {row.key}: offset is not that of the index"
+        for problem in _sample_problems(sample.data(), row):
+            yield f"{name}: {row.key}: {problem}"
 
 
-def _sample_problems(sample: dict[str, bytes], row: dict[str, Any]) -> Iterator[str]:
+def _sample_problems(sample: dict[str, bytes], row: IndexRow) -> Iterator[str]:
     if sorted(sample) != _EXTENSIONS:
         yield f"members {sorted(sample)}, expected {_EXTENSIONS}"
         return
-    values = json.loads(sample["json"])
-    if canonical_json(values) != sample["json"]:
+    description = read_description(sample["json"])
+    told = description.row
+    if description.to_json() != sample["json"]:
         yield "json is not canonical"
-    if sample["txt"].decode() != values["noun"] or values["noun"] != row["noun"]:
+    if sample["txt"].decode() != told.noun or told.noun != row.noun:
         yield "txt, json and index name different nouns"
-    spoken = values["caption"][values["noun_start"] : values["noun_end"]]
-    if " ".join(spoken.lower().split()) != values["noun"]:
-        yield f"the noun's span in the caption reads {spoken!r}, not {values['noun']!r}"
-    left, top, right, bottom = values["crop_xyxy_px"]
-    rle = Rle.from_coco(values["mask_rle"], *values["mask_rle"]["size"])
+    spoken = told.caption[told.noun_start : told.noun_end]
+    if " ".join(spoken.lower().split()) != told.noun:
+        yield f"the noun's span in the caption reads {spoken!r}, not {told.noun!r}"
+    left, top, right, bottom = told.crop_xyxy_px
+    rle = Rle.from_coco(description.mask_rle, *description.mask_rle["size"])
     with Image.open(io.BytesIO(sample["jpg"])) as crop, Image.open(io.BytesIO(sample["mask.png"])) as mask:
         if crop.size != mask.size or crop.size != (right - left, bottom - top):
             yield "crop, mask and box have different sizes"
         elif not np.array_equal(np.asarray(mask, dtype=bool), rle.decode()[top:bottom, left:right]):
             yield "mask.png is not the full mask's part"
-    if rle.area_px != values["area_px"] or list(rle.box_xyxy_px) != values["box_xyxy_px"]:
+    if rle.area_px != told.area_px or list(rle.box_xyxy_px) != told.box_xyxy_px:
         yield "area or box is not that of the mask"
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip_config import ClipConfig, RegionRules, clip_files, local_model, pretrained_tag
+from stages.clip_config import ClipConfig, RegionRules, clip_files, local_model, pretrained_file, pretrained_tag
 from stages.common import Precision, UserError, autocast
 from stages.records import Rle
 from stages.regions import masked_region, normalise
@@ -225,7 +225,7 @@ def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
     try:
         model = open_clip.create_model(
             local_model(config),
-            pretrained=config.pretrained,
+            pretrained=str(pretrained_file(config) or config.pretrained or "") or None,
             device=device,
             force_quick_gelu=bool(pretrained_tag(config).get("quick_gelu", False)),
             require_pretrained=True,

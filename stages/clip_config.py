@@ -58,7 +58,8 @@ class ClipConfig(Config):
     Attributes:
         model: an open_clip name (``ViT-B-16``), ``hf-hub:org/repo``, or ``local-dir:FOLDER`` with
             open_clip_config.json and open_clip_model.safetensors, a path or an fsspec URL.
-        pretrained: open_clip's tag for a name (``openai``), or a weights file; not used with a hub id or folder.
+        pretrained: open_clip's tag for a name (``openai``), or a weights file, a path or an fsspec URL; not used with a
+            hub id or folder.
         batch_size: regions per forward pass. It is part of a build's identity, since floats depend on it.
     """
 
@@ -86,8 +87,10 @@ def clip_files(config: ClipConfig) -> list[Path]:
             return [Path(download_pretrained_from_hf(repo, filename=name)) for name in ("open_clip_config.json", None)]
         if tag := pretrained_tag(config):  # before a file of that name, as open_clip itself looks
             return [Path(download_pretrained(tag))]
-        if config.pretrained and Path(config.pretrained).is_file():
-            return [Path(config.pretrained)]
+        if file := pretrained_file(config):
+            return [file]
+    except UserError:
+        raise
     except Exception as error:  # the hub clients raise errors of many libraries
         raise UnreachableError(
             f"clip: cannot fetch {config.model!r} ({config.pretrained!r}): {str(error).splitlines()[0]}\n"
@@ -112,6 +115,18 @@ def local_model(config: ClipConfig) -> str:
     if config.model.startswith(LOCAL_DIR) and "://" in config.model:
         return f"{LOCAL_DIR}{local_copy(config.model.removeprefix(LOCAL_DIR))}"
     return config.model
+
+
+def pretrained_file(config: ClipConfig) -> Path | None:
+    """The weights file that `pretrained` names by path or URL, if it is none of open_clip's tags.
+
+    Raises:
+        UserError: it lies behind a URL, and cannot be copied.
+    """
+    if not config.pretrained or pretrained_tag(config):
+        return None
+    file = local_copy(config.pretrained)
+    return file if file.is_file() else None
 
 
 def pretrained_tag(config: ClipConfig) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import SampleError, UserError
+from stages.common import SampleError, UserError, open_file
 from stages.proposals.annotations import read_coco_masks
 from stages.proposals.configs import GroundTruthProposals
 from stages.proposals.json_stream import Element, iterate_elements
@@ -56,7 +55,7 @@ def read_truth_file(path: str) -> TruthFile:
         UserError: naming the file and what it lacks.
     """
     truth = TruthFile(path, read_coco_masks(path))
-    with fsspec.open(path, "rt", encoding="utf-8-sig", compression="infer") as file:
+    with open_file(path, "rt") as file:
         for element in iterate_elements(file, path):
             if element.key == "images":
                 image = _image(element, f"{path}: images[{element.index}]")

@@ -188,4 +188,4 @@ def _pair(key: str, pixels: NDArray[np.uint8], mask: NDArray[np.bool_], noun: st
     crop, keep = io.BytesIO(), io.BytesIO()
     Image.fromarray(pixels[top:bottom, left:right]).save(crop, "JPEG", quality=95, subsampling=0)
     Image.fromarray(mask[top:bottom, left:right]).save(keep, "PNG")
-    return Sample(key, {"jpg": crop.getvalue(), "mask.png": keep.getvalue(), "txt": noun.encode()}, row={})
+    return Sample(key, {"jpg": crop.getvalue(), "mask.png": keep.getvalue(), "txt": noun.encode()})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,17 +12,7 @@ import pyarrow.parquet
 
 from pipeline.records import read_lock, shard_name, table_name
 from stages.common import Folder, UserError
-
-_KEYS = (
-    "image_id",
-    "noun",
-    "noun_canonical",
-    "score_cosine",
-    "mask_id",
-    "mask_rle",
-    "image_height_px",
-    "image_width_px",
-)
+from stages.shards import iterate_samples, read_description
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +93,14 @@ class Build:
 
     def _pairs_of(self, name: str) -> Iterator[Pair]:
         try:
-            with (
-                self._store.fs.open(self._store.path(name), "rb") as file,
-                tarfile.open(fileobj=file, mode="r:") as tar,
-            ):
-                for member in tar:
-                    if member.name.endswith(".json") and (content := tar.extractfile(member)) is not None:
-                        values = json.loads(content.read())
-                        yield Pair(*(values[key] for key in _KEYS))
-        except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+            with self._store.open(name) as file:
+                for sample in iterate_samples(file, ("json",)):
+                    description = read_description(sample.members["json"].data)
+                    row = description.row
+                    size = row.image_height_px, row.image_width_px
+                    names = row.image_id, row.noun, row.noun_canonical
+                    yield Pair(*names, row.score_cosine, row.mask_id, description.mask_rle, *size)
+        except (OSError, ValueError, KeyError) as error:
             raise self._damaged(f"{name}: {type(error).__name__}: {error}") from error
 
     def _damaged(self, what: str) -> UserError:

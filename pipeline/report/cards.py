@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.report import tables
-from pipeline.report.pictures import PagePicture, pair_picture, read_sample
+from pipeline.report.pictures import PagePicture, pair_picture, sample_of
 from pipeline.report.text import MINUS, MarkedText, clean, marked, percent, shorten
-from stages.common import Folder
+from stages.common import Folder, SampleError
+from stages.shards import INDEX_FILE, IndexRow, read_index_rows
 
 _PICTURE_BYTES = 3_600_000  # of all pictures together, as data URIs
 _LARGEST_PICTURE_BYTES = 40_000
@@ -64,7 +63,8 @@ def sections_of(store: Folder, pairs: tables.Pairs, seed: str, most: int) -> lis
             ("doubtful", "Doubtful: smallest margins", lowest, pairs.doubtful.rows(most)),
             ("sample", "Random sample", "Drawn by hash from all pairs: what the build is like as a whole.", drawn),
         ]
-    rows = tables.read_shown(store, [row for _, _, _, numbers in chosen for row in numbers])
+    with store.open(INDEX_FILE) as file:
+        rows = read_index_rows(file, [row for _, _, _, numbers in chosen for row in numbers])
     shown = sum(len(numbers) for _, _, _, numbers in chosen)
     budget = min(_PICTURE_BYTES // max(shown, 1), _LARGEST_PICTURE_BYTES)
     cards = {number: _card(store, row, budget) for number, row in sorted(rows.items())}
@@ -75,24 +75,25 @@ def sections_of(store: Folder, pairs: tables.Pairs, seed: str, most: int) -> lis
     ]
 
 
-def _card(store: Folder, row: dict[str, Any], budget_bytes: int) -> Card:
+def _card(store: Folder, row: IndexRow, budget_bytes: int) -> Card:
     picture, missing = None, ""
     try:
-        picture = pair_picture(read_sample(store, row), budget_bytes)
-    except (OSError, ValueError, KeyError, tarfile.TarError) as error:
-        missing = f"no picture: {row['shard']} cannot be read here ({type(error).__name__})"
-    share = row["area_px"] / (row["image_height_px"] * row["image_width_px"])
+        picture = pair_picture(sample_of(store, row), budget_bytes)
+    except SampleError as error:
+        missing = f"no picture: {row.shard} cannot be read here ({error.reason})"
+    except (OSError, ValueError, KeyError) as error:
+        missing = f"no picture: {row.shard} cannot be read here ({type(error).__name__})"
     return Card(
-        noun=clean(shorten(row["noun"], 60)),
-        caption=marked(row["caption"], row["noun_start"], row["noun_end"]),
-        score=f"{row['score_cosine']:.3f}".replace("-", MINUS),
-        margin_noun=_signed(row["margin_noun"]),
-        margin_mask=_signed(row["margin_mask"]),
-        area_share=percent(share),
-        file=clean(shorten(row["file"], 80)),
-        key=clean(shorten(row["key"], 40)),
-        source=clean(shorten(row["proposal_source"], 40)),
-        license=clean(shorten(row["license"] or "", 80)),
+        noun=clean(shorten(row.noun, 60)),
+        caption=marked(row.caption, row.noun_start, row.noun_end),
+        score=f"{row.score_cosine:.3f}".replace("-", MINUS),
+        margin_noun=_signed(row.margin_noun),
+        margin_mask=_signed(row.margin_mask),
+        area_share=percent(row.area_share),
+        file=clean(shorten(row.file, 80)),
+        key=clean(shorten(row.key, 40)),
+        source=clean(shorten(row.proposal_source, 40)),
+        license=clean(shorten(row.license or "", 80)),
         picture=picture,
         no_picture=clean(missing),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import tarfile
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.common import Folder, read_bytes
+from stages.common import Folder
+from stages.shards import IndexRow, read_sample
 
 _LADDER = ((360, 84), (300, 80), (240, 76), (180, 70), (128, 62), (96, 50))
 """Longest side in pixels and JPEG quality, best first: the first that fits the budget is taken."""
@@ -38,22 +38,16 @@ class PagePicture:
     outline: str = ""
 
 
-def read_sample(store: Folder, row: dict[str, Any]) -> dict[str, bytes]:
+def sample_of(store: Folder, row: IndexRow) -> dict[str, bytes]:
     """Members of a pair's sample by extension, by one ranged read of its shard.
 
     Raises:
-        OSError, ValueError, tarfile.TarError: it cannot be read.
+        ValueError: the index names no shard of a build.
+        SampleError: it cannot be read.
     """
-    if not _SHARD.fullmatch(row["shard"]):  # the index may be anybody's: it must not lead out of the folder
-        raise ValueError(f"{row['shard']!r} is no shard of a build")
-    data = read_bytes(store.fs, store.path(row["shard"]), row["offset"], row["offset"] + row["nbytes"])
-    members: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is not None and member.name.startswith(f"{row['key']}."):
-                members[member.name.removeprefix(f"{row['key']}.")] = file.read()
-    return members
+    if not _SHARD.fullmatch(row.shard):  # the index may be anybody's: it must not lead out of the folder
+        raise ValueError(f"{row.shard!r} is no shard of a build")
+    return read_sample(store.location(row.shard), row.offset, row.nbytes, row.key)
 
 
 def pair_picture(sample: dict[str, bytes], budget_bytes: int) -> PagePicture:

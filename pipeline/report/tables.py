@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from pipeline.records import table_name
 from pipeline.report.histogram import Histogram
 from stages.common import Folder
+from stages.shards import INDEX_FILE, IndexBatch, iterate_index
 
 _BATCH_ROWS = 1 << 16
-_SHOWN_COLUMNS = ["key", "shard", "offset", "nbytes", "file", "caption", "noun", "noun_start", "noun_end"]
-_SHOWN_COLUMNS += ["score_cosine", "margin_noun", "margin_mask", "area_px", "image_height_px", "image_width_px"]
-_SHOWN_COLUMNS += ["proposal_source", "license"]
 
 
 class Extremes:
@@ -67,6 +65,19 @@ class Pairs:
     worst: Extremes = field(default_factory=Extremes)
     doubtful: Extremes = field(default_factory=Extremes)
 
+    def add(self, batch: IndexBatch) -> None:
+        """Takes in the next rows of the index."""
+        self.nouns.update(batch.noun_counts())
+        self.score.add(batch.score_cosine)
+        margins = batch.margin_noun, batch.margin_mask
+        for histogram, margin in zip((self.margin_noun, self.margin_mask), margins, strict=True):
+            histogram.add(margin[~np.isnan(margin)])
+        self.area_log10.add(np.log10(batch.area_share))
+        lowest = (self.best, -batch.score_cosine), (self.worst, batch.score_cosine), (self.doubtful, np.fmin(*margins))
+        for extremes, judged in lowest:
+            extremes.add(batch.nouns, judged, self.count)
+        self.count += len(batch)
+
 
 def read_pairs(store: Folder) -> Pairs:
     """Goes through the index once.
@@ -76,22 +87,9 @@ def read_pairs(store: Folder) -> Pairs:
         pyarrow.ArrowException: it cannot be read.
     """
     pairs = Pairs()
-    columns = ["noun_canonical", "score_cosine", "margin_noun", "margin_mask"]
-    columns += ["area_px", "image_height_px", "image_width_px"]
-    for batch in _batches(store, "index", columns):
-        nouns = batch["noun_canonical"].dictionary_encode()
-        counted = nouns.value_counts()
-        pairs.nouns.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
-        values = {name: batch[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in columns[1:]}
-        score, margins = values["score_cosine"], (values["margin_noun"], values["margin_mask"])
-        pairs.score.add(score)
-        for histogram, margin in zip((pairs.margin_noun, pairs.margin_mask), margins, strict=True):
-            histogram.add(margin[~np.isnan(margin)])
-        share = values["area_px"] / (values["image_height_px"] * values["image_width_px"])
-        pairs.area_log10.add(np.log10(share))
-        for extremes, judged in ((pairs.best, -score), (pairs.worst, score), (pairs.doubtful, np.fmin(*margins))):
-            extremes.add(nouns, judged, pairs.count)
-        pairs.count += len(batch)
+    with store.open(INDEX_FILE) as file:
+        for batch in iterate_index(file):
+            pairs.add(batch)
     return pairs
 
 
@@ -106,23 +104,6 @@ def draw_rows(seed: str, count: int, most: int) -> list[int]:
         drawn[lot % count] = None
         number += 1
     return list(drawn)
-
-
-def read_shown(store: Folder, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The wanted rows of the index by their numbers; reads only the row groups that hold them."""
-    found: dict[int, dict[str, Any]] = {}
-    wanted = np.array(sorted(set(rows)), np.int64)
-    with store.fs.open(store.path(table_name("index")), "rb") as file:
-        table = pyarrow.parquet.ParquetFile(file)
-        start = 0
-        for group in range(table.num_row_groups):
-            end = start + table.metadata.row_group(group).num_rows
-            inside = wanted[(wanted >= start) & (wanted < end)]
-            if len(inside):
-                taken = table.read_row_group(group, columns=_SHOWN_COLUMNS).take(pa.array(inside - start))
-                found.update(zip(inside.tolist(), taken.to_pylist(), strict=True))
-            start = end
-    return found
 
 
 @dataclass
@@ -179,7 +160,7 @@ def read_quarantine(store: Folder, most: int) -> Quarantine:
 
 
 def _batches(store: Folder, table: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    with store.fs.open(store.path(table_name(table)), "rb") as file:
+    with store.open(table_name(table)) as file:
         yield from pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources.config import MASK, ROWS, CocoSource
-from stages.common import UserError, open_location, read_bytes
+from stages.common import UserError, read_file
 
 
 def read_json(location: str, key: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -17,9 +17,8 @@ def read_json(location: str, key: str) -> Any:  # noqa: ANN401 - any JSON value
     Raises:
         UserError: there is no such file, or it is no JSON.
     """
-    fs, path = open_location(location)
     try:
-        return json.loads(read_bytes(fs, path))
+        return json.loads(read_file(location))
     except FileNotFoundError as error:
         raise UserError(f"{key}: there is no file {location}") from error
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from stages.common import Config, Location, open_location, read_bytes
+from stages.common import Config, Folder, Location, read_file
 from stages.records import ImageRecord, SourceMask
 
 MASK = pa.struct(
@@ -110,7 +110,7 @@ class ImageReader:
     """Reads a record's bytes from wherever its source lies."""
 
     def __init__(self, source: AnySource) -> None:
-        self._fs, self._root = open_location(root_of(source))
+        self._folder = Folder(root_of(source))
 
     def read(self, record: ImageRecord) -> bytes:
         """The encoded image.
@@ -119,11 +119,10 @@ class ImageReader:
             FileNotFoundError, IsADirectoryError, PermissionError: it cannot be had.
             OSError: the storage failed, several times.
         """
-        fs, path = self._fs, f"{self._root.rstrip('/')}/{record.file}"
-        if record.file.startswith("/") or "://" in record.file:
-            fs, path = open_location(record.file)
         end = None if record.offset is None or record.nbytes is None else record.offset + record.nbytes
-        return read_bytes(fs, path, record.offset, end)
+        if record.file.startswith("/") or "://" in record.file:
+            return read_file(record.file, record.offset, end)
+        return self._folder.read(record.file, record.offset, end)
 
 
 def root_of(source: AnySource) -> str:

@@ -9,7 +9,7 @@ from pipeline.sources.coco import read_coco
 from pipeline.sources.config import WEB, AnySource, CocoSource, TableSource, WebdatasetSource, root_of
 from pipeline.sources.table import read_table
 from pipeline.sources.webdataset import read_webdataset
-from stages.common import UserError, open_location
+from stages.common import Folder, UserError, join
 
 
 def read_rows(source: AnySource) -> pa.Table:
@@ -58,13 +58,8 @@ def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
     sizes: dict[str, int] = {}
     folders = pc.unique(pc.replace_substring_regex(rows["file"], r"[^/]*$", "")).to_pylist()
     for folder in sorted(folder for folder in folders if not folder.startswith(WEB)):
-        location = folder if folder.startswith("/") or "://" in folder else f"{root.rstrip('/')}/{folder}"
-        fs, path = open_location(location)
-        try:
-            entries = fs.ls(path.rstrip("/"), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        sizes.update({folder + entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in entries})
+        found = Folder(join(root, folder)).sizes()
+        sizes.update({folder + name: size for name, size in found.items()})
     files = rows["file"].to_pylist()
     listed = pa.array([None if file.startswith(WEB) else sizes.get(file, -1) for file in files], pa.int64())
     if pc.max(listed).as_py() == -1:

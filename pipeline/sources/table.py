@@ -11,7 +11,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from pipeline.sources.config import ROWS, TableSource
-from stages.common import UserError, open_location
+from stages.common import UserError, open_file
 
 _BLOCK_BYTES = 1 << 24  # the longest row that can be read
 
@@ -47,10 +47,9 @@ def read_table(source: TableSource) -> pa.Table:
 
 
 def _load(source: TableSource, wanted: list[str]) -> pa.Table:
-    fs, path = open_location(source.path)
     kind = source.path.lower().rsplit(".", 1)[-1]
     try:
-        with fs.open(path, "rb") as file:
+        with open_file(source.path) as file:
             if kind == "parquet":
                 have = pyarrow.parquet.read_schema(file).names
                 return pyarrow.parquet.read_table(file, columns=[name for name in wanted if name in have] or None)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from typing import Any
 
 import pyarrow as pa
-from braceexpand import braceexpand
 
 from pipeline.sources.coco import table_of, valid_text
 from pipeline.sources.config import WebdatasetSource
-from stages.common import UserError, open_location
+from stages.common import UserError, find_files, open_file
+from stages.shards import iterate_samples
 
 _IMAGES = {"jpg", "jpeg", "png", "webp"}
 # A sample without an image is read as 0 bytes, and so ends in quarantine as an empty file.
@@ -27,11 +26,7 @@ def shard_locations(source: WebdatasetSource) -> list[str]:
     """
     if any(sign in source.path.rpartition("/")[0] for sign in "*?[{}"):
         raise UserError(f"source.path: {source.path}: a pattern may stand in the file name alone, not in its folder")
-    found: set[str] = set()
-    for pattern in braceexpand(source.path):
-        fs, path = open_location(pattern)
-        matches = fs.glob(path) if any(sign in path for sign in "*?[") else [path] if fs.exists(path) else []
-        found.update(fs.unstrip_protocol(match) if "://" in pattern else match for match in matches)
+    found = {file for files in find_files(source.path, ".tar").values() for file in files}
     if not found:
         raise UserError(
             f"source.path: no shard at {source.path}; expected a tar or a pattern such as DIR/{{00000..00009}}.tar"
@@ -48,41 +43,32 @@ def read_webdataset(source: WebdatasetSource) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in ("image_id", "file", *_ABSENT)}
     for location in shard_locations(source):
         name = location.rsplit("/", 1)[-1]
-        fs, path = open_location(location)
         try:
-            with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-                for key, sample in _samples(tar):
-                    columns["image_id"].append(f"{name.removesuffix('.tar')}/{key}")
-                    columns["file"].append(name)
-                    for column, absent in _ABSENT.items():
-                        columns[column].append(sample.get(column, absent))
-        except (tarfile.TarError, OSError) as error:
+            samples = _samples(location)
+        except OSError as error:
             raise UserError(f"source.path: {location} cannot be read as an uncompressed tar: {error}") from error
+        for key, sample in samples.items():
+            columns["image_id"].append(f"{name.removesuffix('.tar')}/{key}")
+            columns["file"].append(name)
+            for column, absent in _ABSENT.items():
+                columns[column].append(sample.get(column, absent))
     return table_of(columns)
 
 
-def _samples(tar: tarfile.TarFile) -> list[tuple[str, dict[str, Any]]]:
+def _samples(location: str) -> dict[str, dict[str, Any]]:
+    """What is told of each key; files of one key may stand apart in the tar."""
     samples: dict[str, dict[str, Any]] = {}
-    for member in tar:
-        if not member.isfile():
-            continue
-        folder, _, base = member.name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        key = f"{folder}/{stem}" if folder else stem
-        sample = samples.setdefault(key, {})
-        if extension.lower() in _IMAGES:
-            sample.update(offset=member.offset_data, nbytes=member.size)
-        elif extension == "txt":
-            sample["captions"] = [_read(tar, member).decode("utf-8", errors="replace")]
-        elif extension == "json":
-            sample.update(_from_json(_read(tar, member), sample))
-        tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header of a shard of any size
-    return list(samples.items())
-
-
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+    with open_file(location) as file:
+        for found in iterate_samples(file, ("txt", "json")):
+            sample = samples.setdefault(found.key, {})
+            for extension, member in found.members.items():
+                if extension in _IMAGES:
+                    sample.update(offset=member.offset, nbytes=member.nbytes)
+                elif extension == "txt":
+                    sample["captions"] = [member.data.decode("utf-8", errors="replace")]
+                elif extension == "json":
+                    sample.update(_from_json(member.data, sample))
+    return samples
 
 
 def _from_json(data: bytes, sample: dict[str, Any]) -> dict[str, Any]:

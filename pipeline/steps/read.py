@@ -10,7 +10,7 @@ from pipeline.errors import LockError
 from pipeline.sources.config import ImageReader
 from pipeline.steps.base import PlainStep, each_image
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import Folder, SampleError, digest, open_location, read_bytes, sha256_hex
+from stages.common import Folder, SampleError, digest, read_file, sha256_hex
 from stages.images import decode_image
 from stages.proposals.provided import mask_files
 from stages.records import ImageRecord
@@ -74,7 +74,7 @@ def _hash_mask_files(record: ImageRecord) -> str:
     """Of the files that the record's masks lie in (panoptic PNGs); empty if they lie in the record itself."""
     files = mask_files(record)
     try:
-        contents = [read_bytes(*open_location(file)) for file in files]
+        contents = [read_file(file) for file in files]
     except FileNotFoundError as error:
         raise SampleError("missing_file", f"there is no file {files[0]}") from error
     return digest([sha256_hex(content) for content in contents]) if files else ""

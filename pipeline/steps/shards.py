@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import tarfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from pipeline.steps.base import PlainStep
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
 from stages.common import Folder, canonical_json, sha256_hex
 from stages.images import decode_image
-from stages.shards import Sample, build_sample, write_shard
+from stages.shards import DamagedTarError, IndexRow, Sample, build_sample, iterate_samples, write_shard
 
 
 class WriteShards(PlainStep):
@@ -35,7 +33,7 @@ class WriteShards(PlainStep):
         if unit.is_probe:
             return
         rows = {
-            "index": [{"shard": shard_name(unit.number), **row} for row in index],
+            "index": [row.values() for row in index],
             "images": [_image_row(unit, image) for image in unit.images],
             "quarantine": [{"unit": unit.number, **asdict(row)} for row in unit.quarantine],
         }
@@ -43,12 +41,12 @@ class WriteShards(PlainStep):
         self._store.write(rows_name(unit.number), packed)
         unit.written = shard, Written(sha256=sha256_hex(packed), bytes=len(packed))
 
-    def _write_shard(self, unit: UnitWork) -> tuple[Written, list[dict[str, Any]]]:
+    def _write_shard(self, unit: UnitWork) -> tuple[Written, list[IndexRow]]:
         name = shard_name(unit.number)
         part = self._store.temporary(name)
         try:
             with open(part, "w+b") as file:
-                index = write_shard(self._samples(unit), file)
+                index = write_shard(self._samples(unit), file, name)
                 file.flush()
                 os.fsync(file.fileno())
             shard = Written(sha256=check_shard(part, index), bytes=part.stat().st_size)
@@ -70,7 +68,7 @@ class WriteShards(PlainStep):
                 yield build_sample(key, image.record, pixels, proposal, noun, mentions, pair, self._rules)
 
 
-def check_shard(file: Path, index: list[dict[str, Any]]) -> str:
+def check_shard(file: Path, index: list[IndexRow]) -> str:
     """Reopens a shard that was just written, and compares its members with the index.
 
     Returns:
@@ -79,13 +77,12 @@ def check_shard(file: Path, index: list[dict[str, Any]]) -> str:
     Raises:
         OSError: the disk does not give back what was written.
     """
-    keys: Counter[str] = Counter()
     try:
-        with tarfile.open(file, mode="r:") as tar:
-            keys.update(member.name.partition(".")[0] for member in tar)
-    except tarfile.TarError as error:
+        with open(file, "rb") as opened:
+            found = [(sample.key, sample.offset, len(sample.members)) for sample in iterate_samples(opened)]
+    except DamagedTarError as error:
         raise OSError(f"{file}: not readable after writing: {error}") from error
-    if keys != Counter({row["key"]: 4 for row in index}):
+    if found != [(row.key, row.offset, 4) for row in index]:
         raise OSError(f"{file}: holds other members than were written")
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -165,7 +165,7 @@ def _write_shard(job: _Job) -> int:
 def _captioned(config: WorldConfig, seed: int, index: int) -> Sample:
     jpeg, captions = _painter(config).captioned(seed, index)
     members = {"jpg": jpeg, "json": canonical_json({"captions": captions}), "txt": captions[0].encode()}
-    return Sample(f"{index + 1:07d}", members, row={})
+    return Sample(f"{index + 1:07d}", members)
 
 
 def _write_annotations(

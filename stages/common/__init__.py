@@ -6,6 +6,7 @@ Its names are imported from here: ``from stages.common import Config, UserError`
 from __future__ import annotations
 
 from stages.common.config import DOES_NOT_COUNT, LOCAL_DIR, Config, Location, Manifest, ModelLocation, identity
+from stages.common.copies import local_copy, local_path, told_as
 from stages.common.devices import (
     AskedPrecision,
     Device,
@@ -20,8 +21,7 @@ from stages.common.devices import (
     slowness_warning,
 )
 from stages.common.errors import SampleError, UnreachableError, UserError
-from stages.common.files import join, local_copy, local_path, open_location, read_bytes, retried
-from stages.common.folder import Folder
+from stages.common.files import Folder, find_files, join, open_file, read_file, retried, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
@@ -49,6 +49,7 @@ __all__ = [
     "device_class",
     "digest",
     "dtype_of",
+    "find_files",
     "has_bf16",
     "hash_files",
     "identity",
@@ -57,9 +58,9 @@ __all__ = [
     "load",
     "local_copy",
     "local_path",
-    "open_location",
+    "open_file",
     "processes_without_ctrl_c",
-    "read_bytes",
+    "read_file",
     "read_json",
     "read_settings",
     "resolve_device",
@@ -70,6 +71,8 @@ __all__ = [
     "sha256_hex",
     "silent",
     "slowness_warning",
+    "told_as",
     "transformers_files",
     "validate",
+    "version_of",
 ]

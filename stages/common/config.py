@@ -98,7 +98,7 @@ def _counted(value: Any) -> Any:  # noqa: ANN401 - any value of a field
 
 def _is_here(name: str | None) -> bool:
     """Whether a model's name is a path, and not the name of something that is fetched."""
-    return name is not None and (name.startswith(LOCAL_DIR) or Path(name).expanduser().exists())
+    return name is not None and (name.startswith(LOCAL_DIR) or "://" in name or Path(name).expanduser().exists())
 
 
 def is_location(annotation: Any) -> bool:  # noqa: ANN401 - any type

@@ -1,22 +1,167 @@
-"""Files on a local disk or behind an fsspec URL: where they are, and their bytes."""
+"""Files on a local disk or behind an fsspec URL: one handle on a folder, and functions for a location alone."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import fsspec
+from braceexpand import braceexpand
+from fsspec.implementations.local import LocalFileSystem
 
 from stages.common.errors import UserError
 
 Result = TypeVar("Result")
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError)
+_PATTERN = frozenset("*?[")
+
+
+class Folder:
+    """A folder, local or remote: what it holds, and files that appear in it whole or not at all.
+
+    Names are relative to the folder; they may have folders themselves.
+    """
+
+    def __init__(self, url: str) -> None:
+        """
+        Raises:
+            UserError: the URL's protocol is unknown, or its package is missing.
+        """
+        self.fs, self.root = open_location(url)
+        self.url = url
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The file's path on the folder's file system."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    def location(self, name: str = "") -> str:
+        """A file's location, as the user would write it."""
+        return join(self.url, name) if name else self.url
+
+    def exists(self, name: str) -> bool:
+        return bool(self.fs.exists(self.path(name)))
+
+    def is_folder(self, name: str = "") -> bool:
+        """Whether there is such a folder."""
+        return bool(self.fs.isdir(self.path(name)))
+
+    def is_file(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self.fs.isfile(self.path(name)))
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """The file, for binary reading at any place.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self.fs.open(self.path(name), "rb") as file:
+            yield file
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Reads a file or a range of it, in bytes; what may pass (network) is tried three times.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: at once, as trying again does not help.
+            OSError: the third time.
+        """
+        return retried(lambda: bytes(self.fs.cat_file(self.path(name), start=start, end=end)))
+
+    def read_or_none(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those of the files that exist; remote ones are read side by side."""
+        if self.is_local:
+            found = {name: self.read_or_none(name) for name in names}
+            return {name: data for name, data in found.items() if data is not None}
+        paths = {self.path(name).lstrip("/"): name for name in names}
+        found = self.fs.cat(list(paths), on_error="return") if paths else {}
+        return {paths[path.lstrip("/")]: bytes(data) for path, data in found.items() if isinstance(data, bytes)}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file as a whole: a reader sees the old one or the new one, also after a crash."""
+        if not self.is_local:
+            retried(lambda: self.fs.pipe_file(self.path(name), data))
+            return
+        part = self.temporary(name)
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self.put(part, name)
+
+    def temporary(self, name: str) -> Path:
+        """A fresh local path on which to prepare `name`; on the same disk where the folder is local."""
+        if self.is_local:
+            target = Path(self.path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        return Path(tempfile.gettempdir()) / f"maskmine-{uuid.uuid4().hex}.part"
+
+    def put(self, part: Path, name: str) -> None:
+        """Moves a local file, already flushed to disk, to its name in the folder."""
+        target = self.path(name)
+        if self.is_local:
+            os.replace(part, target)
+            folder = os.open(Path(target).parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            return
+        retried(lambda: self.fs.put_file(str(part), target))
+        part.unlink()
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Name -> bytes of the files directly in a folder, by one listing; {} if there is no such folder."""
+        if self.is_local:
+            try:
+                with os.scandir(self.path(folder)) as entries:
+                    return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+        try:
+            entries = self.fs.ls(self.path(folder), detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {entry["name"].rsplit("/", 1)[-1]: entry["size"] or 0 for entry in entries if entry["type"] == "file"}
+
+    def names(self) -> list[str]:
+        """What lies directly in the folder, files and folders; [] if there is no such folder."""
+        try:
+            if self.is_local:
+                return sorted(os.listdir(self.root))
+            return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in self.fs.ls(self.root, detail=False))
+        except FileNotFoundError:
+            return []
+
+    def files(self, folder: str = "", recursive: bool = False) -> list[str]:
+        """Names of a folder's files, sorted, by one listing, or one a folder; none if there is no such folder."""
+        inside = self.path(folder).rstrip("/") + "/"
+        if not recursive:
+            found = list(self.sizes(folder))
+        else:
+            paths = [str(path) for path in self.fs.find(inside.rstrip("/") or "/")]
+            found = [path.removeprefix(inside) for path in paths if path.startswith(inside)]
+        return sorted(f"{folder}/{name}".lstrip("/") for name in found)
+
+    def remove_parts(self, folder: str) -> None:
+        """Clears away what a killed run left half written."""
+        if self.is_local:
+            for part in Path(self.path(folder)).glob(".*.part"):
+                part.unlink(missing_ok=True)
 
 
 def open_location(url: str) -> tuple[Any, str]:
@@ -35,82 +180,73 @@ def open_location(url: str) -> tuple[Any, str]:
 
 
 def join(location: str, name: str) -> str:
-    """The location of a file below a folder, whose name may have folders itself; a path that is absolute stays so."""
+    """The location of a file below a folder; a name that is a URL or an absolute path stays as it is."""
+    if "://" in name or name.startswith("/"):
+        return name
     if "://" not in location:
         return str(Path(location) / name)
     return f"{location.rstrip('/')}/{name}"
 
 
 @contextmanager
-def local_path(location: str) -> Iterator[Path]:
-    """The path of a file or folder, or of a `local_copy` of it; errors that name the copy name the location instead.
+def open_file(location: str, mode: str = "rb") -> Iterator[IO[Any]]:
+    """A file for reading: ``rb`` as it is; ``rt`` as UTF-8 text, unpacked if its name ends in .gz or the like.
 
     Raises:
-        UserError: as local_copy.
+        UserError: the URL's protocol is unknown.
+        OSError: it cannot be read.
     """
-    path = local_copy(location)
-    try:
-        yield path
-    except UserError as error:
-        if "://" not in location:
-            raise
-        raise UserError(str(error).replace(str(path), location.rstrip("/"))) from error
-
-
-def local_copy(location: str) -> Path:
-    """A path for what can read paths alone: that of a local file or folder, which need not exist, or that of a copy.
-
-    What lies behind a URL is copied once in this process, into a folder that goes with the process.
-
-    Raises:
-        UserError: there is nothing behind the URL, or it cannot be read.
-    """
-    if "://" not in location:
-        return Path(location)
     fs, path = open_location(location)
-    if "file" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
-        return Path(path)
-    return _downloaded(location.rstrip("/"))
+    options = {"encoding": "utf-8-sig", "compression": "infer"} if mode == "rt" else {}
+    with fs.open(path, mode, **options) as file:
+        yield file
 
 
-@cache
-def _copies() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="maskmine-")
-
-
-@cache
-def _downloaded(location: str) -> Path:
-    fs, path = open_location(location)
-    name = path.rstrip("/").rpartition("/")[2]
-    target = Path(_copies().name) / hashlib.sha256(location.encode()).hexdigest()[:16] / name
-    try:
-        if retried(lambda: fs.isfile(path)):
-            files = {path: target}
-        else:
-            inside = {file: file.removeprefix(path.rstrip("/") + "/") for file in retried(lambda: fs.find(path))}
-            files = {file: target / below for file, below in inside.items() if ".." not in PurePosixPath(below).parts}
-        for file, copy in files.items():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            retried(partial(fs.get_file, file, str(copy)))
-    except FileNotFoundError:
-        files = {}
-    except Exception as error:  # stores raise errors of many libraries
-        raise UserError(
-            f"{location}: cannot be read: {error}; check the address, the network and the rights"
-        ) from error
-    if not files:
-        raise UserError(f"{location}: there is no such file or folder")
-    return target
-
-
-def read_bytes(fs: Any, path: str, start: int | None = None, end: int | None = None) -> bytes:  # noqa: ANN401
-    """Reads a file or a range of it; what may pass (network) is tried three times.
+def read_file(location: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Reads a file or a range of it, in bytes, as `Folder.read` does.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, PermissionError: at once, as trying again does not help.
-        OSError: the third time.
+        UserError: the URL's protocol is unknown.
+        OSError: it cannot be read.
     """
+    if "://" not in location and start is not None and end is not None:
+        return retried(lambda: _read_local(location, start, end - start))
+    fs, path = open_location(location)
     return retried(lambda: bytes(fs.cat_file(path, start=start, end=end)))
+
+
+def version_of(location: str) -> list[str]:
+    """What tells a file from an earlier one of its name without reading it: size and time of change, or a store's tag.
+
+    Raises:
+        OSError: it is missing.
+    """
+    fs, path = open_location(location)
+    info = fs.info(path)
+    return [str(info.get(key)) for key in ("size", "mtime", "ETag", "LastModified")]
+
+
+def find_files(pattern: str, ending: str = "") -> dict[str, list[str]]:
+    """Locations by name: ``{00000..00099}`` in a pattern stands for so many names, ``*`` for the files that match.
+
+    Args:
+        pattern: of paths or URLs; a folder stands for its files.
+        ending: of a folder's files.
+
+    Returns:
+        The files of each name, sorted; an empty list where there is none.
+    """
+    found = {}
+    for name in braceexpand(pattern):
+        fs, path = open_location(name)
+        if _PATTERN.intersection(path.rpartition("/")[2]):
+            matches = sorted(fs.glob(path))
+        elif fs.isdir(path):
+            matches = sorted(fs.glob(f"{path.rstrip('/')}/*{ending}"))
+        else:
+            matches = [path] if fs.exists(path) else []
+        found[name] = [fs.unstrip_protocol(match) if "://" in name else match for match in matches]
+    return found
 
 
 def retried(action: Callable[[], Result], tries: int = 3) -> Result:
@@ -123,3 +259,12 @@ def retried(action: Callable[[], Result], tries: int = 3) -> Result:
         except (OSError, TimeoutError):
             time.sleep(attempt)
     return action()
+
+
+def _read_local(path: str, start: int, nbytes: int) -> bytes:
+    """A piece of a file, by its place alone: nothing stays open, and nothing is looked up."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(file, nbytes, start)
+    finally:
+        os.close(file)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stages.common.copies import local_copy
 from stages.common.errors import UnreachableError, UserError
 
 CONFIG = "config.json"
@@ -27,10 +28,10 @@ _CHUNK_BYTES = 1 << 22
 
 
 def resolve_folder(model: str, revision: str | None = None, key: str = "model") -> Path:
-    """The local folder with a model's files; a hub id is downloaded into the hub's cache, or taken from there.
+    """The local folder with a model's files; those behind a URL are copied, a hub id comes into the hub's cache.
 
     Args:
-        model: a folder, or a hub id ``owner/name``.
+        model: a folder by path or URL, or a hub id ``owner/name``.
         revision: commit, tag or branch of a hub id; ignored for a folder.
         key: manifest key for messages.
 
@@ -38,7 +39,7 @@ def resolve_folder(model: str, revision: str | None = None, key: str = "model") 
         UserError: no such folder or hub id.
         UnreachableError: the hub cannot be reached and has not been before.
     """
-    folder = Path(model).expanduser()
+    folder = local_copy(model) if "://" in model else Path(model).expanduser()
     if folder.is_dir():
         return folder
     if model.startswith((".", "/", "~")) or model.count("/") != 1 or folder.exists():

@@ -6,12 +6,11 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.common import Config, Location, UserError
+from stages.common import Config, Folder, Location, UserError
 from stages.nouns.lexicon import DATA, Curated, Lexicon
 from stages.records import CaptionNouns, Noun
 
@@ -32,7 +31,8 @@ class NltkNouns(Config):
     )
     tagger: Location | None = Field(
         default=None,
-        description="folder with NLTK's own averaged_perceptron_tagger_eng JSON files; the shipped weights if absent",
+        description="folder or URL with the JSON files of NLTK's own averaged_perceptron_tagger_eng; if absent, the "
+        "shipped weights",
     )
 
 
@@ -49,7 +49,7 @@ class NltkExtractor:
         from nltk.tokenize import NLTKWordTokenizer
 
         self._tags = frozenset(config.tags)
-        parts = _shipped_weights() if config.tagger is None else _own_weights(Path(config.tagger))
+        parts = _shipped_weights() if config.tagger is None else _own_weights(config.tagger)
         self._tagger = PerceptronTagger(load=False)
         self._tagger.decode_json_params(parts)
         self._tokenizer = NLTKWordTokenizer()
@@ -92,19 +92,20 @@ def _shipped_weights() -> list[Any]:
     return parts
 
 
-def _own_weights(folder: Path) -> list[Any]:
+def _own_weights(location: str) -> list[Any]:
     """Reads the user's copy of averaged_perceptron_tagger_eng: its three parts."""
-    contents = []
+    contents, folder = [], Folder(location)
     for part in TAGGER_PARTS:
-        path = folder / f"{NLTK_NAME}.{part}.json"
+        name = f"{NLTK_NAME}.{part}.json"
         try:
-            contents.append(path.read_bytes())
+            contents.append(folder.read(name))
         except OSError as error:
+            why = error.strerror or type(error).__name__
             raise UserError(
-                f"nouns.extractor.tagger: cannot read {path} ({error.strerror}); expected the unpacked folder "
+                f"nouns.extractor.tagger: cannot read {folder.location(name)} ({why}); expected the unpacked folder "
                 f"{NLTK_NAME} of NLTK's data, or no key `tagger` for the shipped weights"
             ) from error
     try:
         return [json.loads(content) for content in contents]
     except ValueError as error:
-        raise UserError(f"nouns.extractor.tagger: {folder} holds a file that is no JSON: {error}") from error
+        raise UserError(f"nouns.extractor.tagger: {location} holds a file that is no JSON: {error}") from error

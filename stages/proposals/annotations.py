@@ -11,14 +11,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, TextIO, cast
+from typing import IO, Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.common import UserError
+from stages.common import Folder, UserError, open_file
 from stages.proposals.json_stream import Element, iterate_elements
 
 # Large strings: a column of all of a training set's RLEs exceeds 2 GiB once it is in one piece.
@@ -82,7 +81,7 @@ def read_coco_masks(path: str, panoptic_folder: str | None = None) -> pa.Table:
         nonlocal folder_checked
         if "segments_info" not in element.value:
             return [_coco_row(element, where)]
-        if not folder_checked and not _exists(folder):
+        if not folder_checked and not Folder(folder).is_folder():
             raise UserError(
                 f"{path}: is a panoptic file, and the folder of its PNGs was expected at {folder}; "
                 f"unpack them there, or say where they are"
@@ -115,7 +114,7 @@ def _read_json(path: str, rows_of: Any, strict_categories: bool = False) -> tupl
         rows.clear()
 
     with _opened(path, "rt") as file:
-        for element in iterate_elements(cast(TextIO, file), path):
+        for element in iterate_elements(file, path):
             where = f"{path}: {element.key}[{element.index}]"
             if element.key == "categories":
                 category = _object(element.value, where)
@@ -263,17 +262,11 @@ def _ascii(counts: Any) -> str:  # noqa: ANN401
     return counts.decode("ascii")
 
 
-def _exists(path: str) -> bool:
-    filesystem, inner = fsspec.core.url_to_fs(path)
-    return bool(filesystem.exists(inner))
-
-
 @contextmanager
 def _opened(path: str, mode: str) -> Iterator[IO[Any]]:
     """The file; what keeps it from being read becomes a UserError."""
-    options = {"encoding": "utf-8-sig", "compression": "infer"} if mode == "rt" else {}
     try:
-        with fsspec.open(path, mode, **options) as file:
+        with open_file(path, mode) as file:
             yield file
     except FileNotFoundError as error:
         raise UserError(f"{path}: does not exist") from error

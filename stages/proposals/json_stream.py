@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import IO, Any
 
 from stages.common import UserError
 
@@ -30,7 +30,7 @@ class Element:
     text: str
 
 
-def iterate_elements(file: TextIO, path: str) -> Iterator[Element]:
+def iterate_elements(file: IO[str], path: str) -> Iterator[Element]:
     """Elements of a document that is an array, or of all arrays directly inside of one object; the rest is skipped.
 
     Args:
@@ -78,7 +78,7 @@ def _array(reader: _Reader, key: str) -> Iterator[Element]:
 class _Reader:
     """A window on the text that moves on over whole JSON values."""
 
-    def __init__(self, file: TextIO, path: str) -> None:
+    def __init__(self, file: IO[str], path: str) -> None:
         self._file, self._path = file, path
         self._text, self._at, self._passed = "", 0, 0
         self._ended = False

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import CONFIG, SampleError, UserError, read_json, resolve_folder, transformers_files
+from stages.common import CONFIG, SampleError, UserError, read_json, resolve_folder, told_as, transformers_files
 from stages.proposals.configs import ModelConfig
 
 _KEY = "proposer.model"
@@ -25,10 +25,12 @@ class LocalModel:
 
     Attributes:
         folder: where its files lie.
+        name: of the folder in messages: its URL, if it is a copy.
         files: those that the masks depend on, sorted.
     """
 
     folder: Path
+    name: str
     files: list[Path]
 
     @classmethod
@@ -39,14 +41,16 @@ class LocalModel:
             UserError: a file is missing, the folder holds another kind of model, or the hub cannot be reached.
         """
         folder = resolve_folder(config.model, config.revision, _KEY)
-        files = transformers_files(folder, _KEY)
-        found = read_json(folder / CONFIG, _KEY).get("model_type")
+        name = config.model if "://" in config.model else str(folder)
+        with told_as(config.model, folder):
+            files = transformers_files(folder, _KEY)
+            found = read_json(folder / CONFIG, _KEY).get("model_type")
         if found not in config.model_types:
             raise UserError(
-                f"{_KEY}: {folder / CONFIG} has model_type {found!r}, and proposer.kind "
+                f"{_KEY}: {name}/{CONFIG} has model_type {found!r}, and proposer.kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
-        return cls(folder, files)
+        return cls(folder, name, files)
 
     def load(self, auto_class: type[Any], device: str) -> Any:  # noqa: ANN401
         """The model, in evaluation mode and float32, on `device`.
@@ -68,12 +72,12 @@ class LocalModel:
                 self.folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
         except Exception as error:  # of many kinds: OSError, ValueError, RuntimeError, SafetensorError
-            raise UserError(f"{_KEY}: {self.folder} cannot be loaded: {error}") from error
+            raise UserError(f"{_KEY}: {self.name} cannot be loaded: {error}") from error
         # transformers fills missing weights with random numbers and goes on. Losses are no part of proposing.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("criterion."))
         if missing:
             raise UserError(
-                f"{_KEY}: the weights in {self.folder} lack {len(missing)} tensors of the model, {missing[0]} first; "
+                f"{_KEY}: the weights in {self.name} lack {len(missing)} tensors of the model, {missing[0]} first; "
                 f"expected a complete checkpoint of the architecture in {CONFIG}"
             )
         return model.eval().to(device)
@@ -90,7 +94,7 @@ class LocalModel:
         try:
             return load(self.folder, local_files_only=True, **options)
         except Exception as error:  # of many kinds: OSError, ValueError, TypeError, KeyError
-            raise UserError(f"{_KEY}: {self.folder} has no usable image processor: {error}") from error
+            raise UserError(f"{_KEY}: {self.name} has no usable image processor: {error}") from error
 
 
 @contextmanager

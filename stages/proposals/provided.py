@@ -7,12 +7,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import SampleError
+from stages.common import SampleError, open_file
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.records import ImageRecord, Proposal, Rle
 
@@ -159,7 +158,7 @@ def _checked_polygon(polygon: object, number: int, image_hw_px: tuple[int, int])
 def _read_panoptic_png(png: str, image_hw_px: tuple[int, int]) -> NDArray[np.uint32]:
     """Segment ids [H, W] of COCO's panoptic PNG: R + 256 G + 65536 B."""
     try:
-        with fsspec.open(png, "rb") as file, Image.open(file) as picture:
+        with open_file(png) as file, Image.open(file) as picture:
             rgb = np.asarray(picture.convert("RGB"), dtype=np.uint32)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SampleError("unreadable_mask_file", f"{png}: expected a panoptic PNG: {error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,13 @@ from PIL import Image
 from pydantic import Field
 
 from stages.boxes import add_margin
-from stages.common import Config, canonical_json, digest
+from stages.common import Config, digest
 from stages.mentions import Mention
 from stages.records import ImageRecord, Match, Noun, Proposal
+from stages.shards.schema import Description, IndexRow
+
+_DECIMALS = 6
+"""Of scores and margins: float32 has no more, and the text stays short."""
 
 
 class ShardRules(Config):
@@ -38,11 +42,17 @@ class ShardRules(Config):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One pair, ready to be written: members by extension, and its row of the index."""
+    """A sample, ready to be written.
+
+    Attributes:
+        key: no dot, no slash.
+        members: contents by extension.
+        row: a pair's row of the index, as yet without its place; shards of other samples have no index.
+    """
 
     key: str
     members: dict[str, bytes]
-    row: dict[str, Any]
+    row: IndexRow | None = None
 
 
 def build_sample(
@@ -71,55 +81,57 @@ def build_sample(
     height, width = image.shape[:2]
     left, top, right, bottom = crop_box = add_margin(box, rules.context_margin, height, width)
     mask = proposal.rle.decode()[top:bottom, left:right]
-    row: dict[str, Any] = {
-        "image_id": record.image_id,
-        "file": record.file,
-        "caption": record.captions[noun.caption_number],
-        "caption_number": noun.caption_number,
-        "noun": noun.surface,
-        "noun_canonical": noun.canonical,
-        "noun_start": noun.start,
-        "noun_end": noun.end,
-        "noun_rule": noun.rule,
-        "noun_mentions": len(mentions),
-        "box_xyxy_px": list(box),
-        "crop_xyxy_px": list(crop_box),
-        "image_height_px": height,
-        "image_width_px": width,
-        "area_px": proposal.rle.area_px,
-        "score_cosine": _rounded(pair.score_cosine),
-        "margin_noun": _rounded(pair.margin_noun),
-        "margin_mask": _rounded(pair.margin_mask),
-        "proposal_source": proposal.source,
-        "proposal_score": _rounded(proposal.score),
-        "proposal_label": proposal.label,
-        "mask_id": digest(proposal.rle.to_coco())[:16],
-        "license": record.license,
-    }
+    row = IndexRow(
+        key=key,
+        image_id=record.image_id,
+        file=record.file,
+        caption=record.captions[noun.caption_number],
+        caption_number=noun.caption_number,
+        noun=noun.surface,
+        noun_canonical=noun.canonical,
+        noun_start=noun.start,
+        noun_end=noun.end,
+        noun_rule=noun.rule,
+        noun_mentions=len(mentions),
+        box_xyxy_px=list(box),
+        crop_xyxy_px=list(crop_box),
+        image_height_px=height,
+        image_width_px=width,
+        area_px=proposal.rle.area_px,
+        score_cosine=round(pair.score_cosine, _DECIMALS),
+        margin_noun=_rounded(pair.margin_noun),
+        margin_mask=_rounded(pair.margin_mask),
+        proposal_source=proposal.source,
+        proposal_score=round(proposal.score, _DECIMALS),
+        proposal_label=proposal.label,
+        mask_id=digest(proposal.rle.to_coco())[:16],
+        license=record.license,
+    )
     members = {
         "jpg": _jpeg(image[top:bottom, left:right], rules.jpeg_quality),
-        "json": canonical_json({**row, "noun_mentions": mentions, "mask_rle": proposal.rle.to_coco()}),
+        "json": Description(row, mentions, proposal.rle.to_coco()).to_json(),
         "mask.png": _png_1bit(mask),
         "txt": noun.surface.encode("utf-8", errors="replace"),
     }
     return Sample(key, members, row)
 
 
-def write_shard(samples: Iterable[Sample], file: BinaryIO) -> list[dict[str, Any]]:
+def write_shard(samples: Iterable[Sample], file: BinaryIO, name: str = "") -> list[IndexRow]:
     """Writes samples as a canonical tar: USTAR, fixed owner, mode and time, members in order of their names.
 
     Args:
         samples: in ascending order of their keys.
         file: open for binary writing, at its start.
+        name: of the shard in the build's folder, for the index.
 
     Returns:
-        One row of the index a sample, with `key`, `offset` (of the sample's first tar header) and `nbytes` (up to
-        the next sample), both in bytes: a sample can be read by one ranged request.
+        One row of the index per pair, with `offset` (of the sample's first tar header) and `nbytes` (up to the next
+        sample), both in bytes: a sample can be read by one ranged request.
 
     Raises:
         ValueError: keys are not in strictly ascending order.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[IndexRow] = []
     last = ""
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
@@ -130,13 +142,13 @@ def write_shard(samples: Iterable[Sample], file: BinaryIO) -> list[dict[str, Any
                 member = tarfile.TarInfo(f"{sample.key}.{extension}")
                 member.size, member.mode = len(data), 0o644
                 tar.addfile(member, io.BytesIO(data))
-            rows.append({"key": sample.key, "offset": start, "nbytes": tar.offset - start, **sample.row})
+            if sample.row is not None:
+                rows.append(replace(sample.row, shard=name, offset=start, nbytes=tar.offset - start))
     return rows
 
 
 def _rounded(value: float | None) -> float | None:
-    """Six decimals: float32 has no more, and the text stays short."""
-    return None if value is None else round(value, 6)
+    return None if value is None else round(value, _DECIMALS)
 
 
 def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from pipeline.world import WorldConfig, write_captioned_shards, write_world
 from stages.clip import load_clip
 from stages.clip_config import ClipConfig
-from stages.common import UserError, files, join, local_copy
+from stages.common import UserError, copies, join, local_copy
 from tests.s3 import FileSystem, new_bucket, s3_server
 from tests.train.adapt.conftest import Recipe, clip, equal, pairs, recipe, weights  # noqa: F401 - fixtures
 from tests.train.pretrain.test_pretrain import recipe as pretrain_recipe
@@ -133,7 +133,7 @@ def test_a_copy_is_made_once_and_a_path_is_taken_as_it_is(s3: FileSystem, bucket
     assert local_copy(f"s3://{bucket}/a/b.txt").read_bytes() == b"2"
     assert local_copy(str(tmp_path / "none")) == tmp_path / "none"
     assert local_copy(f"file://{tmp_path}") == tmp_path
-    assert files._copies().name in str(first)
+    assert copies._copies().name in str(first)
 
 
 @pytest.mark.parametrize(

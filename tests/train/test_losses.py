@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from train.loop import warmup_cosine
 from train.losses import in_batch, multi_positive, noun_bank
-from train.schedule import warmup_cosine
 
 EYE = torch.eye(3)
 ONE = torch.tensor(1.0)

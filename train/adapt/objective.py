@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stages.clip import encode_names
 from stages.common import UserError, autocast, resolve_precision
 from train.adapt.config import AdaptManifest
-from train.adapt.processes import Processes
 from train.data.loader import Batch
 from train.data.pair_index import PairIndex
+from train.loop import attention_kernel
 from train.losses import in_batch, multi_positive, noun_bank
+from train.processes import Processes
 
 
 class Objective:
@@ -67,13 +67,8 @@ class Objective:
         """
         parts = list(_micro_batches(batch, self._manifest.micro_batch))
         # Around the backward pass, too: checkpointing runs the blocks there once more, and must meet the same kernel.
-        with self._kernels():
+        with attention_kernel(self.scale.device.type, self._precision):
             return self._backward(model, batch, parts, scaled)
-
-    def _kernels(self) -> AbstractContextManager[Any]:
-        """The flash kernel is slower in bfloat16 on a CPU."""
-        is_slow = self._precision != "fp32" and self.scale.device.type == "cpu"
-        return sdpa_kernel(SDPBackend.MATH) if is_slow else nullcontext()
 
     def _backward(self, model: Any, batch: Batch, parts: list[Batch], scaled: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ANN401
         processes = self._processes.world_size  # DistributedDataParallel averages; the shares want a sum

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.common import Progress, UserError, open_location, read_bytes, sha256_hex
+from stages.common import Folder, Progress, UserError, sha256_hex
 from train.adapt.config import AdaptManifest, Validation
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
@@ -25,9 +25,9 @@ def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:
     """The data's digests: of the pairs, and of the lock of each build among the shard sets."""
     locks = {}
     for location in (location for each in data.sets for location in each.shards):
-        fs, path = open_location(f"{location.rstrip('/')}/{_LOCK}")
-        if fs.exists(path):
-            locks[location.rstrip("/").rpartition("/")[2]] = sha256_hex(read_bytes(fs, path))
+        folder = Folder(location.rstrip("/"))
+        if folder.exists(_LOCK):
+            locks[folder.url.rpartition("/")[2]] = sha256_hex(folder.read(_LOCK))
     counts = {"pairs": len(pair_index), "nouns": len(pair_index.canonicals), "left_out": dict(pair_index.left_out)}
     return {**counts, "listing_sha256": pair_index.digest(), "build_locks_sha256": locks}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,15 @@ from stages.common import Progress, UserError, digest, identity, silent, slownes
 from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
 from train.adapt.output import Output, Report, describe_data
-from train.adapt.processes import Processes, join_processes
 from train.adapt.weights import WeightAverage, adapted_weights, optimizer_of
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import resolve
 from train.data.loader import PairLoader
 from train.data.pair_index import index_pairs
 from train.evaluate.classify.regions import GroundTruth
+from train.loop import Clock, first_line, set_rates, step_seed, warmup_cosine
+from train.processes import Processes, join_processes
 from train.run_folder import load_state, save_state
-from train.schedule import warmup_cosine
 
 
 def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress = silent) -> Path:
@@ -106,8 +105,7 @@ class _Run:
     def start(self, warning: str | None) -> None:
         """Logs what this run computes in, and on what."""
         if self.output is not None and self.step < self.ends[-1]:
-            line = {"step": self.step, "precision": self.manifest.precision, "device": self.processes.device}
-            self.output.line(line if warning is None else {**line, "warning": warning})
+            self.output.line(first_line(self.step, self.manifest.precision, self.processes.device, warning))
 
     def train(self) -> None:
         for number, phase in enumerate(self.manifest.phases):
@@ -129,14 +127,12 @@ class _Run:
         self.model.train()
         self.model.set_grad_checkpointing(manifest.gradient_checkpointing)
         model = self.model if self.processes.world_size == 1 else DistributedDataParallel(self.model)
-        clock = _Clock(self.step)
+        clock = Clock(self.step)
         self.progress("training", self.step, self.ends[-1])
         for batch in self.loader.batches(self.step, end):
             # Dropout and the like, where a tower has them, depend on the step alone: a resumed run draws the same.
-            torch.manual_seed(_seed(manifest.seed, self.step, self.processes.rank))
-            share = warmup_cosine(self.step - first, phase.warmup_steps, end - first)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * share
+            torch.manual_seed(step_seed(manifest.seed, self.step, self.processes.rank))
+            set_rates([optimizer], warmup_cosine(self.step - first, phase.warmup_steps, end - first))
             loss = self.objective.backward(model, batch, self.scaler.scale)
             norm = self._update(optimizer)
             kept.update()
@@ -176,7 +172,7 @@ class _Run:
                 self.output.score(self.model, self.step, self.manifest.validation, self.progress)
         self.processes.barrier()
 
-    def _log(self, number: int, loss: Tensor, norm: Tensor, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
+    def _log(self, number: int, loss: Tensor, norm: Tensor, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
         value = float(self.processes.sum(loss))
         check_finite(value, self.step)
         if self.output is None:
@@ -229,20 +225,3 @@ class _Run:
             raise UserError(f"prompt_depth: got {asked}; expected at most {blocks}, the tower's number of blocks")
         if depth not in (0, asked) and any(phase.train != "tower" for phase in self.manifest.phases):
             raise UserError(f"prompt_depth: got {asked}, but {self.manifest.init.weights} has prompts of depth {depth}")
-
-
-class _Clock:
-    """Seconds a step since the last time it was asked."""
-
-    def __init__(self, step: int) -> None:
-        self._step, self._time = step, time.monotonic()
-
-    def seconds_a_step(self, step: int) -> float:
-        now = time.monotonic()
-        seconds = (now - self._time) / max(1, step - self._step)
-        self._step, self._time = step, now
-        return max(seconds, 1e-9)
-
-
-def _seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 from stages.clip import ClipInput
 from stages.common import SampleError, UserError, processes_without_ctrl_c
 from stages.regions import normalise
+from stages.shards import read_sample
 from train.data.config import DataConfig
-from train.data.files import read_range
-from train.data.members import read_members
 from train.data.order import Batches, Draw, repeat_factors
 from train.data.pair_index import PairIndex
 from train.data.samples import augmented_region, decode_sample
 
+Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _TRIES = 10
 
@@ -50,6 +50,34 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def load_batches(
+    dataset: Dataset[Result], batches: Batches, workers: int, pin_memory: bool = False
+) -> Iterator[Result]:
+    """What a data set makes of each batch of draws, by its ``__getitems__``, in their order.
+
+    Args:
+        dataset: read by processes of their own; what it gives depends on the draws alone.
+        batches: of one rank.
+        workers: how many processes; 0 for none beside this one.
+        pin_memory: whether batches are put where a GPU copies from quickly.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        worker_init_fn=_one_thread if workers else None,
+        # A fork would inherit OpenCV's and OpenMP's pools without their threads, and hang at their first use.
+        multiprocessing_context="spawn" if workers else None,
+        # The default would draw the workers' seeds, which nothing here reads, from torch's global generator.
+        generator=torch.Generator(),
+    )
+    with processes_without_ctrl_c():
+        found = iter(loader)  # starts the workers
+    yield from found
 
 
 class PairLoader:
@@ -103,23 +131,8 @@ class PairLoader:
         Raises:
             UserError: a bad sample with on_bad="error"; with "skip", ten bad ones in the place of one.
         """
-        workers = self._config.workers
-        rows = DataLoader(
-            self._pairs,
-            batch_sampler=self._batches(first, last),
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            pin_memory=self._pin,
-            worker_init_fn=_one_thread if workers else None,
-            # A fork would inherit OpenCV's and OpenMP's pools without their threads, and hang at their first use.
-            multiprocessing_context="spawn" if workers else None,
-            # The default would draw the workers' seeds, which nothing here reads, from torch's global generator.
-            generator=torch.Generator(),
-        )
-        with processes_without_ctrl_c():
-            found = iter(rows)  # starts the workers
-        for row in found:
-            yield self._batch(row)
+        for rows in load_batches(self._pairs, self._batches(first, last), self._config.workers, self._pin):
+            yield self._batch(rows)
 
     def _batches(self, first: int, last: int) -> Batches:
         return Batches(*self._order, first, last, *self._place)
@@ -215,8 +228,8 @@ class _Pairs(Dataset[_Rows]):
     def _sample(self, number: int, draw: Draw) -> tuple[Tensor, Tensor]:
         pair_index, config = self._index, self._config
         shard = pair_index.shards[pair_index.shard[number]]
-        data = read_range(shard, int(pair_index.offset[number]), int(pair_index.nbytes[number]))
-        image, mask = decode_sample(read_members(data, pair_index.key[number].as_py()))
+        place = int(pair_index.offset[number]), int(pair_index.nbytes[number])
+        image, mask = decode_sample(read_sample(shard, *place, pair_index.key[number].as_py()))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
         size, mean_rgb = self._clip.size_px, self._clip.mean_rgb
         pixels, keep = augmented_region(image, mask, size, mean_rgb, config.region, config.augment, rng)

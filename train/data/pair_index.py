@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stages.common import UserError, open_location
+from stages.common import Folder, UserError, find_files, open_file
+from stages.shards import (
+    INDEX_FILE,
+    PlacedPair,
+    PlacedPairs,
+    TarSample,
+    canonical_noun,
+    iterate_samples,
+    read_placed_pairs,
+)
 from train.data.config import ShardSet
-from train.data.files import sizes_of, tars_of
-from train.data.members import MASK, canonical_of, end_of, key_and_extension, lacking, noun_of
+from train.data.samples import MASK, lacking
 
 OnBad = Literal["error", "skip"]
 _LOG = logging.getLogger(__name__)
-_INDEX = "index.parquet"
-_INDEXED = ("key", "shard", "offset", "nbytes", "noun", "noun_canonical")
-_SCHEMA = pa.schema(
-    [
-        ("key", pa.large_string()),
-        ("shard", pa.large_string()),
-        ("offset", pa.int64()),
-        ("nbytes", pa.int64()),
-        ("noun", pa.large_string()),
-        ("noun_canonical", pa.large_string()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +81,12 @@ def index_pairs(sets: Sequence[ShardSet], on_bad: OnBad = "error") -> PairIndex:
         UserError: a location holds no shards, a file is no tar, a set has no pairs or no masks, an index does not
             fit its shards; with on_bad="error", a sample is no pair.
     """
-    tables: list[pa.Table] = []
+    parts: list[PlacedPairs] = []
     counts: list[int] = []
     left_out: dict[str, int] = {}
     for number, shard_set in enumerate(sets):
         before = sum(left_out.values())
-        found = [table for location in shard_set.shards for table in _tables(location, on_bad, left_out)]
+        found = [part for location in shard_set.shards for part in _listed(location, on_bad, left_out)]
         counts.append(sum(map(len, found)))
         if not counts[-1]:
             lost = sum(left_out.values()) - before
@@ -100,28 +94,45 @@ def index_pairs(sets: Sequence[ShardSet], on_bad: OnBad = "error") -> PairIndex:
                 f"data.sets.{number}.shards: {', '.join(shard_set.shards)} have no pair, and {lost} samples that are "
                 f"none; expected KEY.jpg, KEY.{MASK} and KEY.txt side by side, see docs/shards-for-training.md"
             )
-        tables += found
+        parts += found
     set_number = np.repeat(np.arange(len(sets), dtype=np.int32), counts)
-    return _index_of(pa.concat_tables(tables).combine_chunks(), set_number, left_out)
-
-
-def _index_of(table: pa.Table, set_number: NDArray[np.int32], left_out: dict[str, int]) -> PairIndex:
-    shards, shard = _numbered(table["shard"])
-    nouns, noun = _numbered(table["noun"])
-    canonicals, canonical = _numbered(table["noun_canonical"])
+    pairs = PlacedPairs.joined(parts)
+    shards, shard = _numbered(pairs.shard)
+    nouns, noun = _numbered(pairs.noun)
+    canonicals, canonical = _numbered(pairs.noun_canonical)
     return PairIndex(
         shards=shards,
         nouns=nouns,
         canonicals=canonicals,
-        key=pa.concat_arrays(table["key"].chunks),
+        key=pa.concat_arrays(pairs.key.chunks),
         set_number=set_number,
         shard=shard,
         noun=noun,
         canonical=canonical,
-        offset=table["offset"].to_numpy(),
-        nbytes=table["nbytes"].to_numpy(),
+        offset=pairs.offset.to_numpy(),
+        nbytes=pairs.nbytes.to_numpy(),
         left_out=left_out,
     )
+
+
+def tars_of(pattern: str, key: str) -> list[str]:
+    """The tars that a folder holds, or that a pattern names, in the order of the pattern.
+
+    Args:
+        pattern: a folder, or tars by path or URL.
+        key: of the manifest, for messages.
+
+    Raises:
+        UserError: there are none, or one of a range is missing.
+    """
+    found = find_files(pattern, ".tar")
+    if missing := [name for name, files in found.items() if not files]:
+        raise UserError(
+            f"{key}: no shard at {missing[0]} ({len(missing)} of {len(found)} names have none); expected a "
+            "finished build's folder (maskmine build writes one; make demo, those of the world's recipes), a folder of "
+            "tars, or tars such as DIR/{00000..00009}.tar"
+        )
+    return [file for files in found.values() for file in files]
 
 
 def _numbered(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int32]]:
@@ -130,54 +141,47 @@ def _numbered(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int3
     return tuple(different.to_pylist()), pc.index_in(column, different).to_numpy().astype(np.int32)
 
 
-def _tables(location: str, on_bad: OnBad, left_out: dict[str, int]) -> Iterator[pa.Table]:
-    folder = location.rstrip("/")
-    fs, path = open_location(f"{folder}/{_INDEX}")
-    if fs.exists(path):
-        yield _indexed(folder, fs, path)
+def _listed(location: str, on_bad: OnBad, left_out: dict[str, int]) -> Iterator[PlacedPairs]:
+    folder = Folder(location.rstrip("/"))
+    if folder.exists(INDEX_FILE):
+        yield _indexed(folder)
         return
-    for shard in tars_of(location):
+    for shard in tars_of(location, "data.sets.shards"):
         yield _scanned(shard, on_bad, left_out)
 
 
-def _indexed(folder: str, fs: Any, path: str) -> pa.Table:  # noqa: ANN401 - fsspec
+def _indexed(folder: Folder) -> PlacedPairs:
     """A build's index, checked against the shards that are there."""
-    name = f"{folder}/{_INDEX}"
+    name = folder.location(INDEX_FILE)
     try:
-        with fs.open(path, "rb") as file:
-            table = pq.read_table(file, columns=list(_INDEXED)).select(list(_INDEXED)).cast(_SCHEMA)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise UserError(f"{name}: expected a table with the columns {', '.join(_INDEXED)}: {error}") from error
-    if any(column.null_count for column in table.columns):
-        raise UserError(f"{name}: a column has empty cells; expected a value in each row of {', '.join(_INDEXED)}")
-    located = pc.binary_join_element_wise(
-        pa.scalar(folder, pa.large_string()), table["shard"], pa.scalar("/", pa.large_string())
-    )
-    table = table.set_column(1, "shard", located)
-    ends = (
-        table.append_column("end", pc.add(table["offset"], table["nbytes"]))
-        .group_by("shard")
-        .aggregate([("end", "max")])
-    )
-    sizes = sizes_of(ends["shard"].to_pylist())
-    for shard, end in zip(ends["shard"].to_pylist(), ends["end_max"].to_pylist(), strict=True):
+        pairs = read_placed_pairs(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: cannot be used: {error}") from error
+    ends = pairs.ends()
+    sizes = _sizes_of(list(ends))
+    for shard, end in ends.items():
         if sizes.get(shard, -1) < end:
             found = f"has {sizes[shard]} bytes" if shard in sizes else "is missing"
             raise UserError(f"{shard} {found}; {name} expects at least {end}. Copy the shards again")
-    return table
+    return pairs
 
 
-def _scanned(shard: str, on_bad: OnBad, left_out: dict[str, int]) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in _INDEXED}
-    fs, path = open_location(shard)
+def _sizes_of(locations: Sequence[str]) -> dict[str, int]:
+    """Bytes of each file that exists; folders are listed, so that a thousand shards are a few requests."""
+    sizes: dict[str, int] = {}
+    for folder in dict.fromkeys(location.rpartition("/")[0] for location in locations):
+        sizes.update({f"{folder}/{name}": size for name, size in Folder(folder).sizes().items()})
+    return {location: sizes[location] for location in locations if location in sizes}
+
+
+def _scanned(shard: str, on_bad: OnBad, left_out: dict[str, int]) -> PlacedPairs:
+    pairs: list[PlacedPair] = []
     try:
-        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for sample in _samples(tar):
+        with open_file(shard) as file:
+            for sample in iterate_samples(file, ("txt", "json")):
                 problem, reason = _problem(sample)
                 if problem is None:
-                    columns["shard"].append(shard)
-                    for name, value in sample.row().items():
-                        columns[name].append(value)
+                    pairs.append(_placed(sample, shard))
                 elif on_bad == "error":
                     raise UserError(
                         f"{shard}: {sample.key} {problem}; see docs/shards-for-training.md. "
@@ -186,70 +190,24 @@ def _scanned(shard: str, on_bad: OnBad, left_out: dict[str, int]) -> pa.Table:
                 else:
                     left_out[reason] = left_out.get(reason, 0) + 1
                     _LOG.warning("%s: %s %s; left out", shard, sample.key, problem)
-    except (tarfile.TarError, OSError) as error:
+    except OSError as error:
         raise UserError(f"{shard}: cannot be read as an uncompressed tar: {error}") from error
-    return pa.table(columns, schema=_SCHEMA)
+    return PlacedPairs.of(pairs)
 
 
-@dataclass(slots=True)
-class _Scanned:
-    """Members of one key that follow each other in a tar."""
-
-    key: str
-    offset: int
-    end: int
-    extensions: set[str]
-    text: bytes = b""
-    description: bytes | None = None
-
-    def row(self) -> dict[str, Any]:
-        noun = noun_of(self.text)
-        return {
-            "key": self.key,
-            "offset": self.offset,
-            "nbytes": self.end - self.offset,
-            "noun": noun,
-            "noun_canonical": canonical_of(self.description, noun),
-        }
+def _placed(sample: TarSample, shard: str) -> PlacedPair:
+    noun, description = _noun_of(sample), sample.members.get("json")
+    canonical = canonical_noun(description.data if description else None, noun)
+    return PlacedPair(sample.key, shard, sample.offset, sample.end - sample.offset, noun, canonical)
 
 
-def _problem(sample: _Scanned) -> tuple[str | None, str]:
+def _problem(sample: TarSample) -> tuple[str | None, str]:
     """What is wrong with a sample, if anything, and the reason's code."""
-    if missing := lacking(sample.extensions):
+    if missing := lacking(sample.members.keys()):
         return f"has no {missing}", "missing_member"
-    return (None, "") if noun_of(sample.text) else ("has an empty KEY.txt", "empty_noun")
+    return (None, "") if _noun_of(sample) else ("has an empty KEY.txt", "empty_noun")
 
 
-def _samples(tar: tarfile.TarFile) -> Iterator[_Scanned]:
-    sample: _Scanned | None = None
-    for member in tar:
-        tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header of a shard of any size
-        name = key_and_extension(member.name)
-        if name is None or not member.isfile():
-            continue
-        key, extension = name
-        if sample is None or sample.key != key:
-            if sample is not None:
-                yield sample
-            sample = _Scanned(key, member.offset, 0, set())
-        sample.end = end_of(member)
-        sample.extensions.add(extension)
-        if extension in ("txt", "json"):
-            file = tar.extractfile(member)
-            data = file.read() if file else b""
-            if extension == "txt":
-                sample.text = data
-            else:
-                sample.description = data
-    _check_end(tar)
-    if sample is not None:
-        yield sample
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a cut or a damaged header behind the first member for the end, and would lose samples silently."""
-    file: Any = tar.fileobj
-    file.seek(tar.offset)
-    block = file.read(tarfile.BLOCKSIZE)
-    if block != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError(f"cut off or damaged at byte {tar.offset}")
+def _noun_of(sample: TarSample) -> str:
+    """The noun as KEY.txt has it, white space made single spaces."""
+    return " ".join(sample.members["txt"].data.decode("utf-8", errors="replace").split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,16 @@ from stages.common import SampleError
 from stages.images import decode_image
 from stages.regions import cut_region, region_box
 from train.data.config import Augmentation
-from train.data.members import IMAGES, MASK, lacking
+
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+MASK = "mask.png"
+
+
+def lacking(extensions: Collection[str]) -> str | None:
+    """What a sample lacks to be a pair; None if it is whole."""
+    if not any(extension in extensions for extension in _IMAGES):
+        return "KEY.jpg"
+    return next((f"KEY.{extension}" for extension in (MASK, "txt") if extension not in extensions), None)
 
 
 def decode_sample(members: dict[str, bytes]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -30,9 +40,9 @@ def decode_sample(members: dict[str, bytes]) -> tuple[NDArray[np.uint8], NDArray
         SampleError: missing_member, empty_file, undecodable_image, image_too_large, undecodable_mask,
             mask_size_mismatch, empty_mask.
     """
-    if missing := lacking(set(members)):
+    if missing := lacking(members):
         raise SampleError("missing_member", f"expected {missing}")
-    image = decode_image(next(members[extension] for extension in IMAGES if extension in members))
+    image = decode_image(next(members[extension] for extension in _IMAGES if extension in members))
     mask = decode_mask(members[MASK], image.shape[0], image.shape[1])
     return image, mask
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from stages.clip_config import Templates
-from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
+from stages.common import DOES_NOT_COUNT, Config, Device, Location, Manifest
 from stages.nouns import NounsConfig, SpacyNouns
 
 
@@ -33,7 +33,8 @@ class PretrainManifest(Manifest):
     """A CLIP from scratch.
 
     Attributes:
-        shards: captioned WebDataset shards; ``{00000..00099}`` stands for a range.
+        shards: captioned WebDataset shards: a folder of tars, or tars by name, in which ``{00000..00099}`` stands for
+            a range and ``*`` for anything.
         model: open_clip's model configuration; the text tower's vocabulary is trained on the captions.
         crop_scale: least share of a picture's area that a random crop keeps.
         lr: peak learning rate; Muon for the matrices of the transformers (scaled to AdamW's step sizes), AdamW for
@@ -42,7 +43,8 @@ class PretrainManifest(Manifest):
         cosine_steps: the same as `steps` unless given.
         cooldown_steps: before the last step, the rate falls linearly to zero besides: a run may end before its cosine
             does (Hägele et al., NeurIPS 2024).
-        precision: autocast of both towers; `auto` is bf16 where the processor has units for it, else fp32.
+        precision: autocast of both towers; `auto` is bf16 where the device has units for it, else fp32.
+        device: `auto` takes a GPU where there is one.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of the log.
     """
@@ -61,6 +63,7 @@ class PretrainManifest(Manifest):
     weight_decay: float = Field(0.1, ge=0)
     optimizer: Literal["muon", "adamw"] = "muon"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Annotated[Device, DOES_NOT_COUNT] = "auto"
     workers: Annotated[int, DOES_NOT_COUNT] = Field(1, ge=0)
     checkpoint_every: Annotated[int, DOES_NOT_COUNT] = Field(500, ge=1)
     log_every: Annotated[int, DOES_NOT_COUNT] = Field(20, ge=1)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from stages.common import SampleError, UserError, open_location
-from train.data.files import read_range
+from stages.common import UserError, open_file, read_file
+from stages.shards import Member, TarSample, iterate_samples
+from train.data.order import Draw
+from train.data.pair_index import tars_of
+
+_PICTURES = ("jpg", "jpeg", "png", "webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,58 +37,65 @@ def read_captioned(shards: Sequence[str]) -> list[Captioned]:
     """Lists the samples of shards: KEY.jpg (or .jpeg, .png, .webp) with KEY.json's ``captions``, or else KEY.txt.
 
     Args:
-        shards: uncompressed tars, by path or URL.
+        shards: uncompressed tars, by path or URL, or patterns of them; see train.data.pair_index.tars_of.
 
     Raises:
-        UserError: a file is no tar, or a picture has no caption.
+        UserError: there are none, a file is no tar, or a picture has no caption.
     """
-    return [sample for shard in shards for sample in _samples_of(shard)]
+    return [sample for pattern in shards for shard in tars_of(pattern, "shards") for sample in _samples_of(shard)]
 
 
 def _samples_of(shard: str) -> list[Captioned]:
-    pictures: dict[str, tuple[int, int]] = {}
-    captions: dict[str, tuple[str, ...]] = {}
-    fs, path = open_location(shard)
     try:
-        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                key, _, extension = member.name.partition(".")
-                if extension in ("jpg", "jpeg", "png", "webp"):
-                    pictures[key] = (member.offset_data, member.size)
-                elif extension in ("json", "txt"):
-                    found = _captions_of(_bytes_of(tar, member), extension)
-                    if found and (extension == "json" or key not in captions):
-                        captions[key] = found
-    except (OSError, tarfile.TarError, ValueError) as error:
+        with open_file(shard) as file:
+            samples = (_captioned(shard, sample) for sample in iterate_samples(file, ("json", "txt")))
+            return [sample for sample in samples if sample is not None]
+    except (OSError, ValueError) as error:
         raise UserError(f"{shard}: cannot be read as a WebDataset shard: {error}") from error
-    if bare := sorted(pictures.keys() - captions.keys()):
-        raise UserError(f"{shard}: {bare[0]} has a picture but no caption; expected {bare[0]}.txt, or .json 'captions'")
-    return [Captioned(shard, *place, captions[key]) for key, place in pictures.items()]
 
 
-def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file is not None else b""
+def _captioned(shard: str, sample: TarSample) -> Captioned | None:
+    """None for a sample without a picture."""
+    picture = next((sample.members[name] for name in _PICTURES if name in sample.members), None)
+    if picture is None:
+        return None
+    captions = _captions_of(sample.members)
+    if not captions:
+        key = sample.key
+        raise UserError(f"{shard}: {key} has a picture but no caption; expected {key}.txt, or .json 'captions'")
+    return Captioned(shard, picture.offset, picture.nbytes, captions)
 
 
-def _captions_of(data: bytes, extension: str) -> tuple[str, ...]:
-    if extension == "txt":
-        text = data.decode("utf-8", errors="replace").strip()
-        return (text,) if text else ()
-    found = json.loads(data)
+def _captions_of(members: Mapping[str, Member]) -> tuple[str, ...]:
+    """Those of the JSON, or else the text."""
+    found = json.loads(members["json"].data) if "json" in members else None
     listed = found.get("captions", ()) if isinstance(found, dict) else ()
-    return tuple(text for text in listed if isinstance(text, str) and text.strip())
+    captions = tuple(text for text in listed if isinstance(text, str) and text.strip())
+    if captions or "txt" not in members:
+        return captions
+    text = members["txt"].data.decode("utf-8", errors="replace").strip()
+    return (text,) if text else ()
 
 
-class CaptionedPictures(Dataset[tuple[Tensor, int, int]]):
-    """Pictures by (epoch, number of the sample): what is drawn depends on the seed and on these two alone.
+class Pictures(NamedTuple):
+    """N pictures, uint8 [N, 3, size, size]; and of each the number of its sample, and of the caption drawn.
 
-    An item is the picture, uint8 [3, size, size], the number of its sample, and that of the caption drawn.
+    Of pictures that cannot be read there is the problem alone: an error of a worker would arrive as a traceback.
+    """
+
+    pixels: Tensor
+    numbers: list[int]
+    captions: list[int]
+    problem: str = ""
+
+
+class CaptionedPictures(Dataset[Pictures]):
+    """Pictures by their draws: what is drawn depends on the seed and on the place in the order alone.
 
     Args:
         samples: what there is.
         size_px: side of the pictures given.
-        crop_scale: least share of the picture's area that a random crop keeps; its aspect ratio is 3:4 to 4:3.
+        crop_scale: least share of a picture's area that a random crop keeps; its aspect ratio is 3:4 to 4:3.
         seed: of crops and choices of captions.
     """
 
@@ -94,23 +105,30 @@ class CaptionedPictures(Dataset[tuple[Tensor, int, int]]):
         self._crop_scale = crop_scale
         self._seed = seed
 
-    def __len__(self) -> int:
-        return len(self._samples)
+    def __getitem__(self, draw: Draw) -> Pictures:
+        return self.__getitems__([draw])
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, int]:
-        epoch, number = key
-        sample = self._samples[number]
-        rng = np.random.default_rng([self._seed, epoch, number])
+    def __getitems__(self, draws: Sequence[Draw]) -> Pictures:
         try:
-            data = read_range(sample.shard, sample.offset, sample.nbytes)
-        except SampleError as error:
-            raise UserError(f"{sample.shard}: cannot be read: {error.message}") from error
+            pixels, captions = zip(*(self._drawn(draw) for draw in draws), strict=True)
+        except UserError as error:
+            return Pictures(torch.empty(0), [], [], str(error))
+        return Pictures(torch.from_numpy(np.stack(pixels)), [draw.number for draw in draws], list(captions))
+
+    def _drawn(self, draw: Draw) -> tuple[NDArray[np.uint8], int]:
+        """A crop, [3, size, size], and the number of a caption."""
+        sample = self._samples[draw.number]
+        rng = np.random.default_rng([self._seed, draw.epoch, draw.position])
+        try:
+            data = read_file(sample.shard, sample.offset, sample.offset + sample.nbytes)
+        except (OSError, TimeoutError) as error:
+            raise UserError(f"{sample.shard}: cannot be read: {error}") from error
         try:
             with Image.open(io.BytesIO(data)) as image:
                 pixels = self._crop(image.convert("RGB"), rng)
         except OSError as error:
             raise UserError(f"{sample.shard}, byte {sample.offset}: not a picture: {error}") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1), number, int(rng.integers(len(sample.captions)))
+        return pixels.transpose(2, 0, 1), int(rng.integers(len(sample.captions)))
 
     def _crop(self, image: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A random crop, squashed to the size."""
@@ -121,29 +139,3 @@ class CaptionedPictures(Dataset[tuple[Tensor, int, int]]):
         left, top = rng.uniform(0, 1 - wide), rng.uniform(0, 1 - high)
         box = (left * width, top * height, (left + wide) * width, (top + high) * height)
         return np.array(image.resize((self._size_px, self._size_px), Image.Resampling.BICUBIC, box=box))
-
-
-class Batches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, number of the sample) from step `first` up to step `last`.
-
-    Each epoch is a permutation drawn from (seed, epoch); a batch never crosses epochs, the rest of one is left out.
-    """
-
-    def __init__(self, samples: int, batch_size: int, seed: int, first: int, last: int) -> None:
-        if samples < batch_size:
-            raise UserError(f"the shards hold {samples} pictures, fewer than a batch of {batch_size}")
-        self._samples, self._batch_size, self._seed = samples, batch_size, seed
-        self._first, self._last = first, last
-
-    def __len__(self) -> int:
-        return self._last - self._first
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        in_epoch = self._samples // self._batch_size
-        order: NDArray[np.int64] | None = None
-        for step in range(self._first, self._last):
-            epoch, number = divmod(step, in_epoch)
-            if order is None or number == 0:
-                order = np.random.default_rng([self._seed, epoch]).permutation(self._samples)
-            start = number * self._batch_size
-            yield [(epoch, int(index)) for index in order[start : start + self._batch_size]]

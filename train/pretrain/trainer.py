@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as functional
-from braceexpand import braceexpand
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader
 
-from stages.common import Progress, autocast, digest, identity, resolve_precision, silent, slowness_warning
+from stages.common import (
+    Precision,
+    Progress,
+    UserError,
+    autocast,
+    digest,
+    identity,
+    resolve_precision,
+    silent,
+    slowness_warning,
+)
 from stages.regions import normalise
+from train.data.loader import load_batches
+from train.data.order import Batches
+from train.loop import Clock, attention_kernel, first_line, set_rates, warmup_cosine
 from train.losses import shared_targets
 from train.pretrain.config import PretrainManifest
 from train.pretrain.nouns import NounFinder, find_nouns
 from train.pretrain.objective import noun_loss, same_nouns
-from train.pretrain.shards import Batches, Captioned, CaptionedPictures, read_captioned
+from train.pretrain.shards import Captioned, CaptionedPictures, Pictures, read_captioned
 from train.pretrain.tokens import write_tokenizer
+from train.processes import join_processes
 from train.run_folder import load_state, open_log, save_state, write_line
-from train.schedule import warmup_cosine
 
+Report = Callable[[dict[str, Any]], None]
 _MAX_SCALE = 100.0
 
 
-def pretrain(
-    manifest: PretrainManifest, out: Path, report: Callable[[dict[str, Any]], None], progress: Progress = silent
-) -> Path:
+def pretrain(manifest: PretrainManifest, out: Path, report: Report, progress: Progress = silent) -> Path:
     """Trains until the last step and writes a folder that open_clip loads as ``local-dir:``.
 
     Args:
@@ -47,46 +56,44 @@ def pretrain(
         The folder, `out`/clip.
 
     Raises:
-        UserError: the shards cannot be read, or `out` holds a run of another recipe.
+        UserError: the shards cannot be read, `out` holds a run of another recipe, or torchrun began several processes.
     """
-    warning = slowness_warning(manifest.precision, "cpu")
-    manifest = manifest.model_copy(update={"precision": resolve_precision(manifest.precision, "cpu")})
-    progress("reading shards")
-    samples = read_captioned(_files(manifest))
-    captions = [caption for sample in samples for caption in sample.captions]
-    bank = manifest.nouns
-    progress("finding nouns")
-    finder = find_nouns(captions, bank.extractor, bank.sample, bank.min_mentions, manifest.seed)
-    folder = out / "clip"
-    write_tokenizer(captions, manifest.model["text_cfg"]["vocab_size"], folder)
-    config = {"model_cfg": manifest.model, "preprocess_cfg": {}}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
-    run = _Run(manifest, out, samples, finder)
-    run.resume()
-    line = {"step": run.step, "precision": manifest.precision, "device": "cpu"}
-    run.train(report, progress, line if warning is None else {**line, "warning": warning})
-    state = {name: value.half().contiguous() for name, value in run.model.state_dict().items()}
-    save_file(state, str(folder / "open_clip_model.safetensors"))
-    return folder
+    with join_processes(manifest.device) as processes:
+        if processes.world_size > 1:
+            raise UserError("kind: pretrain trains in one process; start it without torchrun")
+        device = processes.device
+        run = _Run(manifest, out, device, progress)
+        run.resume()
+        line = first_line(run.step, run.precision, device, slowness_warning(manifest.precision, device))
+        run.train(report, progress, line)
+        return run.export()
 
 
 class _Run:
     """Model, optimisers and data of a run."""
 
-    def __init__(self, manifest: PretrainManifest, out: Path, samples: list[Captioned], finder: NounFinder) -> None:
-        self.manifest, self.out, self.samples, self.finder = manifest, out, samples, finder
+    def __init__(self, manifest: PretrainManifest, out: Path, device: str, progress: Progress) -> None:
+        self.manifest, self.out, self.device = manifest, out, device
+        self.precision = _precision(manifest, device)
+        progress("reading shards")
+        self.samples = read_captioned(manifest.shards)
+        progress("finding nouns")
+        self.finder = _finder(manifest, self.samples)
+        _write_model_folder(manifest, self.samples, out / "clip")
         torch.manual_seed(manifest.seed)
-        self.model = open_clip.CLIP(**json.loads(json.dumps(manifest.model)))
+        self.model = open_clip.CLIP(**json.loads(json.dumps(manifest.model))).to(device)
+        size_px = self.model.visual.image_size[0]
+        self.pictures = CaptionedPictures(self.samples, size_px, manifest.crop_scale, manifest.seed)
         self.tokenize = open_clip.get_tokenizer(f"local-dir:{out / 'clip'}")
         # Tokens of all nouns, for each template.
         templates = manifest.nouns.templates
-        self.prompts = [self.tokenize([template.format(noun) for noun in finder.nouns]) for template in templates]
+        self.prompts = [self.tokenize([each.format(noun) for noun in self.finder.nouns]) for each in templates]
         self.optimizers = _optimizers(self.model, manifest)
         self.step = 0
-        self.recipe = digest([identity(manifest), finder.nouns])
+        self.recipe = digest([{**identity(manifest), "precision": self.precision}, self.finder.nouns])
 
     def resume(self) -> None:
-        state = load_state(self.out, self.recipe, self.manifest.precision)
+        state = load_state(self.out, self.recipe, self.precision)
         if state is None:
             return
         self.model.load_state_dict(state["model"])
@@ -96,62 +103,100 @@ class _Run:
 
     def save(self) -> None:
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        identity = {"recipe": self.recipe, "precision": self.manifest.precision, "step": self.step}
+        identity = {"recipe": self.recipe, "precision": self.precision, "step": self.step}
         save_state(self.out, {**identity, "model": self.model.state_dict(), "optimizers": optimizers})
 
-    def train(self, report: Callable[[dict[str, Any]], None], progress: Progress, begin: dict[str, Any]) -> None:
+    def export(self) -> Path:
+        """Writes the weights; gives the model's folder."""
+        state = {name: value.half().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        save_file(state, str(self.out / "clip/open_clip_model.safetensors"))
+        return self.out / "clip"
+
+    def train(self, report: Report, progress: Progress, begin: dict[str, Any]) -> None:
         recipe = self.manifest
-        size_px = self.model.visual.image_size[0]
-        pictures = CaptionedPictures(self.samples, size_px, recipe.crop_scale, recipe.seed)
-        batches = Batches(len(self.samples), recipe.batch_size, recipe.seed, self.step, recipe.steps)
-        loader = DataLoader(pictures, batch_sampler=batches, num_workers=recipe.workers)
+        once = np.ones(len(self.samples))
+        batches = Batches(once, recipe.batch_size, recipe.seed, self.step, recipe.steps)
+        pictures = load_batches(self.pictures, batches, recipe.workers, pin_memory=self.device != "cpu")
         self.model.train()
-        start, first = time.monotonic(), self.step
         with open_log(self.out, self.step) as log:
             if self.step < recipe.steps:
-                write_line(log, begin)
-                report(begin)
+                _tell(begin, log, report)
             progress("training", self.step, recipe.steps)
-            for images, numbers, chosen in loader:
-                losses = self._step(images, list(zip(numbers.tolist(), chosen.tolist(), strict=True)))
+            clock = Clock(self.step)
+            for drawn in pictures:
+                losses = self._step(drawn)
                 self.step += 1
                 progress("training", self.step, recipe.steps)
                 if self.step % recipe.log_every == 0 or self.step == recipe.steps:
-                    seconds = (time.monotonic() - start) / (self.step - first)
-                    speed = {"images_per_s": recipe.batch_size / seconds, "seconds_a_step": seconds}
-                    line = {"step": self.step, **losses, **{name: round(value, 3) for name, value in speed.items()}}
-                    write_line(log, line)
-                    report(line)
+                    _tell({"step": self.step, **_rounded(losses), **self._speed(clock)}, log, report)
                 if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
                     self.save()
 
-    def _step(self, pixels: Tensor, chosen: list[tuple[int, int]]) -> dict[str, float]:
+    def _speed(self, clock: Clock) -> dict[str, float]:
+        seconds = clock.seconds_a_step(self.step)
+        return {"images_per_s": round(self.manifest.batch_size / seconds, 3), "seconds_a_step": round(seconds, 3)}
+
+    def _step(self, drawn: Pictures) -> dict[str, Tensor]:
+        """Takes a step; gives what of it is logged."""
+        if drawn.problem:
+            raise UserError(drawn.problem)
         recipe, model = self.manifest, self.model
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * schedule(self.step, recipe)
-        captions = [self.samples[number].captions[pick] for number, pick in chosen]
-        images = normalise(pixels.float(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-        with autocast("cpu", resolve_precision(recipe.precision, "cpu")), sdpa_kernel(SDPBackend.MATH):
-            image_features = model.encode_image(images)
-            text_features = _encode_text(model, self.tokenize(captions))
-            noun_features = _encode_text(model, self.prompts[self.step % len(self.prompts)])
-        image_features, text_features, noun_features = (
-            functional.normalize(features.float(), dim=-1)
-            for features in (image_features, text_features, noun_features)
-        )
-        scale = model.logit_scale.exp().clamp(max=_MAX_SCALE)
-        own = [self.finder.find(caption) for caption in captions]
-        every = [frozenset().union(*map(self.finder.find, self.samples[number].captions)) for number, _ in chosen]
-        of_captions = shared_targets(image_features, text_features, scale, same_nouns(own))
-        of_nouns = noun_loss(image_features, noun_features, scale, every)
-        torch.autograd.backward(of_captions + recipe.nouns.weight * of_nouns)
+        set_rates(self.optimizers, schedule(self.step, recipe))
+        samples = [self.samples[number] for number in drawn.numbers]
+        captions = [sample.captions[pick] for sample, pick in zip(samples, drawn.captions, strict=True)]
+        # Around the backward pass, too, which must meet the same kernel.
+        with attention_kernel(self.device, self.precision):
+            images, texts, nouns = self._features(drawn.pixels, captions)
+            scale = model.logit_scale.exp().clamp(max=_MAX_SCALE)
+            own = [self.finder.find(caption) for caption in captions]
+            every = [frozenset().union(*map(self.finder.find, sample.captions)) for sample in samples]
+            of_captions = shared_targets(images, texts, scale, same_nouns(own).to(self.device))
+            of_nouns = noun_loss(images, nouns, scale, every)
+            torch.autograd.backward(of_captions + recipe.nouns.weight * of_nouns)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        logged = {"caption_loss": of_captions, "noun_loss": of_nouns, "scale": scale}
-        return {name: round(value.item(), 4) for name, value in logged.items()}
+        return {"caption_loss": of_captions, "noun_loss": of_nouns, "scale": scale}
+
+    def _features(self, pixels: Tensor, captions: list[str]) -> list[Tensor]:
+        """Unit vectors float32 [N, D], [N, D], [M, D] of pictures uint8 [N, 3, S, S], captions, and all M nouns."""
+        model, device = self.model, self.device
+        images = normalise(pixels.to(device).float(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+        prompts = self.prompts[self.step % len(self.prompts)]
+        with autocast(device.partition(":")[0], self.precision):
+            found = [model.encode_image(images)]
+            found += [_encode_text(model, tokens.to(device)) for tokens in (self.tokenize(captions), prompts)]
+        return [functional.normalize(features.float(), dim=-1) for features in found]
+
+
+def _precision(manifest: PretrainManifest, device: str) -> Precision:
+    """What `auto` stands for on a device; fp16 would need a scaled loss."""
+    precision = resolve_precision(manifest.precision, device)
+    return "fp32" if precision == "fp16" else precision
+
+
+def _finder(manifest: PretrainManifest, samples: list[Captioned]) -> NounFinder:
+    captions = [caption for sample in samples for caption in sample.captions]
+    bank = manifest.nouns
+    return find_nouns(captions, bank.extractor, bank.sample, bank.min_mentions, manifest.seed)
+
+
+def _write_model_folder(manifest: PretrainManifest, samples: list[Captioned], folder: Path) -> None:
+    """Writes the tokenizer and the configuration."""
+    captions = [caption for sample in samples for caption in sample.captions]
+    write_tokenizer(captions, manifest.model["text_cfg"]["vocab_size"], folder)
+    config = {"model_cfg": manifest.model, "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def _tell(line: dict[str, Any], log: TextIO, report: Report) -> None:
+    write_line(log, line)
+    report(line)
+
+
+def _rounded(values: dict[str, Tensor]) -> dict[str, float]:
+    return {name: round(value.item(), 4) for name, value in values.items()}
 
 
 def _encode_text(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
@@ -161,10 +206,6 @@ def _encode_text(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
     hidden = model.ln_final(model.transformer(embedded, attn_mask=model.attn_mask[:length, :length]))
     pooled: Tensor = hidden[torch.arange(len(tokens)), tokens.argmax(dim=1)] @ model.text_projection
     return pooled
-
-
-def _files(manifest: PretrainManifest) -> list[str]:
-    return [name for pattern in manifest.shards for name in braceexpand(pattern)]
 
 
 def _optimizers(model: nn.Module, recipe: PretrainManifest) -> list[torch.optim.Optimizer]:
@@ -177,14 +218,17 @@ def _optimizers(model: nn.Module, recipe: PretrainManifest) -> list[torch.optim.
             matrices.append(parameter)
         else:
             others.append(parameter)
-    adamw_groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizers: list[torch.optim.Optimizer] = []
     if recipe.optimizer == "adamw":
-        adamw_groups[0]["params"] = matrices + hidden
-        return [torch.optim.AdamW(adamw_groups, lr=recipe.lr, betas=(0.9, 0.98))]
-    return [
-        torch.optim.AdamW(adamw_groups, lr=recipe.lr, betas=(0.9, 0.98)),
-        torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
-    ]
+        groups[0]["params"] = matrices + hidden
+    else:
+        decay = recipe.weight_decay
+        optimizers = [torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")]
+    optimizers = [torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98)), *optimizers]
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["peak_lr"] = recipe.lr
+    return optimizers
 
 
 def schedule(step: int, recipe: PretrainManifest) -> float:

@@ -20,9 +20,11 @@ from pipeline.report import tables
 from pipeline.report.cards import _PICTURE_BYTES
 from pipeline.report.histogram import Histogram, draw
 from pipeline.report.nouns import noun_summary
-from pipeline.report.pictures import outline_path, pair_picture, read_sample
+from pipeline.report.pictures import outline_path, pair_picture, sample_of
 from pipeline.report.text import clean, marked, percent, shorten
 from stages.common import Folder
+from stages.shards import read_index_rows
+from tests.index_rows import index_row
 
 
 def write_index(folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
@@ -63,9 +65,9 @@ def test_choice_and_counts_are_those_of_a_plain_computation(tmp_path: Path) -> N
     assert pairs.margin_noun.total == sum(margin is not None for margin in columns["margin_noun"])
     assert pairs.score.quantile(0.5) == pytest.approx(np.median(scores), abs=0.001)
     wanted = [79_999, 3, 30_000, 3]
-    assert {row: found["key"] for row, found in tables.read_shown(Folder(str(tmp_path)), wanted).items()} == {
-        row: columns["key"][row] for row in wanted
-    }
+    with open(tmp_path / "index.parquet", "rb") as file:
+        found = read_index_rows(file, wanted)
+    assert {number: row.key for number, row in found.items()} == {row: columns["key"][row] for row in wanted}
 
 
 def test_images_are_counted_once_however_the_table_is_cut(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_outline_runs_around_the_mask() -> None:
 @pytest.mark.parametrize("shard", ["../shards/000000.tar", "/etc/passwd", "shards/../../x.tar"])
 def test_index_does_not_lead_out_of_the_folder(tmp_path: Path, shard: str) -> None:
     with pytest.raises(ValueError, match="no shard of a build"):
-        read_sample(Folder(str(tmp_path)), {"shard": shard, "offset": 0, "nbytes": 10, "key": "k"})
+        sample_of(Folder(str(tmp_path)), index_row(shard=shard, nbytes=10, key="k"))
 
 
 def test_texts() -> None:

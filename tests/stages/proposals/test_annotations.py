@@ -174,7 +174,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_id": [1]}), tmp_path / "y.parquet")
     with pytest.raises(UserError, match=r"columns \['segmentation', 'score'\]"):
         read_precomputed(str(tmp_path / "y.parquet"))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="a URL that fsspec knows"):
         read_precomputed("nosuchprotocol://x.json")
     (tmp_path / "x.json").write_bytes(b"\xff\xfe[")
     with pytest.raises(UserError, match="UTF-8"):

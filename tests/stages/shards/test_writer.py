@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.tiny_clip import MODEL_CFG
 from stages.common import canonical_json
 from stages.records import ImageRecord, Match, Noun, Proposal, Rle
-from stages.shards import Sample, ShardRules, build_sample, write_shard
+from stages.shards import IndexRow, Sample, ShardRules, build_sample, write_shard
 
 HEIGHT_PX, WIDTH_PX = 60, 80
 NOUNS = ("red ball", "dog", "café", "tree", "sky")
@@ -59,9 +59,9 @@ def made(number: int, rules: ShardRules | None = None, **record: Any) -> Sample:
     )
 
 
-def written(samples: list[Sample]) -> tuple[bytes, list[dict[str, Any]]]:
+def written(samples: list[Sample]) -> tuple[bytes, list[IndexRow]]:
     buffer = io.BytesIO()
-    rows = write_shard(samples, buffer)
+    rows = write_shard(samples, buffer, "shards/000000.tar")
     return buffer.getvalue(), rows
 
 
@@ -97,20 +97,26 @@ def test_one_ranged_read_gives_one_sample() -> None:
     samples = [made(number) for number in range(4)]
     data, rows = written(samples)
     for sample, row in zip(samples, rows, strict=True):
-        part = data[row["offset"] : row["offset"] + row["nbytes"]]
+        part = data[row.offset : row.offset + row.nbytes]
         with tarfile.open(fileobj=io.BytesIO(part + bytes(2 * BLOCK_BYTES))) as tar:
             found = {member.name: tar.extractfile(member) for member in tar}
             contents = {name: file.read() for name, file in found.items() if file}
         assert contents == {f"{sample.key}.{extension}": content for extension, content in sample.members.items()}
-    assert [row["offset"] for row in rows[1:]] == [row["offset"] + row["nbytes"] for row in rows[:-1]]
+    assert [row.offset for row in rows[1:]] == [row.offset + row.nbytes for row in rows[:-1]]
 
 
 def test_index_rows_are_the_samples_own_with_their_place() -> None:
     samples = [made(0), made(1)]
     for sample, row in zip(samples, written(samples)[1], strict=True):
-        assert {name: row[name] for name in sample.row} == sample.row
-        assert set(row) - set(sample.row) == {"key", "offset", "nbytes"}
-        assert row["key"] == sample.key
+        assert sample.row == replace(row, shard="", offset=0, nbytes=0)
+        assert (row.key, row.shard) == (sample.key, "shards/000000.tar")
+        assert row.nbytes > 0
+
+
+def test_samples_without_a_row_give_none() -> None:
+    data, rows = written([Sample("0", {"txt": b"a"})])
+    assert rows == []
+    assert b"0.txt" in data
 
 
 @pytest.mark.parametrize("numbers", [(1, 0), (2, 2)])
@@ -189,7 +195,8 @@ def test_a_lone_surrogate_in_a_caption_breaks_nothing() -> None:
 
 
 def test_one_mask_has_one_id_and_another_mask_another() -> None:
-    assert made(0).row["mask_id"] == made(0, file="elsewhere.jpg").row["mask_id"] != made(1).row["mask_id"]
+    ids = [sample.row.mask_id for sample in (made(0), made(0, file="elsewhere.jpg"), made(1)) if sample.row]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_stock_webdataset_opens_a_shard(shard: Path) -> None:

@@ -232,7 +232,8 @@ def test_the_documented_tool_writes_shards_that_train(tmp_path: Path, loader: Lo
 def test_reasons_and_keys_are_documented() -> None:
     page = (ROOT / "docs/shards-for-training.md").read_text(encoding="utf-8")
     words = {word for quoted in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"\w+", quoted)}
-    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "train/data").glob("*.py"))
+    files = [*(ROOT / "train/data").glob("*.py"), ROOT / "stages/shards/reader.py"]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in files)
     reasons = set(re.findall(r"SampleError\(\s*\"(\w+)\"", code)) | {"empty_noun", "undecodable_image", "empty_file"}
     assert len(reasons) >= 8
     assert reasons <= words

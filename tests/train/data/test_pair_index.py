@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from stages.common import UserError
+from stages.shards import read_sample
 from tests.train.data.conftest import data_config, described, listed, members_of, write_index, write_tar
 from train.data.config import DataConfig, ShardSet
-from train.data.files import read_range
-from train.data.members import read_members
 from train.data.pair_index import PairIndex
 
 
@@ -28,7 +27,7 @@ def test_tars_of_a_third_tool_are_listed_with_the_places_of_their_samples(shards
 
 def members_at(pair_index: PairIndex, number: int) -> dict[str, bytes]:
     place = pair_index.shards[pair_index.shard[number]], int(pair_index.offset[number]), int(pair_index.nbytes[number])
-    return read_members(read_range(*place), pair_index.key[number].as_py())
+    return read_sample(*place, pair_index.key[number].as_py())
 
 
 def test_a_range_and_a_glob_name_the_same_tars(shards: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from stages.common import UserError
-from train.pretrain.shards import Batches, CaptionedPictures, read_captioned
+from train.data.order import Draw
+from train.pretrain.shards import CaptionedPictures, read_captioned
 
 
 def jpeg(color: str = "red") -> bytes:
@@ -68,22 +69,34 @@ def test_what_is_drawn_depends_on_seed_epoch_and_sample_alone(tmp_path: Path) ->
     noise.save(buffer, "PNG")
     shard = write(tmp_path / "a.tar", {"0.png": buffer.getvalue(), "0.txt": b"noise"})
     pictures = CaptionedPictures(read_captioned([shard]), 16, 0.5, seed=3)
-    first = pictures[0, 0][0]
-    assert first.shape == (3, 16, 16)
-    assert torch.equal(first, pictures[0, 0][0])
-    assert not torch.equal(first, pictures[1, 0][0])
+    first = pictures[Draw(0, 5, 0)].pixels
+    assert first.shape == (1, 3, 16, 16)
+    assert torch.equal(first, pictures[Draw(0, 5, 0)].pixels)
+    for other in (Draw(1, 5, 0), Draw(0, 6, 0)):
+        assert not torch.equal(first, pictures[other].pixels)
 
 
-def test_epochs_are_permutations_and_a_later_start_gives_the_same_batches() -> None:
-    batches = list(Batches(10, 3, seed=1, first=0, last=7))
-    for epoch in range(2):
-        numbers = [number for batch in batches[3 * epoch : 3 * epoch + 3] for _, number in batch]
-        assert len(set(numbers)) == 9
-        assert {e for batch in batches[3 * epoch : 3 * epoch + 3] for e, _ in batch} == {epoch}
-    assert batches[:3] != [[(0, n) for _, n in batch] for batch in batches[3:6]]
-    assert list(Batches(10, 3, seed=1, first=4, last=7)) == batches[4:]
+def test_shards_are_a_folder_a_pattern_or_a_range_and_must_be_there(tmp_path: Path) -> None:
+    for name in ("00", "01"):
+        write(tmp_path / f"{name}.tar", {f"{name}.jpg": jpeg(), f"{name}.txt": b"a"})
+    for pattern in ("", "*.tar", "{00..01}.tar"):
+        assert len(read_captioned([f"{tmp_path}/{pattern}"])) == 2
+    with pytest.raises(UserError, match=r"shards: no shard at .*02\.tar"):
+        read_captioned([f"{tmp_path}/{{00..02}}.tar"])
 
 
-def test_fewer_pictures_than_a_batch_are_refused() -> None:
-    with pytest.raises(UserError, match="fewer than a batch"):
-        Batches(2, 3, 0, 0, 1)
+def test_a_shard_that_is_damaged_in_its_middle_is_refused(tmp_path: Path) -> None:
+    shard = tmp_path / "a.tar"
+    write(shard, {f"{number}.{name}": data for number in range(3) for name, data in (("jpg", jpeg()), ("txt", b"a"))})
+    offset = read_captioned([str(shard)])[1].offset
+    data = bytearray(shard.read_bytes())
+    data[offset - 512 : offset] = b"\x55" * 512
+    shard.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.tar: .*damaged at byte"):
+        read_captioned([str(shard)])
+
+
+def test_a_picture_that_cannot_be_read_is_told_without_a_traceback(tmp_path: Path) -> None:
+    shard = write(tmp_path / "a.tar", {"0.jpg": b"no picture", "0.txt": b"a"})
+    pictures = CaptionedPictures(read_captioned([shard]), 16, 0.5, seed=3)
+    assert "not a picture" in pictures[Draw(0, 0, 0)].problem

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from stages.common import UserError
+from stages.common import Folder, UserError
 from train.evaluate.benchmark_sets.config import BenchmarkSet
-from train.evaluate.benchmark_sets.files import Tree
 from train.evaluate.benchmark_sets.layouts import Facts, Layout
 
 
@@ -15,7 +14,7 @@ def known_keys(facts: Facts) -> tuple[str, ...]:
     return tuple(facts.keys.format(number) for number in range(1, facts.pictures[0] + 1))
 
 
-def not_there(config: BenchmarkSet, facts: Facts, tree: Tree, without_list: Layout | None) -> UserError:
+def not_there(config: BenchmarkSet, facts: Facts, tree: Folder, without_list: Layout | None) -> UserError:
     """The error where no layout of a set is found.
 
     Args:
@@ -27,23 +26,22 @@ def not_there(config: BenchmarkSet, facts: Facts, tree: Tree, without_list: Layo
     trees = "\n".join(f"    {layout.tree}" for layout in facts.layouts)
     expected = f"Expected one of these below it:\n{trees}\n{where_to_get(facts)}"
     if not tree.is_folder():
-        return UserError(f"{config.kind}: root {tree.root} is no folder. {expected}")
+        return UserError(f"{config.kind}: root {tree.url} is no folder. {expected}")
     if without_list is not None:
-        first, *others = without_list.lists
+        lists = " or ".join([tree.location(without_list.lists[0]), *without_list.lists[1:]])
         return UserError(
-            f"{config.kind}: {' or '.join([tree.shown(first), *others])} is missing: the list of the split's pictures, "
-            f"one name a line. {expected}"
+            f"{config.kind}: {lists} is missing: the list of the split's pictures, one name a line. {expected}"
         )
     inner = next((path for path in _nested(facts) if tree.is_folder(path)), None)
     if inner is not None:
-        return UserError(f"{config.kind}: {tree.root} holds {inner}; set root to {tree.shown(inner)}. {expected}")
+        return UserError(f"{config.kind}: {tree.url} holds {inner}; set root to {tree.location(inner)}. {expected}")
     absent = dict.fromkeys(layout.labels for layout in facts.layouts)
-    shown = " or ".join(tree.shown(folder) for folder in absent)
+    shown = " or ".join(tree.location(folder) for folder in absent)
     return UserError(f"{config.kind}: there are no label maps in {shown}. {expected}")
 
 
 def check_complete(
-    config: BenchmarkSet, facts: Facts, layout: Layout, tree: Tree, found: int, missing: list[str]
+    config: BenchmarkSet, facts: Facts, layout: Layout, tree: Folder, found: int, missing: list[str]
 ) -> tuple[int, tuple[str, ...]]:
     """Compares what was found with what the benchmark has.
 
@@ -65,14 +63,14 @@ def check_complete(
     if found in facts.pictures and (found == official or not missing):
         note = f"{found:,} pictures, as in other lists of the field; the official split has {official:,}"
         return found, () if found == official else (note,)
-    first = f"the first that is missing: {tree.shown(missing[0])}" if missing else "which are missing is not known"
+    first = f"the first that is missing: {tree.location(missing[0])}" if missing else "which are missing is not known"
     if found > official:
-        first = f"expected nothing else in {tree.shown(layout.labels)}"
+        first = f"expected nothing else in {tree.location(layout.labels)}"
     counted = f"{found:,} of {official:,} pictures with label maps; {first}"
     if config.partial and found:
         return official, (f"only a part of {config.kind}: {counted}",)
     hint = " To try things on what is there, set partial: true; such figures are no benchmark." if found else ""
-    raise UserError(f"{config.kind}: {tree.root} has {counted}. Expected {layout.tree}. {where_to_get(facts)}{hint}")
+    raise UserError(f"{config.kind}: {tree.url} has {counted}. Expected {layout.tree}. {where_to_get(facts)}{hint}")
 
 
 def where_to_get(facts: Facts) -> str:

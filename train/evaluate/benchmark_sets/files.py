@@ -1,4 +1,4 @@
-"""The files below a folder or fsspec URL."""
+"""Files of a set: what cannot be read is told by its location."""
 
 from __future__ import annotations
 
@@ -6,52 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import SampleError, UserError, open_location, read_bytes
+from stages.common import SampleError, UserError, open_file, read_file, version_of
 from stages.images import decode_image
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
-
-
-class Tree:
-    """Files below a root; folders are listed, not asked file by file, so that 5,000 of them are one request.
-
-    Args:
-        root: a path or fsspec URL.
-    """
-
-    def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/") or "/"
-        self._fs, path = open_location(root)
-        self._path = path.rstrip("/")
-
-    def shown(self, path: str) -> str:
-        """A path below the root as the user would write it."""
-        return f"{self.root.rstrip('/')}/{path}" if path else self.root
-
-    def is_folder(self, path: str = "") -> bool:
-        """Whether there is such a folder."""
-        return bool(self._fs.isdir(self._full(path)))
-
-    def is_file(self, path: str) -> bool:
-        """Whether there is such a file."""
-        return bool(self._fs.isfile(self._full(path)))
-
-    def files(self, folder: str, recursive: bool = False) -> list[str]:
-        """Paths below the root of a folder's files, sorted; none if there is no such folder."""
-        full = self._full(folder)
-        try:
-            if recursive:
-                found = list(self._fs.find(full))
-            else:
-                found = [entry["name"] for entry in self._fs.ls(full, detail=True) if entry["type"] != "directory"]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        inside = full.rstrip("/") + "/"
-        return sorted(f"{folder}/{name[len(inside) :]}".lstrip("/") for name in found if name.startswith(inside))
-
-    def _full(self, path: str) -> str:
-        return f"{self._path}/{path}" if path else self._path or "/"
 
 
 def stem(path: str, ending: str) -> str:
@@ -59,15 +18,14 @@ def stem(path: str, ending: str) -> str:
     return path.rpartition("/")[2].removesuffix(ending)
 
 
-def read_file(location: str) -> bytes:
+def read_data(location: str) -> bytes:
     """A file's bytes.
 
     Raises:
         UserError: it is missing or cannot be read.
     """
-    fs, path = open_location(location)
     try:
-        return read_bytes(fs, path)
+        return read_file(location)
     except OSError as error:
         raise UserError(f"{location}: cannot be read: {error}") from error
 
@@ -79,23 +37,21 @@ def read_picture(location: str) -> NDArray[np.uint8]:
         UserError: it is missing or no picture.
     """
     try:
-        return decode_image(read_file(location))
+        return decode_image(read_data(location))
     except SampleError as error:
         raise UserError(f"{location}: cannot be read as a picture: {error.message}") from error
 
 
 def version(location: str) -> list[str]:
-    """What tells a file from an earlier one of its name without reading it: size and time of change, or a store's tag.
+    """What tells a file from an earlier one of its name; see version_of.
 
     Raises:
         UserError: it is missing.
     """
-    fs, path = open_location(location)
     try:
-        info = fs.info(path)
+        return version_of(location)
     except OSError as error:
         raise UserError(f"{location}: cannot be read: {error}") from error
-    return [str(info.get(key)) for key in ("size", "mtime", "ETag", "LastModified")]
 
 
 def picture_size(location: str) -> tuple[int, int]:
@@ -104,9 +60,8 @@ def picture_size(location: str) -> tuple[int, int]:
     Raises:
         UserError: it is missing or no picture.
     """
-    fs, path = open_location(location)
     try:
-        with fs.open(path, "rb") as file, Image.open(file) as image:
+        with open_file(location) as file, Image.open(file) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION) in _TURNED
     except Exception as error:  # decoders of damaged files raise errors of any kind

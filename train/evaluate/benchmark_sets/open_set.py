@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from stages.common import UserError
+from stages.common import Folder, UserError
 from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_class_list
 from train.evaluate.benchmark_sets.complete import check_complete, known_keys, not_there
 from train.evaluate.benchmark_sets.config import BenchmarkSet, LabelFiles, LabelFolder
-from train.evaluate.benchmark_sets.files import Tree, read_file, stem
+from train.evaluate.benchmark_sets.files import read_data, stem
 from train.evaluate.benchmark_sets.label_maps import decode_labels
 from train.evaluate.benchmark_sets.layouts import FACTS, Facts, Layout
 from train.evaluate.benchmark_sets.pascal_order import table_of_order
@@ -33,11 +33,11 @@ def open_label_files(config: LabelFiles, name: str = "folder") -> SegmentationSe
     Raises:
         UserError: a folder or the list of classes is missing or wrong, or a label map has no picture.
     """
-    classes = parse_class_list(read_file(config.classes), config.classes, config.ignore)
-    images, labels = Tree(config.images), Tree(config.labels)
+    classes = parse_class_list(read_data(config.classes), config.classes, config.ignore)
+    images, labels = Folder(config.images), Folder(config.labels)
     for tree, what in ((images, "pictures"), (labels, "label maps")):
         if not tree.is_folder():
-            raise UserError(f"{tree.root}: there is no such folder; expected the {what}")
+            raise UserError(f"{tree.url}: there is no such folder; expected the {what}")
     maps = [file for file in labels.files("") if file.endswith(".png")]
     if not maps:
         raise UserError(f"{config.labels}: there are no label maps (*.png)")
@@ -46,29 +46,29 @@ def open_label_files(config: LabelFiles, name: str = "folder") -> SegmentationSe
     for file in maps:
         key = stem(file, ".png")
         if key not in pictures:
-            raise UserError(f"{labels.shown(file)}: its picture {key}.* is not in {config.images}")
-        items.append(Item(key, images.shown(pictures[key]), labels.shown(file)))
+            raise UserError(f"{labels.location(file)}: its picture {key}.* is not in {config.images}")
+        items.append(Item(key, images.location(pictures[key]), labels.location(file)))
     without = len(images.files("")) - len(items)
     notes = (f"{without:,} files in {config.images} have no label map",) if without else ()
     table = classes.by_id()
     return SegmentationSet(name, classes.names, tuple(items), None, notes, decode_labels, table)
 
 
-def _by_stem(images: Tree, wanted: set[str]) -> dict[str, str]:
+def _by_stem(images: Folder, wanted: set[str]) -> dict[str, str]:
     """The picture of each name that has a label map."""
     pictures: dict[str, str] = {}
     for file in images.files(""):
         key = file.rpartition(".")[0]
         if key in wanted and pictures.setdefault(key, file) != file:
             raise UserError(
-                f"{images.shown(file)}: {pictures[key]} has the same name; expected one picture for each label map, "
+                f"{images.location(file)}: {pictures[key]} has the same name; expected one picture for each label map, "
                 "and no label maps among the pictures"
             )
     return pictures
 
 
 def _open_benchmark(config: BenchmarkSet) -> SegmentationSet:
-    facts, tree = FACTS[config.kind], Tree(config.root)
+    facts, tree = FACTS[config.kind], Folder(config.root)
     layout = _layout(config, facts, tree)
     items, missing = _items(layout, tree, known_keys(facts))
     expected, notes = check_complete(config, facts, layout, tree, len(items), missing)
@@ -89,7 +89,7 @@ def _open_benchmark(config: BenchmarkSet) -> SegmentationSet:
     )
 
 
-def _layout(config: BenchmarkSet, facts: Facts, tree: Tree) -> Layout:
+def _layout(config: BenchmarkSet, facts: Facts, tree: Folder) -> Layout:
     """The first layout that has label maps, and its list, if it needs one."""
     without_list = None
     for layout in facts.layouts:
@@ -101,7 +101,7 @@ def _layout(config: BenchmarkSet, facts: Facts, tree: Tree) -> Layout:
     raise not_there(config, facts, tree, without_list)
 
 
-def _items(layout: Layout, tree: Tree, known: tuple[str, ...]) -> tuple[tuple[Item, ...], list[str]]:
+def _items(layout: Layout, tree: Folder, known: tuple[str, ...]) -> tuple[tuple[Item, ...], list[str]]:
     """Pictures that have a label map, and paths that are missing."""
     files = tree.files(layout.pictures, layout.nested)
     pictures = {stem(file, ".jpg"): file for file in files if file.endswith(".jpg")}
@@ -112,7 +112,9 @@ def _items(layout: Layout, tree: Tree, known: tuple[str, ...]) -> tuple[tuple[It
     else:
         keys = sorted(maps.keys() | (set() if layout.shared else pictures.keys()))
     items = tuple(
-        Item(key, tree.shown(pictures[key]), tree.shown(maps[key])) for key in keys if key in pictures and key in maps
+        Item(key, tree.location(pictures[key]), tree.location(maps[key]))
+        for key in keys
+        if key in pictures and key in maps
     )
     inside = "**/" if layout.nested else ""
     missing = []
@@ -122,9 +124,9 @@ def _items(layout: Layout, tree: Tree, known: tuple[str, ...]) -> tuple[tuple[It
     return items, missing
 
 
-def _listed(layout: Layout, tree: Tree) -> list[str]:
-    file = next(tree.shown(name) for name in layout.lists if tree.is_file(name))
-    keys = read_file(file).decode("utf-8", errors="replace").split()
+def _listed(layout: Layout, tree: Folder) -> list[str]:
+    file = next(tree.location(name) for name in layout.lists if tree.is_file(name))
+    keys = read_data(file).decode("utf-8", errors="replace").split()
     if len(set(keys)) != len(keys) or not keys:
         raise UserError(f"{file}: expected the name of each picture of the split once, one a line")
     return keys

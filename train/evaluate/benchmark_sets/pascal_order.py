@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import UserError
+from stages.common import Folder, UserError
 from train.evaluate.benchmark_sets.classes import IGNORED, ClassList
-from train.evaluate.benchmark_sets.files import Tree, read_file
+from train.evaluate.benchmark_sets.files import read_data
 
 _OTHER_NAMES = {
     "bedcloth": "bedclothes",
@@ -23,7 +23,7 @@ _OTHER_NAMES = {
 """Names of 59_labels.txt that are no words of the list of classes."""
 
 
-def table_of_order(tree: Tree, path: str, classes: ClassList) -> tuple[NDArray[np.int32], str]:
+def table_of_order(tree: Folder, path: str, classes: ClassList) -> tuple[NDArray[np.int32], str]:
     """The class of each number in the label maps.
 
     Args:
@@ -37,12 +37,12 @@ def table_of_order(tree: Tree, path: str, classes: ClassList) -> tuple[NDArray[n
     Raises:
         UserError: the file does not list the 59 classes.
     """
-    shown = tree.shown(path)
+    shown = tree.location(path)
     if not tree.is_file(path):
         return classes.by_number(0), f"classes of the label maps taken as in alphabetical order: there is no {shown}"
     numbers = {word: number for number, names in enumerate(classes.names) for word in names.forms}
     order = []
-    for line in read_file(shown).decode("utf-8", errors="replace").splitlines():
+    for line in read_data(shown).decode("utf-8", errors="replace").splitlines():
         name = line.rpartition(":")[2].strip()
         if not name:
             continue

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.common import UserError
 from train.class_names import ClassName
-from train.evaluate.benchmark_sets.files import picture_size, read_file, read_picture
+from train.evaluate.benchmark_sets.files import picture_size, read_data, read_picture
 from train.evaluate.benchmark_sets.label_maps import Decoder, shrink, to_classes
 
 
@@ -77,7 +77,7 @@ class SegmentationSet:
         Raises:
             UserError: the label map cannot be read, or is of another size than its picture.
         """
-        labels = to_classes(self.decode(read_file(item.labels), item.labels), self.table)
+        labels = to_classes(self.decode(read_data(item.labels), item.labels), self.table)
         height, width = picture_size(item.picture)
         if labels.shape != (height, width):
             raise UserError(

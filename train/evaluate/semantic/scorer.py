@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common import SampleError, UserError
+from stages.common import Folder, SampleError, UserError
 from stages.proposals.configs import GroundTruthProposals, ModelConfig, PrecomputedProposals
 from stages.records import Rle
 from train.evaluate.benchmark_sets.classes import IGNORED
-from train.evaluate.benchmark_sets.files import Tree, read_file
+from train.evaluate.benchmark_sets.files import read_data
 from train.evaluate.benchmark_sets.label_maps import decode_labels
 from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
 from train.evaluate.benchmark_sets.trained_on import overlap_warning
@@ -115,9 +115,9 @@ def _perfect_names(masks: Masks, truth: NDArray[np.int32], classes: int) -> Tens
 
 def prediction_of(maps: LabelMaps, item: Item) -> str:
     """Where somebody's label map of a picture lies: KEY.png, or KEY.labels.png, as `maskmine segment` writes it."""
-    tree = Tree(maps.folder)
+    tree = Folder(maps.folder)
     names = (f"{item.key}.png", f"{item.key}.labels.png")
-    return tree.shown(next((name for name in names if tree.is_file(name)), names[0]))
+    return tree.location(next((name for name in names if tree.is_file(name)), names[0]))
 
 
 def read_prediction(maps: LabelMaps, item: Item, truth: NDArray[np.int32], classes: int) -> NDArray[np.int32]:
@@ -127,7 +127,7 @@ def read_prediction(maps: LabelMaps, item: Item, truth: NDArray[np.int32], class
         UserError: it is missing, no label map, or of another size than the ground truth [H, W].
     """
     file = prediction_of(maps, item)
-    labels = decode_labels(read_file(file), file).astype(np.int64) - maps.first
+    labels = decode_labels(read_data(file), file).astype(np.int64) - maps.first
     if labels.shape != truth.shape:
         raise UserError(
             f"{file}: is {labels.shape[1]}x{labels.shape[0]}, its ground truth {truth.shape[1]}x{truth.shape[0]}; "

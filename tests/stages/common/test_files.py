@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.cache import Cache, default_cache_url
-from stages.common import Folder, UserError, open_location, read_bytes, retried
+from stages.common import Folder, UserError, find_files, open_file, read_file, retried
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -72,8 +74,44 @@ def test_only_half_written_files_are_cleared_away(tmp_path: Path) -> None:
 
 def test_part_of_a_file_is_read(store: Folder) -> None:
     store.write("a", b"0123456789")
-    assert read_bytes(store.fs, store.path("a"), 3, 6) == b"345"
-    assert read_bytes(store.fs, store.path("a"), 0, 0) == b""
+    for read in (partial(store.read, "a"), partial(read_file, store.location("a"))):
+        assert read(3, 6) == b"345"
+        assert read(0, 0) == b""
+        assert read() == b"0123456789"
+
+
+def test_files_of_a_folder_are_listed(store: Folder) -> None:
+    assert store.files("none") == []
+    for name in ("b.txt", "a.txt", "deep/c.txt", "deep/er/d.txt"):
+        store.write(name, b"1")
+    assert store.files() == ["a.txt", "b.txt"]
+    assert store.files("deep") == ["deep/c.txt"]
+    assert store.files("", recursive=True) == ["a.txt", "b.txt", "deep/c.txt", "deep/er/d.txt"]
+    assert (store.is_folder("deep"), store.is_folder("a.txt"), store.is_file("a.txt")) == (True, False, True)
+    assert store.location("deep/c.txt") == f"{store.url}/deep/c.txt"
+    with store.open("a.txt") as file:
+        assert file.read() == b"1"
+
+
+def test_packed_text_is_unpacked_by_its_ending(store: Folder) -> None:
+    store.write("a.json.gz", gzip.compress("\ufeffgrün".encode()))
+    with open_file(store.location("a.json.gz"), "rt") as file:
+        assert file.read() == "grün"
+    with open_file(store.location("a.json.gz")) as packed:
+        assert packed.read(2) == b"\x1f\x8b"
+
+
+def test_files_are_found_by_folder_range_and_glob(store: Folder) -> None:
+    for name in ("1.tar", "0.tar", "x.txt"):
+        store.write(name, name.encode())
+
+    def found(pattern: str) -> list[list[str]]:
+        files = find_files(pattern, ".tar").values()
+        return [[read_file(file).decode() for file in files_of_name] for files_of_name in files]
+
+    assert found(store.url) == found(store.location("*.tar")) == [["0.tar", "1.tar"]]
+    assert found(store.location("{0..2}.tar")) == [["0.tar"], ["1.tar"], []]
+    assert list(find_files(store.location("{0..1}.tar"))) == [store.location("0.tar"), store.location("1.tar")]
 
 
 class Flaky:
@@ -112,7 +150,7 @@ def test_only_what_may_pass_is_tried_again(
 @pytest.mark.parametrize("url", ["gopher://x/y", "nosuch://bucket"])
 def test_unknown_protocol_is_refused(url: str) -> None:
     with pytest.raises(UserError, match=f"{url}: .*expected a path or a URL that fsspec knows"):
-        open_location(url)
+        Folder(url)
 
 
 def test_cache_keeps_results_by_kind_and_key(tmp_path: Path) -> None:
