@@ -69,8 +69,8 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.refine",
     "stages.proposals.sam",
     "stages.records",
-    "stages.region_rules",
     "stages.regions",
+    "stages.shards.schema",
     "stages.shards.writer",
 )
 """Modules whose code decides what a unit's shard, rows or entries of the cache hold."""
@@ -96,17 +96,20 @@ DECIDES_NOTHING: dict[str, str] = {
     "stages.common": _EMPTY,
     "stages.common.config": _HASHED,
     "stages.common.errors": "kinds of errors",
-    "stages.common.files": "gives bytes as they are",
-    "stages.common.folder": "gives and takes bytes as they are",
+    "stages.common.copies": "gives bytes as they are",
+    "stages.common.files": "gives and takes bytes as they are",
     "stages.common.interrupts": "Ctrl-C in other processes",
     "stages.common.manifests": _HASHED,
     "stages.common.model_files": "the files that it finds are hashed",
     "stages.common.progress": "the form of a callback",
+    "stages.common.renames": "names of old keys, for a message",
+    "stages.common.settings": _HASHED,
     "stages.nouns.base": "an interface",
     "stages.proposals.annotations": _PLANNED,
     "stages.proposals.base": "an interface",
     "stages.proposals.json_stream": _PLANNED,
     "stages.shards": _EMPTY,
+    "stages.shards.reader": "what it reads is checked, not written",
 }
 """Modules that a worker loads and whose code decides none of its bytes, with the reason."""
 
