@@ -37,7 +37,7 @@ from train.adapt.weights import optimizer_of
 from train.clip.model import MaskPromptCLIP
 from train.data.loader import Batch
 from train.data.pair_index import PairIndex
-from train.processes import Processes
+from train.loop import Processes
 
 WORLD_CLIP = f"{LOCAL_DIR}pipeline/world/clip"
 TRAINED: dict[str, Literal["tower", "prompts"]] = {"FT": "tower", "MPT": "prompts"}

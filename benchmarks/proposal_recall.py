@@ -26,9 +26,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from skimage.segmentation import felzenszwalb
 
+from stages.common import ImageRecord, Proposal, Rle
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.refine import MaskRules, refine
-from stages.records import ImageRecord, Proposal, Rle
 
 Photo = tuple[Path, list[Rle]]
 Method = Callable[[NDArray[np.uint8]], list[Proposal]]

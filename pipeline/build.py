@@ -12,10 +12,8 @@ from pipeline.finalise import finalise
 from pipeline.fingerprint import library_fingerprint
 from pipeline.lock_driver import only_driver
 from pipeline.manifest import BuildManifest
-from pipeline.plan import Plan, make_plan, write_plan
+from pipeline.plan import Plan, differences, make_plan, write_plan
 from pipeline.precision import mixture, pin_precision, slowness
-from pipeline.progress import BuildProgress
-from pipeline.provenance import differences
 from pipeline.records import (
     LIBRARIES,
     LOCK_FILE,
@@ -38,6 +36,7 @@ from pipeline.records import (
 )
 from pipeline.report.timing import timed_run
 from pipeline.runners.loop import Failures
+from pipeline.terminal import BuildProgress
 from pipeline.unit import BuildSpec
 from stages.common import Folder, UserError, canonical_json, digest, read_file
 

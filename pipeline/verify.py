@@ -26,8 +26,7 @@ from pipeline.records import (
     table_name,
     unit_key,
 )
-from stages.common import Folder, digest
-from stages.records import Rle
+from stages.common import Folder, Rle, digest
 from stages.shards import IndexRow, index_rows, iterate_samples, read_description
 
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"

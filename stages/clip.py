@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clip_config import ClipConfig, RegionRules, clip_files, local_model, pretrained_file, pretrained_tag
-from stages.common import Precision, UserError, autocast
-from stages.records import Rle
+from stages.common import Precision, Rle, UserError, autocast
 from stages.regions import masked_region, normalise
 
 Item = TypeVar("Item")

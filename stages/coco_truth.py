@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import SampleError, UserError, open_file
+from stages.common import ImageRecord, Rle, SampleError, SourceMask, UserError, open_file
 from stages.proposals.annotations import read_coco_masks
 from stages.proposals.configs import GroundTruthProposals
 from stages.proposals.json_stream import Element, iterate_elements
 from stages.proposals.provided import ProvidedProposer
-from stages.records import ImageRecord, Rle, SourceMask
 
 _PROPOSER = ProvidedProposer(GroundTruthProposals(include_crowd=True))
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stages.common import Config
-from stages.records import Match
+from stages.common import Config, Match
 
 
 class MatchRules(Config):

@@ -15,7 +15,7 @@ from benchmarks.ablation.worlds import Size, Split, Worlds, regions_in
 from pipeline.terminal import terminal
 from train.data.config import ShardSet
 from train.data.pair_index import index_pairs
-from train.evaluate.classify.regions import GroundTruth
+from train.evaluate.classify.run import GroundTruth
 
 
 @pytest.fixture(scope="module")

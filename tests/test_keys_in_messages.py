@@ -14,8 +14,7 @@ from stages.common.renames import RENAMED
 from train.adapt.config import AdaptManifest
 from train.clip.checkpoint.folder import Description
 from train.evaluate.classify.config import ClassifyManifest
-from train.evaluate.semantic.config import SemanticManifest
-from train.evaluate.semantic.tune_config import TuneManifest
+from train.evaluate.semantic.config import SemanticManifest, TuneManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterManifest
 

@@ -40,10 +40,9 @@ from train.data.pair_index import index_pairs
 from train.evaluate.benchmark_sets import BenchmarkSet, open_set
 from train.evaluate.benchmark_sets.config import LabelFolder
 from train.evaluate.classify.config import ClassifyManifest, CocoRegions
-from train.evaluate.classify.regions import GroundTruth
-from train.evaluate.semantic.config import LabelMaps, SemanticManifest
+from train.evaluate.classify.run import GroundTruth
+from train.evaluate.semantic.config import LabelMaps, SemanticManifest, TuneManifest
 from train.evaluate.semantic.scorer import read_prediction
-from train.evaluate.semantic.tune_config import TuneManifest
 from train.pretrain import PretrainManifest
 from train.pretrain.shards import read_captioned
 from train.segmenter.config import SegmenterConfig

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.common import Precision
+from stages.common import Precision, UserError
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
@@ -63,3 +70,135 @@ class Clock:
         seconds = (now - self._time) / max(1, step - self._step)
         self._step, self._time = step, now
         return max(seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        rank: its number.
+        world_size: how many there are.
+        device: torch device of this one.
+    """
+
+    rank: int
+    world_size: int
+    device: str
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes, without gradient."""
+        value = value.detach().clone()
+        if self.world_size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def from_first(self, value: str) -> str:
+        """The first process's value, in all of them."""
+        values = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in order of rank, without gradient; each process has as many."""
+        rows = rows.detach().contiguous()
+        if self.world_size == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+
+@contextmanager
+def join_processes(device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun began, as its environment says: nccl on GPUs, gloo on CPUs.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+    """
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Processes(0, 1, "cuda" if cuda else "cpu")
+        return
+    if lacking := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(
+            f"WORLD_SIZE is {world_size}, but {lacking[0]} is not set; start several processes by torchrun, "
+            "or unset WORLD_SIZE for one"
+        )
+    local = int(os.environ["LOCAL_RANK"])
+    if cuda:
+        torch.cuda.set_device(local)
+    # The others wait while the first lists shards or scores held-out regions.
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=6))
+    try:
+        yield Processes(dist.get_rank(), world_size, f"cuda:{local}" if cuda else "cpu")
+    finally:
+        dist.destroy_process_group()
+
+
+_STATE = "state.pt"
+_LOG = "log.jsonl"
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Writes the state whole or not at all; nothing but tensors and plain values can be read again."""
+    partial = folder / f"{_STATE}.partial"
+    torch.save(state, partial)
+    partial.replace(folder / _STATE)
+
+
+def load_state(folder: Path, recipe: str, precision: str | None = None) -> dict[str, Any] | None:
+    """The state of an earlier run, on the CPU; None if there is none.
+
+    Args:
+        folder: of the run.
+        recipe: digest that the state must have under ``recipe``.
+        precision: of this run; the state's, under ``precision``, may be what differs.
+
+    Raises:
+        UserError: it is of another recipe, or damaged.
+    """
+    path = folder / _STATE
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # damaged files raise errors of many kinds
+        raise UserError(f"{path}: cannot be read ({error}); remove it to begin again") from error
+    if state["recipe"] != recipe:
+        began = state.get("precision")
+        if precision is not None and began not in (None, precision):
+            raise UserError(
+                f"{folder}: holds a run that computes in {began}, and this one would in {precision}; "
+                f"set precision: {began}, choose another folder, or remove it"
+            )
+        raise UserError(f"{folder}: holds a run of another recipe; choose another folder, or remove it")
+    return state
+
+
+def open_log(folder: Path, step: int) -> TextIO:
+    """log.jsonl for more lines, without those of steps after `step`."""
+    path = folder / _LOG
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # cut off by a crash
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    partial.replace(path)
+    return path.open("a")
+
+
+def write_line(log: TextIO, line: dict[str, Any]) -> None:
+    """Adds a line, at once."""
+    log.write(json.dumps(line) + "\n")
+    log.flush()

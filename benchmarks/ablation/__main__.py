@@ -15,8 +15,7 @@ from pathlib import Path
 
 from benchmarks.report import machine
 from pipeline.cli.entry import main as with_clean_ends
-from pipeline.progress import Activity
-from pipeline.terminal import duration, terminal
+from pipeline.terminal import Activity, duration, terminal
 
 _SHORT = {"scenes": 240, "objects": 400, "steps": 40, "batch": 32}
 

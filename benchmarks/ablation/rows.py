@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from benchmarks.ablation.worlds import WORLD_CLIP, Worlds
 from benchmarks.world_clip import TEMPLATES
-from pipeline.progress import Activity, AdaptProgress
+from pipeline.terminal import Activity, AdaptProgress
 from stages.clip_config import RegionRules
 from train.adapt import adapt
 from train.adapt.config import AdaptManifest

@@ -21,14 +21,14 @@ from rich.console import Console
 
 from pipeline.build import build
 from pipeline.manifest import BuildManifest
-from pipeline.progress import Activity
 from pipeline.records import LOCK_FILE
+from pipeline.terminal import Activity
 from pipeline.world import WorldConfig, write_world
 from pipeline.world.vocabulary import load_vocabulary
 from stages.boxes import add_margin, tight_box
 from stages.shards import Sample, write_shard
 from train.evaluate.classify.config import CocoRegions
-from train.evaluate.classify.regions import GroundTruth
+from train.evaluate.classify.run import GroundTruth
 
 WORLD_CLIP = "local-dir:pipeline/world/clip"
 Proposals = Literal["classical", "ground_truth"]

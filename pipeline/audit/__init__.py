@@ -11,7 +11,7 @@ from pipeline.audit.tally import Tally
 from pipeline.audit.truth import Truth
 from pipeline.audit.verdicts import judge_image
 from stages.coco_truth import decoded_masks, read_truth_file
-from stages.records import Rle
+from stages.common import Rle
 
 __all__ = ["audit"]
 

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.coco_truth import TruthFile, TruthImage, decoded_masks
-from stages.common import UserError
-from stages.records import Rle
+from stages.common import Rle, UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pipeline.audit.labels import LEVELS, Labels, Level, is_plural
 from pipeline.audit.pairs import Pair
 from pipeline.audit.truth import TrueRegion
-from stages.records import Rle
+from stages.common import Rle
 
 IOU_THRESHOLDS = (0.5, 0.75)
 LOOSE_IOU = 0.1

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from pipeline.cli import segment, train
 from pipeline.cli.options import JsonFile, Settings, about, storage_of, write_json
-from pipeline.progress import Activity
 from pipeline.records import Lock
-from pipeline.terminal import duration, file_size, terminal
+from pipeline.terminal import Activity, duration, file_size, terminal
 from stages.common import UserError
 
 app = typer.Typer(
@@ -100,9 +99,8 @@ def build(
 ) -> None:
     """Build shards of (region, mask, noun). The same command again goes on where a stopped one was."""
     from pipeline.build import build as run_build
-    from pipeline.errors import LockError
     from pipeline.manifest import BuildManifest
-    from stages.common import load
+    from stages.common import LockError, load
 
     console = terminal()
     given = {"workers": workers, "runner": runner, "cache": cache}

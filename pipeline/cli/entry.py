@@ -137,8 +137,7 @@ def _status(error: BaseException, stop: Stop) -> int | str | None:
         # Any error after a signal is its consequence: a library may have turned it into one of its own.
         stop.say_farewell()
         return 128 + (stop.number or signal.SIGINT)
-    from pipeline.errors import RayLostError
-    from stages.common import UserError
+    from stages.common import RayLostError, UserError
 
     if isinstance(error, UserError):
         _print(f"maskmine: {error}")

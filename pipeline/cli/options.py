@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.progress import Activity
+from pipeline.terminal import Activity
 from stages.common import AskedPrecision, UserError, resolve_device, slowness_warning
 
 Settings = Annotated[

@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.options import Settings, about, storage_of, warn_if_slow
-from pipeline.progress import Activity
-from pipeline.terminal import terminal
+from pipeline.terminal import Activity, terminal
 from stages.common import UnreachableError, UserError
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.options import JsonFile, Settings, storage_of, warn_if_slow, write_json
-from pipeline.progress import Activity, AdaptProgress, PretrainProgress
-from pipeline.terminal import terminal
+from pipeline.terminal import Activity, AdaptProgress, PretrainProgress, terminal
 from stages.common import UserError
 
 if TYPE_CHECKING:
@@ -118,9 +117,9 @@ def tune(
     console = terminal()
     with Activity(console) as activity:
         from stages.common import load
+        from train.evaluate.semantic.config import TuneManifest
         from train.evaluate.semantic.printing import print_tuning
         from train.evaluate.semantic.tune import tune as try_all
-        from train.evaluate.semantic.tune_config import TuneManifest
 
         asked = load(TuneManifest, manifest, setting)
         activity("loading the set and the models")

@@ -13,9 +13,8 @@ from pipeline.plan import read_unit
 from pipeline.report.pictures import PagePicture, plain_picture
 from pipeline.report.text import clean, shorten
 from pipeline.sources.config import WEB, ImageReader, SourceConfig, root_of
-from stages.common import Folder, SampleError, UserError, sha256_hex
+from stages.common import Folder, ImageRecord, SampleError, UserError, sha256_hex
 from stages.images import decode_image
-from stages.records import ImageRecord
 
 _MOST_PIXELS = 40_000_000
 _BUDGET_BYTES = 8_000

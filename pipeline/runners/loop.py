@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.errors import LockError
 from pipeline.records import Receipt
 from pipeline.steps import StepAdapter, start_unit
 from pipeline.unit import BuildSpec
-from stages.common import UserError
+from stages.common import LockError, UserError
 
 Failures = dict[int, str]
 """Units that could not be done, with the last reason."""

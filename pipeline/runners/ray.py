@@ -19,13 +19,12 @@ from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LockError, RayLostError
 from pipeline.records import Receipt
 from pipeline.runners.loop import Failures
 from pipeline.runners.processes import in_session, kill_all
 from pipeline.runners.ray_driver import RAY_PROCESSES, Order
 from pipeline.unit import BuildSpec
-from stages.common import UserError
+from stages.common import LockError, RayLostError, UserError
 
 _START_S = 120.0
 _SILENCE_S = 25.0

@@ -20,13 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from pipeline.errors import LockError, RayLostError
 from pipeline.manifest import Run
 from pipeline.runners.processes import in_session, kill_all
 from pipeline.runners.ray_pools import check_resources, pools_of
 from pipeline.runners.ray_scheduler import Scheduler
 from pipeline.unit import BuildSpec
-from stages.common import UserError
+from stages.common import LockError, RayLostError, UserError
 
 RAY_PROCESSES = {"raylet": "raylet", "gcs_server": "GCS (gcs_server)"}
 """The two processes without which nothing goes on: name in the process table -> name for a person."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors import LockError
 from pipeline.manifest import STAGES, Pool, Run, StageName
 from pipeline.steps import StepAdapter, check_same, start_unit
 from pipeline.unit import BuildSpec, UnitWork
-from stages.common import UserError
+from stages.common import LockError, UserError
 
 
 class Worker:

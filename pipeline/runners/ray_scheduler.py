@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import LockError, RayLostError
 from pipeline.manifest import Pool
 from pipeline.plan import read_unit
 from pipeline.records import Receipt
 from pipeline.runners.loop import Failures
 from pipeline.runners.ray_pools import Worker
 from pipeline.unit import BuildSpec
-from stages.common import Folder, UserError
+from stages.common import Folder, LockError, RayLostError, UserError
 
 _FAILED_STARTS = 20
 _NO_WORKER_S = 180.0

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from stages.common import Config, Folder, Location, read_file
-from stages.records import ImageRecord, SourceMask
+from stages.common import Config, Folder, ImageRecord, Location, SourceMask, read_file
 
 MASK = pa.struct(
     [("segmentation", pa.string()), ("label", pa.string()), ("score", pa.float32()), ("is_crowd", pa.bool_())]

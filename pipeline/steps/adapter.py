@@ -11,16 +11,14 @@ from typing import Any
 from pipeline.cache import Cache
 from pipeline.fingerprint import library_fingerprint
 from pipeline.manifest import STAGES, StageName
-from pipeline.plan import read_unit
-from pipeline.provenance import differences, model_hashes
+from pipeline.plan import differences, model_hashes, read_unit
 from pipeline.records import FORMAT, Effort, Receipt, Written, receipt_name, unit_key
-from pipeline.steps.base import CachedStep, PlainStep, Task, each_image
 from pipeline.steps.matching import MatchPairs
 from pipeline.steps.nouns import FindNouns
 from pipeline.steps.proposals import ProposeMasks
 from pipeline.steps.read import ReadImages
 from pipeline.steps.shards import WriteShards
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
+from pipeline.unit import BuildSpec, CachedStep, ImageWork, PlainStep, Task, UnitWork, each_image
 from stages.common import Folder, UserError, canonical_json, digest, limit_threads
 
 _STEPS: dict[StageName, Callable[[BuildSpec], PlainStep | CachedStep[Any, Any]]] = {

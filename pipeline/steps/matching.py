@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.base import CachedStep, Computer, Task
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import identity
+from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
+from stages.common import Rle, identity
 from stages.images import decode_image
 from stages.matching import match
-from stages.records import Rle
 
 Scores = list[NDArray[np.float32]]
 """[R, N] cosines in [-1, 1] of each image."""

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.cache import packed, unpacked
-from pipeline.steps.base import CachedStep, Task
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import identity
-from stages.mentions import merge_mentions
-from stages.records import CaptionNouns, DroppedNoun, Noun
+from pipeline.unit import BuildSpec, CachedStep, ImageWork, Task, UnitWork
+from stages.common import CaptionNouns, DroppedNoun, Noun, identity, merge_mentions
 
 Captions = list[tuple[ImageWork, int]]
 """Images with the number of a caption, image by image."""

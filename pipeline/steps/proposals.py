@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.cache import packed, unpacked
-from pipeline.steps.base import CachedStep, Computer, Task
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import identity
+from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
+from stages.common import Proposal, Rle, identity
 from stages.images import decode_image
 from stages.proposals.refine import CHANGES, refine
-from stages.records import Proposal, Rle
 
 Refined = tuple[list[Proposal], dict[str, int]]
 """The proposals that are kept, and how many were dropped or changed, by reason."""

@@ -6,14 +6,11 @@ import io
 
 import pyarrow.parquet
 
-from pipeline.errors import LockError
 from pipeline.sources.config import ImageReader
-from pipeline.steps.base import PlainStep, each_image
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import Folder, SampleError, digest, read_file, sha256_hex
+from pipeline.unit import BuildSpec, ImageWork, PlainStep, UnitWork, each_image
+from stages.common import Folder, ImageRecord, LockError, SampleError, digest, read_file, sha256_hex
 from stages.images import decode_image
 from stages.proposals.provided import mask_files
-from stages.records import ImageRecord
 
 
 class ReadImages(PlainStep):

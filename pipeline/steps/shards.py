@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.records import Written, rows_name, shard_name
-from pipeline.steps.base import PlainStep
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
+from pipeline.unit import BuildSpec, ImageWork, PlainStep, UnitWork
 from stages.common import Folder, canonical_json, sha256_hex
 from stages.images import decode_image
 from stages.shards import DamagedTarError, IndexRow, Sample, build_sample, iterate_samples, write_shard

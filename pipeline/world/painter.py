@@ -15,7 +15,7 @@ from pipeline.world.groups import Group
 from pipeline.world.phrases import Phrase
 from pipeline.world.scene import Placed, Renderer, Scene
 from pipeline.world.vocabulary import Vocabulary, load_vocabulary
-from stages.records import Rle
+from stages.common import Rle
 
 # Annotation ids are image_id * 100 + number: things count from 1, stuff from 50.
 _IDS_PER_IMAGE = 100

@@ -20,28 +20,53 @@ from stages.common.devices import (
     resolve_precision,
     slowness_warning,
 )
-from stages.common.errors import SampleError, UnreachableError, UserError
+from stages.common.errors import LockError, RayLostError, SampleError, UnreachableError, UserError
 from stages.common.files import Folder, find_files, join, open_file, read_file, retried, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
 from stages.common.model_files import CONFIG, hash_files, read_json, resolve_folder, sha256_file, transformers_files
 from stages.common.progress import Progress, silent
+from stages.common.records import (
+    CaptionNouns,
+    DroppedNoun,
+    ImageRecord,
+    Match,
+    Mention,
+    Noun,
+    Proposal,
+    QuarantineRow,
+    Rle,
+    SourceMask,
+    merge_mentions,
+)
 
 __all__ = [
     "CONFIG",
     "DOES_NOT_COUNT",
     "LOCAL_DIR",
     "AskedPrecision",
+    "CaptionNouns",
     "Config",
     "Device",
+    "DroppedNoun",
     "Folder",
+    "ImageRecord",
     "Location",
+    "LockError",
     "Manifest",
+    "Match",
+    "Mention",
     "ModelLocation",
+    "Noun",
     "Precision",
     "Progress",
+    "Proposal",
+    "QuarantineRow",
+    "RayLostError",
+    "Rle",
     "SampleError",
+    "SourceMask",
     "UnreachableError",
     "UserError",
     "autocast",
@@ -58,6 +83,7 @@ __all__ = [
     "load",
     "local_copy",
     "local_path",
+    "merge_mentions",
     "open_file",
     "processes_without_ctrl_c",
     "read_file",

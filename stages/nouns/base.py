@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from stages.records import CaptionNouns
+from stages.common import CaptionNouns
 
 
 class NounExtractor(Protocol):

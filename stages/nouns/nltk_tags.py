@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.common import Config, Folder, Location, UserError
+from stages.common import CaptionNouns, Config, Folder, Location, Noun, UserError
 from stages.nouns.lexicon import DATA, Curated, Lexicon
-from stages.records import CaptionNouns, Noun
 
 TAGGER_FILE = DATA / "tagger_eng.json.gz"
 NLTK_NAME = "averaged_perceptron_tagger_eng"

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stages.common import Config
+from stages.common import CaptionNouns, Config, DroppedNoun, Noun
 from stages.nouns.lexicon import COMPOUND_JOINT, Curated, Lexicon
 from stages.nouns.normalize import parsable
-from stages.records import CaptionNouns, DroppedNoun, Noun
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.records import ImageRecord, Proposal
+from stages.common import ImageRecord, Proposal
 
 
 class Proposer(Protocol):

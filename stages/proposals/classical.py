@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic import Field
 
-from stages.common import Config
+from stages.common import Config, ImageRecord, Proposal, Rle
 from stages.proposals.classical_grouping import Grouping, MergeTree, RegionGraph, region_graph
 from stages.proposals.classical_ranking import candidates, objectness, select
 from stages.proposals.refine import fill_holes
-from stages.records import ImageRecord, Proposal, Rle
 
 # Trees that differ: all cues, borders before all, and shape alone (which joins parts of quite different colours).
 GROUPINGS = (

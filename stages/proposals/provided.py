@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import SampleError, open_file
+from stages.common import ImageRecord, Proposal, Rle, SampleError, open_file
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
-from stages.records import ImageRecord, Proposal, Rle
 
 
 class ProvidedProposer:

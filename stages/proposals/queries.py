@@ -19,10 +19,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
-from stages.common import Precision, autocast
+from stages.common import ImageRecord, Precision, Proposal, Rle, autocast
 from stages.proposals.configs import EomtProposals, OneFormerProposals, QueryProposals
 from stages.proposals.loading import LocalModel, preprocessing_of
-from stages.records import ImageRecord, Proposal, Rle
 
 # A logit whose probability is 0 at any threshold; finite, because resizing mixes it with its neighbours.
 _OUTSIDE_LOGIT = -20.0

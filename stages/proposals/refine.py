@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic import Field
 
-from stages.common import Config
-from stages.records import Proposal, Rle
+from stages.common import Config, Proposal, Rle
 
 CHANGES = ("holes_filled", "islands_removed")
 """Counts of refine that are no drops: masks that were changed."""

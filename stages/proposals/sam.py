@@ -19,10 +19,9 @@ from torch import Tensor
 from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
-from stages.common import Precision, autocast
+from stages.common import ImageRecord, Precision, Proposal, Rle, autocast
 from stages.proposals.configs import SamProposals
 from stages.proposals.loading import LocalModel, preprocessing_of
-from stages.records import ImageRecord, Proposal, Rle
 
 # Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
 _CHUNK_PX = 1 << 25

@@ -14,9 +14,7 @@ from PIL import Image
 from pydantic import Field
 
 from stages.boxes import add_margin
-from stages.common import Config, digest
-from stages.mentions import Mention
-from stages.records import ImageRecord, Match, Noun, Proposal
+from stages.common import Config, ImageRecord, Match, Mention, Noun, Proposal, digest
 from stages.shards.schema import Description, IndexRow
 
 _DECIMALS = 6

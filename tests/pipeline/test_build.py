@@ -13,10 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline.build import build
-from pipeline.errors import LockError
 from pipeline.manifest import BuildManifest
 from pipeline.verify import verify
-from stages.common import UserError
+from stages.common import LockError, UserError
 from tests.photos import jpeg, write_photos
 from tests.pipeline.conftest import bytes_of, run_build
 

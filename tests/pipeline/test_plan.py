@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.manifest import BuildManifest
-from pipeline.plan import Plan, make_plan, read_unit, write_plan
-from pipeline.provenance import differences
+from pipeline.plan import Plan, differences, make_plan, read_unit, write_plan
 from pipeline.records import read_plan, unit_key
 from pipeline.sources.config import to_record
 from stages.common import Folder, UserError

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.progress import SILENCE_S, Activity, AdaptProgress, BuildProgress, PretrainProgress
 from pipeline.records import Receipt
+from pipeline.terminal import SILENCE_S, Activity, AdaptProgress, BuildProgress, PretrainProgress
 from tests.pipeline.conftest import make_receipt
 
 
 @pytest.fixture(autouse=True)
 def just_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.progress._last_line", time.monotonic())
+    monkeypatch.setattr("pipeline.terminal._last_line", time.monotonic())
 
 
 def console_of(terminal: bool = False) -> Console:
@@ -110,7 +110,7 @@ def test_a_log_that_nobody_reads_stops_no_work() -> None:
 
 
 def test_silence_counts_from_before_the_activity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.progress._last_line", time.monotonic() - SILENCE_S)
+    monkeypatch.setattr("pipeline.terminal._last_line", time.monotonic() - SILENCE_S)
     console = console_of()
     with Activity(console) as activity:
         activity("loading")

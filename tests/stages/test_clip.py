@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import RegionEncoder, load_clip
 from stages.clip_config import ClipConfig, RegionRules, clip_files
-from stages.common import UserError
-from stages.records import Rle
+from stages.common import Rle, UserError
 from stages.regions import masked_region
 from tests.train.tiny_clips import adapted, tiny
 

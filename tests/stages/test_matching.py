@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stages.common import Match
 from stages.matching import MatchRules, match
-from stages.records import Match
 
 STRATEGIES = ("best_mask_per_noun", "mutual_best", "one_to_one")
 

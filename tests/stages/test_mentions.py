@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from stages.mentions import merge_mentions
-from stages.records import Noun
+from stages.common import Noun, merge_mentions
 
 
 def noun(surface: str, canonical: str, caption: int, start: int) -> Noun:

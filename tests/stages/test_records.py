@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.common import SampleError
-from stages.records import Rle
+from stages.common import Rle, SampleError
 
 
 def masks() -> list[NDArray[np.bool_]]:

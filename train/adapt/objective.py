@@ -15,9 +15,8 @@ from stages.common import UserError, autocast, resolve_precision
 from train.adapt.config import AdaptManifest
 from train.data.loader import Batch
 from train.data.pair_index import PairIndex
-from train.loop import attention_kernel
+from train.loop import Processes, attention_kernel
 from train.losses import in_batch, multi_positive, noun_bank
-from train.processes import Processes
 
 
 class Objective:

@@ -19,10 +19,18 @@ from train.clip.model import MaskPromptCLIP
 from train.clip.source import resolve
 from train.data.loader import PairLoader
 from train.data.pair_index import index_pairs
-from train.evaluate.classify.regions import GroundTruth
-from train.loop import Clock, first_line, set_rates, step_seed, warmup_cosine
-from train.processes import Processes, join_processes
-from train.run_folder import load_state, save_state
+from train.evaluate.classify.run import GroundTruth
+from train.loop import (
+    Clock,
+    Processes,
+    first_line,
+    join_processes,
+    load_state,
+    save_state,
+    set_rates,
+    step_seed,
+    warmup_cosine,
+)
 
 
 def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress = silent) -> Path:

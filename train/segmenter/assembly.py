@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.records import Rle
+from stages.common import Rle
 from train.segmenter.masks import Masks
 
 NOTHING = -1

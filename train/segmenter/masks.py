@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common import resolve_precision
+from stages.common import ImageRecord, Rle, resolve_precision
 from stages.proposals import build_proposer
 from stages.proposals.base import Proposer
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals, QueryProposals
 from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
-from stages.records import ImageRecord, Rle
 from train.segmenter.config import SegmenterConfig
 
 

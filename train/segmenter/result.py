@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.records import Rle
+from stages.common import Rle
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common import SampleError, UserError, load, resolve_device
+from stages.common import ImageRecord, SampleError, UserError, load, resolve_device
 from stages.images import decode_image
-from stages.records import ImageRecord
 from train.class_names import ClassName, class_names
 from train.segmenter.assembly import NOTHING, assemble
 from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest

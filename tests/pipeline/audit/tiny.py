@@ -13,8 +13,7 @@ import pyarrow.parquet
 
 from pipeline.finalise import TABLES
 from pipeline.records import FORMAT, Counts, Lock, LockedUnit, PlanDocument, shard_name
-from stages.common import canonical_json, digest
-from stages.records import Rle
+from stages.common import Rle, canonical_json, digest
 from stages.shards import Description, Sample, write_shard
 from tests.index_rows import index_row
 from tests.pipeline.conftest import make_receipt

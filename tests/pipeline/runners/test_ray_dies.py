@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import RayLostError
 from pipeline.runners.processes import Process, below, in_session
+from stages.common import RayLostError
 from tests.pipeline.conftest import Start, bytes_of, is_sign_of_life, wait_for_receipts
 
 GOES_ON = "what is done is kept: the same command goes on from here."

@@ -14,8 +14,7 @@ from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan
 from pipeline.sources.config import ImageReader, TableSource
 from pipeline.sources.scan import add_scan, read_rows
-from stages.common import UserError
-from stages.records import ImageRecord
+from stages.common import ImageRecord, UserError
 from tests.photos import CAPTIONS, write_photos
 from tests.pipeline.conftest import manifest_values, run_build
 from tests.pipeline.sources.test_sources import table, write_tar

@@ -22,8 +22,7 @@ from pipeline.sources.config import (
     to_record,
 )
 from pipeline.sources.scan import canonical_order, read_rows
-from stages.common import UserError
-from stages.records import ImageRecord
+from stages.common import ImageRecord, UserError
 
 
 def records(source: AnySource) -> list[ImageRecord]:

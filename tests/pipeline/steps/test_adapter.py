@@ -11,10 +11,8 @@ import pytest
 
 from pipeline.manifest import BuildManifest
 from pipeline.steps import StepAdapter, adapter
-from pipeline.steps.base import CachedStep, Task
-from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import SampleError
-from stages.records import ImageRecord
+from pipeline.unit import BuildSpec, CachedStep, ImageWork, Task, UnitWork
+from stages.common import ImageRecord, SampleError
 
 Make = Callable[..., BuildManifest]
 

@@ -14,7 +14,7 @@ from pipeline.steps.matching import MatchPairs
 from pipeline.steps.nouns import FindNouns
 from pipeline.steps.proposals import ProposeMasks
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.records import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
+from stages.common import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
 
 Make = Callable[..., BuildManifest]
 MODELS = {"nouns": {"lexicon": "1"}, "proposals": {}, "matching": {"weights": "2"}}

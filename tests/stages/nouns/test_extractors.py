@@ -10,9 +10,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.nouns_quality import load_captions
-from stages.common import UserError
+from stages.common import DroppedNoun, Noun, UserError
 from stages.nouns import NltkNouns, NounExtractor, NounsConfig, SpacyNouns, build_extractor
-from stages.records import DroppedNoun, Noun
 
 AWKWARD = [
     "",

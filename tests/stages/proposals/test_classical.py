@@ -16,9 +16,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
+from stages.common import ImageRecord, Proposal, Rle
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer, stretch
 from stages.proposals.refine import MaskRules, refine
-from stages.records import ImageRecord, Proposal, Rle
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = ImageRecord("1", "1.jpg", ())

@@ -10,11 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import SampleError
+from stages.common import ImageRecord, Rle, SampleError, SourceMask
 from stages.proposals import build_proposer
 from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
 from stages.proposals.provided import mask_files
-from stages.records import ImageRecord, Rle, SourceMask
 
 HEIGHT_PX, WIDTH_PX = 7, 11
 IMAGE = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.uint8)

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from transformers import AutoConfig
 
-from stages.common import SampleError, UserError, hash_files
+from stages.common import ImageRecord, Proposal, SampleError, UserError, hash_files
 from stages.proposals import AnyProposals, ProposalsConfig, build_proposer, model_files
 from stages.proposals.configs import EomtProposals, Mask2FormerProposals, MaskFormerProposals, OneFormerProposals
 from stages.proposals.loading import LocalModel
 from stages.proposals.queries import QueryModel, QueryProposer, load_query_model
-from stages.records import ImageRecord, Proposal
 from tests import tiny_models
 
 KINDS = ("maskformer", "mask2former", "oneformer", "eomt")

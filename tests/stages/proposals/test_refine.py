@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from stages.common import Proposal, Rle
 from stages.proposals.refine import MaskRules, refine
-from stages.records import Proposal, Rle
 
 OFF = MaskRules(
     min_area_fraction=0, min_area_px=0, min_score=0, nms_iou=None, max_hole_fraction=0, max_island_fraction=0

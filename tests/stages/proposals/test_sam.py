@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import Precision, SampleError
+from stages.common import ImageRecord, Precision, Proposal, SampleError
 from stages.proposals import sam as sam_module
 from stages.proposals.configs import SamProposals
 from stages.proposals.loading import LocalModel
 from stages.proposals.sam import SamProposer, load_sam
-from stages.records import ImageRecord, Proposal
 from tests import tiny_models
 
 KINDS: dict[str, Callable[[Path], Path]] = {

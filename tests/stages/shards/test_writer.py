@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.tiny_clip import MODEL_CFG
-from stages.common import canonical_json
-from stages.records import ImageRecord, Match, Noun, Proposal, Rle
+from stages.common import ImageRecord, Match, Noun, Proposal, Rle, canonical_json
 from stages.shards import IndexRow, Sample, ShardRules, build_sample, write_shard
 
 HEIGHT_PX, WIDTH_PX = 60, 80

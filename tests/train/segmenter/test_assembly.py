@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from stages.common import Rle
 from stages.proposals.configs import EomtProposals, MaskFormerProposals
 from stages.proposals.queries import QueryMasks, Window, load_query_model
-from stages.records import Rle
 from tests.train.segmenter.conftest import photo
 from train.segmenter import assembly
 from train.segmenter.assembly import assemble, cells_of

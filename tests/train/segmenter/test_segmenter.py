@@ -14,8 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from stages.clip_config import ClipConfig
-from stages.common import UserError, load
-from stages.records import ImageRecord, Rle, SourceMask
+from stages.common import ImageRecord, Rle, SourceMask, UserError, load
 from tests import tiny_models
 from tests.train.segmenter.conftest import config, photo
 from train.clip.checkpoint.folder import save_adapted

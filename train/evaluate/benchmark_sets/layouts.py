@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from train.evaluate.benchmark_sets.config import BenchmarkKind
-from train.evaluate.benchmark_sets.label_maps import Decoder, decode_ade, decode_labels, decode_mat
+from train.evaluate.benchmark_sets.files import Decoder, decode_ade, decode_labels, decode_mat
 
 
 @dataclass(frozen=True)

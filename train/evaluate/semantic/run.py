@@ -24,15 +24,14 @@ from stages.common import (
 from stages.proposals import model_files
 from train.clip.source import resolve
 from train.evaluate.benchmark_sets.files import version
-from train.evaluate.benchmark_sets.open_set import open_set
-from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
+from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet, open_set
 from train.evaluate.metrics.confusion import ConfusionMatrix
 from train.evaluate.metrics.open_scores import open_scores
 from train.evaluate.metrics.scores import segmentation_scores
 from train.evaluate.metrics.similarity import Taxonomy, wordnet_entries, wordnet_similarity
 from train.evaluate.semantic.config import SemanticManifest
 from train.evaluate.semantic.scorer import Scorer, prediction_of, read_prediction
-from train.run_folder import load_state, save_state
+from train.loop import load_state, save_state
 
 Progress = Callable[[int, int], None]
 _PICTURES_A_SAVE = 50

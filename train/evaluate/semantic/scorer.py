@@ -9,13 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common import Folder, SampleError, UserError
+from stages.common import Folder, Rle, SampleError, UserError
 from stages.proposals.configs import GroundTruthProposals, ModelConfig, PrecomputedProposals
-from stages.records import Rle
 from train.evaluate.benchmark_sets.classes import IGNORED
-from train.evaluate.benchmark_sets.files import read_data
-from train.evaluate.benchmark_sets.label_maps import decode_labels
-from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
+from train.evaluate.benchmark_sets.files import decode_labels, read_data
+from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet
 from train.evaluate.benchmark_sets.trained_on import overlap_warning
 from train.evaluate.metrics.oracle import best_labels, regions_of
 from train.evaluate.semantic.config import LabelMaps

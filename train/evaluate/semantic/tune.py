@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from stages.common import UserError
-from train.evaluate.benchmark_sets.open_set import open_set
-from train.evaluate.benchmark_sets.segmentation_set import Item, SegmentationSet
+from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet, open_set
 from train.evaluate.metrics.confusion import ConfusionMatrix
 from train.evaluate.metrics.scores import segmentation_scores
+from train.evaluate.semantic.config import TuneManifest
 from train.evaluate.semantic.scorer import Scorer
-from train.evaluate.semantic.tune_config import TuneManifest
 
 SETTINGS = ("temperature", "clip_weight", "score_threshold")
 Settings = tuple[float, ...]

@@ -15,11 +15,10 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import RegionEncoder
 from stages.clip_config import ClipConfig, RegionRules
-from stages.common import UserError, load
-from stages.records import Rle
+from stages.common import Rle, UserError, load
 from train.clip.model import MaskPromptCLIP
 from train.evaluate.classify import ClassifyManifest, classify
-from train.evaluate.classify.regions import GroundTruth
+from train.evaluate.classify.run import GroundTruth
 from train.evaluate.classify.scores import score
 
 NAMES = ("cat", "dog", "sofa")
