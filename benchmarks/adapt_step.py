@@ -33,7 +33,7 @@ from stages.clip import ClipInput, encode_names, load_clip
 from stages.clip_config import LOCAL_DIR, ClipConfig
 from train.adapt import AdaptManifest
 from train.adapt.objective import Objective
-from train.adapt.weights import optimizer_of
+from train.adapt.output import optimizer_of
 from train.clip.model import MaskPromptCLIP
 from train.data.loader import Batch
 from train.data.pair_index import PairIndex

@@ -71,9 +71,9 @@ def timed(batches: Any, pairs: int, batch_size: int) -> float:  # noqa: ANN401 -
 
 
 def ours(build: Path, options: Namespace) -> float:
-    from train.data.config import DataConfig, ShardSet
     from train.data.loader import ClipInput, PairLoader
     from train.data.pair_index import index_pairs
+    from train.data.samples import DataConfig, ShardSet
 
     sets = (ShardSet(shards=(str(build),)),)
     config = DataConfig(sets=sets, workers=options.workers)

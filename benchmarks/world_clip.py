@@ -13,7 +13,7 @@ from pipeline.world import WorldConfig, write_world
 from stages.clip_config import RegionRules
 from train.clip.source import ClipSource
 from train.evaluate.classify import ClassifyManifest, classify
-from train.evaluate.classify.config import CocoRegions, RegionInput
+from train.evaluate.classify.run import CocoRegions, RegionInput
 
 WORLD_CLIP = "local-dir:pipeline/world/clip"
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "a {}", "{}")

@@ -11,9 +11,8 @@ from pipeline.cache import default_cache_url
 from pipeline.finalise import finalise
 from pipeline.fingerprint import library_fingerprint
 from pipeline.lock_driver import only_driver
-from pipeline.manifest import BuildManifest
+from pipeline.manifest import BuildManifest, mixture, pin_precision, slowness
 from pipeline.plan import Plan, differences, make_plan, write_plan
-from pipeline.precision import mixture, pin_precision, slowness
 from pipeline.records import (
     LIBRARIES,
     LOCK_FILE,

@@ -19,8 +19,7 @@ from pipeline.sources.scan import add_scan, canonical_order, read_rows
 from stages.clip_config import clip_files
 from stages.common import Folder, ImageRecord, UserError, canonical_json, hash_files, identity, local_copy, open_file
 from stages.nouns import NltkNouns
-from stages.proposals import model_files
-from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
+from stages.proposals import GroundTruthProposals, PrecomputedProposals, model_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
     _check_masks(manifest, rows)
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
         from pipeline.sources.coco import attach_masks
-        from stages.proposals.annotations import read_precomputed
+        from stages.proposals import read_precomputed
 
         rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
     rows = canonical_order(rows)

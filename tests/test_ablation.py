@@ -13,8 +13,8 @@ from benchmarks.ablation.rows import ALL, SHORT, Plain, Trained
 from benchmarks.ablation.table import PUBLISHED, Comparison, goals_table, published_table, rows_table
 from benchmarks.ablation.worlds import Size, Split, Worlds, regions_in
 from pipeline.terminal import terminal
-from train.data.config import ShardSet
 from train.data.pair_index import index_pairs
+from train.data.samples import ShardSet
 from train.evaluate.classify.run import GroundTruth
 
 

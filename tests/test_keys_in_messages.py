@@ -13,7 +13,7 @@ from stages.common import Config
 from stages.common.renames import RENAMED
 from train.adapt.config import AdaptManifest
 from train.clip.checkpoint.folder import Description
-from train.evaluate.classify.config import ClassifyManifest
+from train.evaluate.classify.run import ClassifyManifest
 from train.evaluate.semantic.config import SemanticManifest, TuneManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterManifest

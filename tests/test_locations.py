@@ -23,8 +23,7 @@ from stages.clip_config import ClipConfig, clip_files
 from stages.common import Config, UserError, hash_files
 from stages.nouns import NltkNouns, build_extractor
 from stages.proposals.annotations import read_precomputed
-from stages.proposals.configs import GroundTruthProposals, MaskFormerProposals, PrecomputedProposals
-from stages.proposals.loading import LocalModel
+from stages.proposals.models import GroundTruthProposals, LocalModel, MaskFormerProposals, PrecomputedProposals
 from stages.proposals.provided import ProvidedProposer
 from tests import tiny_models
 from tests.photos import write_photos
@@ -35,12 +34,11 @@ from tests.train.tiny_clips import adapted
 from train.adapt import AdaptManifest
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.source import Judge, load_judge
-from train.data.config import DataConfig, ShardSet
 from train.data.pair_index import index_pairs
+from train.data.samples import DataConfig, ShardSet
 from train.evaluate.benchmark_sets import BenchmarkSet, open_set
-from train.evaluate.benchmark_sets.config import LabelFolder
-from train.evaluate.classify.config import ClassifyManifest, CocoRegions
-from train.evaluate.classify.run import GroundTruth
+from train.evaluate.benchmark_sets.open_set import LabelFolder
+from train.evaluate.classify.run import ClassifyManifest, CocoRegions, GroundTruth
 from train.evaluate.semantic.config import LabelMaps, SemanticManifest, TuneManifest
 from train.evaluate.semantic.scorer import read_prediction
 from train.pretrain import PretrainManifest

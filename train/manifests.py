@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from train.adapt.config import AdaptManifest
-from train.evaluate.classify.config import ClassifyManifest
+from train.evaluate.classify.run import ClassifyManifest
 from train.evaluate.semantic.config import SemanticManifest
 from train.pretrain.config import PretrainManifest
 

@@ -16,7 +16,7 @@ from train.adapt import adapt
 from train.adapt.config import AdaptManifest
 from train.clip.source import ClipSource
 from train.evaluate.classify import ClassifyManifest, classify
-from train.evaluate.classify.config import RegionInput
+from train.evaluate.classify.run import RegionInput
 
 Recipe = Literal["MPT", "FT", "joint"]
 Pairs = Callable[[Worlds], Path]

@@ -27,8 +27,7 @@ from pipeline.world import WorldConfig, write_world
 from pipeline.world.vocabulary import load_vocabulary
 from stages.boxes import add_margin, tight_box
 from stages.shards import Sample, write_shard
-from train.evaluate.classify.config import CocoRegions
-from train.evaluate.classify.run import GroundTruth
+from train.evaluate.classify.run import CocoRegions, GroundTruth
 
 WORLD_CLIP = "local-dir:pipeline/world/clip"
 Proposals = Literal["classical", "ground_truth"]

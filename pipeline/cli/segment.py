@@ -53,8 +53,7 @@ def segment(
     setting: Settings = [],  # noqa: B006 - typer's way
 ) -> None:
     """Segment photos by words: an overlay with a legend, a label map, and data of each. Exit status 1 if one is bad."""
-    from train.segmenter import parse_classes
-    from train.segmenter.photos import check_outputs, find_photos
+    from train.segmenter import check_outputs, find_photos, parse_classes
 
     console = terminal(stderr=print_json)
     with about("--classes"):
@@ -79,8 +78,7 @@ def segment(
 
 def _segmenter(config: Path | None, setting: list[str], everything_else: bool) -> Segmenter:
     from stages.common import load
-    from train.segmenter import Segmenter
-    from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterManifest
+    from train.segmenter import EVERYTHING_ELSE, PHOTO_SEGMENTER, Segmenter, SegmenterManifest
 
     settings = load(SegmenterManifest, config or PHOTO_SEGMENTER, setting)
     if everything_else and settings.everything_else is None:
@@ -122,7 +120,7 @@ def _segment_all(
     console: Console,
 ) -> int:
     """Segments all photos and says what is in them; gives the number of those that could not be."""
-    from train.segmenter.segmenter import PhotoError
+    from train.segmenter import PhotoError
 
     bad = 0
     shown = terminal(stderr=True)

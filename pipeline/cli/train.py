@@ -119,7 +119,7 @@ def tune(
         from stages.common import load
         from train.evaluate.semantic.config import TuneManifest
         from train.evaluate.semantic.printing import print_tuning
-        from train.evaluate.semantic.tune import tune as try_all
+        from train.evaluate.semantic.run import tune as try_all
 
         asked = load(TuneManifest, manifest, setting)
         activity("loading the set and the models")

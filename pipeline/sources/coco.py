@@ -68,7 +68,7 @@ def read_coco(source: CocoSource) -> pa.Table:
     rows = table_of(columns)
     if not source.masks:
         return rows
-    from stages.proposals.annotations import read_coco_masks
+    from stages.proposals import read_coco_masks
 
     tables = [read_coco_masks(file, source.panoptic_folder) for file in source.masks]
     return attach_masks(rows, pa.concat_tables(tables))

@@ -9,7 +9,7 @@ from pipeline.cache import packed, unpacked
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
 from stages.common import Proposal, Rle, identity
 from stages.images import decode_image
-from stages.proposals.refine import CHANGES, refine
+from stages.proposals import CHANGES, refine
 
 Refined = tuple[list[Proposal], dict[str, int]]
 """The proposals that are kept, and how many were dropped or changed, by reason."""

@@ -10,7 +10,7 @@ from pipeline.sources.config import ImageReader
 from pipeline.unit import BuildSpec, ImageWork, PlainStep, UnitWork, each_image
 from stages.common import Folder, ImageRecord, LockError, SampleError, digest, read_file, sha256_hex
 from stages.images import decode_image
-from stages.proposals.provided import mask_files
+from stages.proposals import mask_files
 
 
 class ReadImages(PlainStep):

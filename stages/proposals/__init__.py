@@ -8,9 +8,11 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.common import Precision
+from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
-from stages.proposals.configs import (
+from stages.proposals.json_stream import Element, iterate_elements
+from stages.proposals.models import (
     EomtProposals,
     GroundTruthProposals,
     Mask2FormerProposals,
@@ -18,10 +20,36 @@ from stages.proposals.configs import (
     ModelConfig,
     OneFormerProposals,
     PrecomputedProposals,
+    QueryProposals,
     SamProposals,
 )
+from stages.proposals.provided import ProvidedProposer, mask_files
+from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
+from stages.proposals.refine import CHANGES, MaskRules, refine
 
-__all__ = ["AnyProposals", "ProposalsConfig", "build_proposer", "model_files"]
+__all__ = [
+    "CHANGES",
+    "AnyProposals",
+    "Element",
+    "GroundTruthProposals",
+    "MaskRules",
+    "ModelConfig",
+    "PrecomputedProposals",
+    "ProposalsConfig",
+    "Proposer",
+    "ProvidedProposer",
+    "QueryMasks",
+    "QueryModel",
+    "QueryProposals",
+    "build_proposer",
+    "iterate_elements",
+    "load_query_model",
+    "mask_files",
+    "model_files",
+    "read_coco_masks",
+    "read_precomputed",
+    "refine",
+]
 
 AnyProposals = (
     MaskFormerProposals
@@ -70,6 +98,6 @@ def model_files(config: AnyProposals) -> list[Path]:
     """
     if not isinstance(config, ModelConfig):
         return []
-    from stages.proposals.loading import LocalModel
+    from stages.proposals.models import LocalModel
 
     return LocalModel.find(config).files

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.common import ImageRecord, Proposal, Rle, SampleError, open_file
-from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
+from stages.proposals.models import GroundTruthProposals, PrecomputedProposals
 
 
 class ProvidedProposer:

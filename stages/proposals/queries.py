@@ -20,8 +20,7 @@ from torch.nn.functional import interpolate
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
 from stages.common import ImageRecord, Precision, Proposal, Rle, autocast
-from stages.proposals.configs import EomtProposals, OneFormerProposals, QueryProposals
-from stages.proposals.loading import LocalModel, preprocessing_of
+from stages.proposals.models import EomtProposals, LocalModel, OneFormerProposals, QueryProposals, preprocessing_of
 
 # A logit whose probability is 0 at any threshold; finite, because resizing mixes it with its neighbours.
 _OUTSIDE_LOGIT = -20.0

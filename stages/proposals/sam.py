@@ -20,8 +20,7 @@ from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
 from stages.common import ImageRecord, Precision, Proposal, Rle, autocast
-from stages.proposals.configs import SamProposals
-from stages.proposals.loading import LocalModel, preprocessing_of
+from stages.proposals.models import LocalModel, SamProposals, preprocessing_of
 
 # Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
 _CHUNK_PX = 1 << 25

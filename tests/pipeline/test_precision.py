@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import BuildManifest, Compute
-from pipeline.precision import mixture, pin_precision, slowness
+from pipeline.manifest import BuildManifest, Compute, mixture, pin_precision, slowness
 from pipeline.records import read_lock
 from stages.common import Folder
 from tests.pipeline.conftest import bytes_of, run_build

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from stages.common import Config, load
 from train.evaluate.benchmark_sets.layouts import FACTS
-from train.evaluate.classify.config import ClassifyManifest
+from train.evaluate.classify.run import ClassifyManifest
 from train.evaluate.semantic import SemanticManifest
 from train.evaluate.semantic.config import TuneManifest
 from train.manifests import EvaluateManifest

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 
 from stages.common import Config
 from train.adapt.config import AdaptManifest, Validation
-from train.data.config import DataConfig
-from train.evaluate.classify.config import ClassifyManifest
+from train.data.samples import DataConfig
+from train.evaluate.classify.run import ClassifyManifest
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS_IN_WORDS = {

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest, UserError, resolve_precision
 from train.clip.source import ClipSource
-from train.data.config import DataConfig
-from train.evaluate.classify.config import ClassifyManifest, RegionInput, RegionsConfig
+from train.data.samples import DataConfig
+from train.evaluate.classify.run import ClassifyManifest, RegionInput, RegionsConfig
 
 
 class LossConfig(Config):

@@ -13,8 +13,7 @@ from stages.clip import ClipInput
 from stages.common import Progress, UserError, digest, identity, silent, slowness_warning
 from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
-from train.adapt.output import Output, Report, describe_data
-from train.adapt.weights import WeightAverage, adapted_weights, optimizer_of
+from train.adapt.output import Output, Report, WeightAverage, adapted_weights, describe_data, optimizer_of
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import resolve
 from train.data.loader import PairLoader

@@ -17,10 +17,9 @@ from stages.clip import ClipInput
 from stages.common import SampleError, UserError, processes_without_ctrl_c
 from stages.regions import normalise
 from stages.shards import read_sample
-from train.data.config import DataConfig
 from train.data.order import Batches, Draw, repeat_factors
 from train.data.pair_index import PairIndex
-from train.data.samples import augmented_region, decode_sample
+from train.data.samples import DataConfig, augmented_region, decode_sample
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)

@@ -23,8 +23,7 @@ from stages.shards import (
     iterate_samples,
     read_placed_pairs,
 )
-from train.data.config import ShardSet
-from train.data.samples import MASK, lacking
+from train.data.samples import MASK, ShardSet, lacking
 
 OnBad = Literal["error", "skip"]
 _LOG = logging.getLogger(__name__)

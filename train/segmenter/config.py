@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
-from stages.proposals import ProposalsConfig
-from stages.proposals.configs import QueryProposals
+from stages.proposals import ProposalsConfig, QueryProposals
 from train.clip.source import ClipSource
 
 EVERYTHING_ELSE = ("background", "something else")

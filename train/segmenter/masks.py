@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.common import ImageRecord, Rle, resolve_precision
-from stages.proposals import build_proposer
-from stages.proposals.base import Proposer
-from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals, QueryProposals
-from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
+from stages.proposals import (
+    GroundTruthProposals,
+    PrecomputedProposals,
+    Proposer,
+    QueryMasks,
+    QueryModel,
+    QueryProposals,
+    build_proposer,
+    load_query_model,
+)
 from train.segmenter.config import SegmenterConfig
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from pipeline.finalise import TABLES
 from pipeline.report import tables
-from pipeline.report.cards import _PICTURE_BYTES
 from pipeline.report.histogram import Histogram, draw
 from pipeline.report.nouns import noun_summary
+from pipeline.report.page import _PICTURE_BYTES
 from pipeline.report.pictures import outline_path, pair_picture, sample_of
 from pipeline.report.text import clean, marked, percent, shorten
 from stages.common import Folder

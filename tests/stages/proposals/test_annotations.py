@@ -16,8 +16,8 @@ import pytest
 from stages.common import ImageRecord, SourceMask, UserError
 from stages.proposals import build_proposer, json_stream
 from stages.proposals.annotations import COCO_SCHEMA, PRECOMPUTED_SCHEMA, read_coco_masks, read_precomputed
-from stages.proposals.configs import GroundTruthProposals
 from stages.proposals.json_stream import iterate_elements
+from stages.proposals.models import GroundTruthProposals
 
 RLE = {"size": [7, 11], "counts": "0\\oP"}
 POLYGON = [[1.5, 1, 2.25, 1, 3, 3.0]]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stages.common import ImageRecord, Rle, SampleError, SourceMask
 from stages.proposals import build_proposer
-from stages.proposals.configs import GroundTruthProposals, PrecomputedProposals
+from stages.proposals.models import GroundTruthProposals, PrecomputedProposals
 from stages.proposals.provided import mask_files
 
 HEIGHT_PX, WIDTH_PX = 7, 11

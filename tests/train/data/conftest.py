@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from train.data.config import NO_AUGMENTATION, DataConfig, ShardSet
 from train.data.loader import ClipInput, PairLoader
 from train.data.pair_index import PairIndex, index_pairs
+from train.data.samples import NO_AUGMENTATION, DataConfig, ShardSet
 
 CLIP = ClipInput(24, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 NOUNS = ("dog", "Cats", "hot dog")

@@ -19,9 +19,9 @@ from stages.clip_config import RegionRules
 from stages.common import UserError
 from stages.regions import masked_region, normalise
 from tests.train.data.conftest import CLIP, NOUNS, data_config, drawn, listed, members_of, png, write_index, write_tar
-from train.data.config import Augmentation, DataConfig, ShardSet
 from train.data.loader import Batch, PairLoader
 from train.data.pair_index import index_pairs
+from train.data.samples import Augmentation, DataConfig, ShardSet
 
 Loader = Callable[..., PairLoader]
 LIVELY = Augmentation(crop_scale=(0.4, 1.0), flip=True, mask_noise=0.2)

@@ -12,8 +12,8 @@ import pytest
 from stages.common import UserError
 from stages.shards import read_sample
 from tests.train.data.conftest import data_config, described, listed, members_of, write_index, write_tar
-from train.data.config import DataConfig, ShardSet
 from train.data.pair_index import PairIndex
+from train.data.samples import DataConfig, ShardSet
 
 
 def test_tars_of_a_third_tool_are_listed_with_the_places_of_their_samples(shards: Path) -> None:

@@ -16,8 +16,15 @@ from stages.common import SampleError
 from stages.regions import masked_region
 from tests.stages.test_regions import drawn_masks, photo
 from tests.train.data.conftest import drawn, members_of, png
-from train.data.config import NO_AUGMENTATION, Augmentation
-from train.data.samples import augmented_region, decode_mask, decode_sample, noisy_mask, part_of_box
+from train.data.samples import (
+    NO_AUGMENTATION,
+    Augmentation,
+    augmented_region,
+    decode_mask,
+    decode_sample,
+    noisy_mask,
+    part_of_box,
+)
 
 MEAN_RGB = (122.77, 116.75, 104.09)
 

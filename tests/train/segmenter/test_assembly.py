@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.common import Rle
-from stages.proposals.configs import EomtProposals, MaskFormerProposals
+from stages.proposals.models import EomtProposals, MaskFormerProposals
 from stages.proposals.queries import QueryMasks, Window, load_query_model
 from tests.train.segmenter.conftest import photo
 from train.segmenter import assembly

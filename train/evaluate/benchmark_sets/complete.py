@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stages.common import Folder, UserError
-from train.evaluate.benchmark_sets.config import BenchmarkSet
 from train.evaluate.benchmark_sets.layouts import Facts, Layout
+from train.evaluate.benchmark_sets.open_set import BenchmarkSet
 
 
 def known_keys(facts: Facts) -> tuple[str, ...]:

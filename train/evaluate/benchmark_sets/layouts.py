@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from train.evaluate.benchmark_sets.config import BenchmarkKind
 from train.evaluate.benchmark_sets.files import Decoder, decode_ade, decode_labels, decode_mat
+from train.evaluate.benchmark_sets.open_set import BenchmarkKind
 
 
 @dataclass(frozen=True)

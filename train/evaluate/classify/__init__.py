@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from train.evaluate.classify.config import ClassifyManifest
-from train.evaluate.classify.run import classify
+from train.evaluate.classify.run import ClassifyManifest, classify
 
 __all__ = ["ClassifyManifest", "classify"]

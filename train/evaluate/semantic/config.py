@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stages.common import DOES_NOT_COUNT, Config, Location, Manifest
-from train.evaluate.benchmark_sets.config import LabelFolder, SetConfig
-from train.segmenter.config import SegmenterConfig
+from train.evaluate.benchmark_sets import LabelFolder, SetConfig
+from train.segmenter import SegmenterConfig
 
 
 class LabelMaps(Config):

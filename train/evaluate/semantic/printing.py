@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from train.evaluate.semantic.tune import SETTINGS
+from train.evaluate.semantic.run import SETTINGS
 
 _COLUMNS = {
     "miou_gt": "mIoU gt %",

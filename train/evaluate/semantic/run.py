@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from stages.common import (
     UserError,
@@ -23,13 +26,12 @@ from stages.common import (
 )
 from stages.proposals import model_files
 from train.clip.source import resolve
-from train.evaluate.benchmark_sets.files import version
-from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet, open_set
+from train.evaluate.benchmark_sets import Item, SegmentationSet, open_set, version
 from train.evaluate.metrics.confusion import ConfusionMatrix
 from train.evaluate.metrics.open_scores import open_scores
 from train.evaluate.metrics.scores import segmentation_scores
 from train.evaluate.metrics.similarity import Taxonomy, wordnet_entries, wordnet_similarity
-from train.evaluate.semantic.config import SemanticManifest
+from train.evaluate.semantic.config import SemanticManifest, TuneManifest
 from train.evaluate.semantic.scorer import Scorer, prediction_of, read_prediction
 from train.loop import load_state, save_state
 
@@ -196,3 +198,75 @@ def _start(manifest: SemanticManifest, pictures: SegmentationSet, workers: int) 
 def _work(item: Item) -> ConfusionMatrix:
     assert _counter is not None
     return _counter.count(item)
+
+
+SETTINGS = ("temperature", "clip_weight", "score_threshold")
+Settings = tuple[float, ...]
+
+
+def tune(manifest: TuneManifest, progress: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
+    """Scores every combination of the settings; a picture's masks and CLIP features are computed once.
+
+    Args:
+        manifest: what is tried on what.
+        progress: called with the pictures done so far and their number.
+
+    Returns:
+        One row a combination, the best first: the settings, ``miou_gt``, ``miou_gt_or_predicted``, ``pacc``. Of
+        equals, the segmenter's own settings come first, then the order of the manifest.
+
+    Raises:
+        UserError: a model or a file of the set cannot be read.
+    """
+    pictures = open_set(manifest.set)
+    items = _drawn(pictures, manifest)
+    scorer = Scorer.load(manifest.segmenter, pictures)
+    tried = {settings: ConfusionMatrix(len(pictures.classes)) for settings in _combinations(manifest, scorer)}
+    for number, item in enumerate(items, start=1):
+        _count_each(scorer, pictures, item, tried)
+        if progress is not None:
+            progress(number, len(items))
+    names = [one.name for one in pictures.classes]
+    rows = []
+    for settings, matrix in tried.items():
+        scores = segmentation_scores(matrix, names)
+        kept = {key: scores[key] for key in ("miou_gt", "miou_gt_or_predicted", "pacc")}
+        rows.append({**dict(zip(SETTINGS, settings, strict=True)), **kept})
+    if rows[0][manifest.metric] is None:
+        raise UserError(f"no pixel of the {len(items)} pictures has a label among the classes; expected ground truth")
+    return sorted(rows, key=lambda row: -row[manifest.metric])
+
+
+def _drawn(pictures: SegmentationSet, manifest: TuneManifest) -> list[Item]:
+    """The held-out pictures, at least one, in the set's order."""
+    count = max(1, round(manifest.held_out * len(pictures)))
+    order = np.random.default_rng(manifest.seed).permutation(len(pictures))
+    return [pictures.items[at] for at in sorted(order[:count])]
+
+
+def _combinations(manifest: TuneManifest, scorer: Scorer) -> list[Settings]:
+    """All combinations, the segmenter's own first; of the weight only its own where the generator has no classes."""
+    own = tuple(getattr(manifest.segmenter, name) for name in SETTINGS)
+    values = []
+    for name, value in zip(SETTINGS, own, strict=True):
+        others = getattr(manifest, name)
+        useless = name == "clip_weight" and not scorer.segmenter.masks.labels
+        values.append((value,) if useless else tuple(dict.fromkeys((value, *others))))
+    return list(product(*values))
+
+
+@torch.inference_mode()
+def _count_each(scorer: Scorer, pictures: SegmentationSet, item: Item, tried: dict[Settings, ConfusionMatrix]) -> None:
+    truth = pictures.truth(item)
+    image, masks = scorer.masks(item, truth)
+    segmenter = scorer.segmenter
+    text = segmenter.text(pictures.classes)
+    encoded = list(segmenter.namer.encode(image, masks))
+    named: dict[float, Tensor] = {}
+    for settings, matrix in tried.items():
+        works = segmenter.with_settings(**dict(zip(SETTINGS, settings, strict=True)))
+        temperature = settings[0]
+        if temperature not in named:
+            named[temperature] = works.namer.name_encoded(encoded, len(masks), text)
+        scores = works.combine(masks, named[temperature], text)
+        matrix.update(scorer.labels(works, masks, scores), truth)

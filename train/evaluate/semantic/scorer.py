@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.common import Folder, Rle, SampleError, UserError
-from stages.proposals.configs import GroundTruthProposals, ModelConfig, PrecomputedProposals
-from train.evaluate.benchmark_sets.classes import IGNORED
-from train.evaluate.benchmark_sets.files import decode_labels, read_data
-from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet
-from train.evaluate.benchmark_sets.trained_on import overlap_warning
+from stages.proposals import GroundTruthProposals, ModelConfig, PrecomputedProposals
+from train.evaluate.benchmark_sets import IGNORED, Item, SegmentationSet, decode_labels, overlap_warning, read_data
 from train.evaluate.metrics.oracle import best_labels, regions_of
 from train.evaluate.semantic.config import LabelMaps
-from train.segmenter import Segmenter
-from train.segmenter.assembly import NOTHING
-from train.segmenter.config import SegmenterConfig
-from train.segmenter.masks import Masks
+from train.segmenter import NOTHING, Masks, Segmenter, SegmenterConfig
 
 
 class Scorer:

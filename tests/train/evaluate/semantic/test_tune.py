@@ -15,7 +15,7 @@ from tests import tiny_models
 from tests.train.evaluate.semantic.conftest import manifest, segmenter
 from train.evaluate.semantic import evaluate_semantic
 from train.evaluate.semantic.config import TuneManifest
-from train.evaluate.semantic.tune import tune
+from train.evaluate.semantic.run import tune
 
 
 def tuning(folder: dict[str, Any], **keys: Any) -> TuneManifest:  # noqa: ANN401 - any key's value
