@@ -32,7 +32,7 @@ def test_a_kind_of_another_command_is_refused(tmp_path: Path, kind: object) -> N
 def test_the_kind_s_mistakes_are_told_with_the_file_s_keys(tmp_path: Path) -> None:
     """pydantic puts kinds of unions into a mistake's place; the manifest has no such keys."""
     regions = {**REGIONS, "ignore": ["x"], "odd": 1}
-    file = written(tmp_path, kind="mask_classification", judge={"weights": "w"}, regions=regions)
+    file = written(tmp_path, kind="mask_classification", clip={"weights": "w"}, regions=regions)
     with pytest.raises(UserError) as caught:
         load(EvaluateManifest, file)
     _, *told = str(caught.value).splitlines()
@@ -40,9 +40,7 @@ def test_the_kind_s_mistakes_are_told_with_the_file_s_keys(tmp_path: Path) -> No
 
 
 def test_the_same_key_is_a_location_in_one_place_and_names_in_another(tmp_path: Path) -> None:
-    file = written(
-        tmp_path, kind="mask_classification", judge={"weights": "w"}, regions=REGIONS, classes=["sea", "dog"]
-    )
+    file = written(tmp_path, kind="mask_classification", clip={"weights": "w"}, regions=REGIONS, classes=["sea", "dog"])
     found = load(EvaluateManifest, file, ["regions.labels=2024", "seen=[sea]"])
     assert isinstance(found, ClassifyManifest)
     assert found.regions.classes == str(tmp_path / "c.json")  # type: ignore[union-attr]
