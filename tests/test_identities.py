@@ -69,7 +69,7 @@ def leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:  # noqa: AN
                 *("validation.regions.images", "validation.regions.labels", "validation.regions.classes"),
             },
         ),
-        (PretrainManifest, PRETRAIN, {"version", "shards", "workers", "checkpoint_every", "log_every"}),
+        (PretrainManifest, PRETRAIN, {"version", "shards", "device", "workers", "checkpoint_every", "log_every"}),
         (
             SemanticManifest,
             SEMANTIC,
