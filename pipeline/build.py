@@ -22,6 +22,7 @@ from pipeline.records import (
     SHARDS,
     UNIT_ROWS,
     Counts,
+    Failures,
     Lock,
     LockedUnit,
     Receipt,
@@ -34,7 +35,6 @@ from pipeline.records import (
     unit_key,
 )
 from pipeline.report.timing import timed_run
-from pipeline.runners.loop import Failures
 from pipeline.terminal import BuildProgress
 from pipeline.unit import BuildSpec
 from stages.common import Folder, UserError, canonical_json, digest, read_file

@@ -61,7 +61,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
     rows = read_rows(manifest.source)
     _check_masks(manifest, rows)
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
-        from pipeline.sources.coco import attach_masks
+        from pipeline.sources.config import attach_masks
         from stages.proposals import read_precomputed
 
         rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))

@@ -29,6 +29,7 @@ from stages.common import (
     resolve_precision,
     sha256_hex,
 )
+from stages.images import decode_image
 
 
 @dataclass(slots=True)
@@ -46,6 +47,14 @@ class ImageWork:
     matches: list[Match] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     quarantined: bool = False
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The photo, decoded anew each time so that a unit's memory holds files alone: [H, W, 3] RGB, uint8.
+
+        Raises:
+            SampleError: it cannot be decoded.
+        """
+        return decode_image(self.data)
 
     def status(self) -> tuple[str, str]:
         """What became of the image (pairs, no_pairs, quarantined), and for no_pairs the reason."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.records import Receipt
+from pipeline.records import Failures, Receipt
 from pipeline.steps import StepAdapter, start_unit
 from pipeline.unit import BuildSpec
 from stages.common import LockError, UserError
-
-Failures = dict[int, str]
-"""Units that could not be done, with the last reason."""
 
 
 def run_loop(

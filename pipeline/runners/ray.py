@@ -19,8 +19,7 @@ from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Receipt
-from pipeline.runners.loop import Failures
+from pipeline.records import Failures, Receipt
 from pipeline.runners.processes import in_session, kill_all
 from pipeline.runners.ray_driver import RAY_PROCESSES, Order
 from pipeline.unit import BuildSpec

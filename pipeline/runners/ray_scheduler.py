@@ -14,8 +14,7 @@ from typing import Any
 
 from pipeline.manifest import Pool
 from pipeline.plan import read_unit
-from pipeline.records import Receipt
-from pipeline.runners.loop import Failures
+from pipeline.records import Failures, Receipt
 from pipeline.runners.ray_pools import Worker
 from pipeline.unit import BuildSpec
 from stages.common import Folder, LockError, RayLostError, UserError

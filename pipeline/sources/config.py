@@ -158,3 +158,42 @@ def to_record(row: dict[str, Any]) -> ImageRecord:
         mask_size_hw_px=None if height is None or width is None else (height, width),
         license=row["license"],
     )
+
+
+def valid_text(text: str) -> str:
+    """The text with lone surrogates, which JSON can hold and no file can, as '?'."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def table_of(columns: dict[str, list[Any]]) -> pa.Table:
+    """Rows with the given columns; all others null."""
+    length = len(next(iter(columns.values())))
+    fields = [field for field in ROWS if field.name != "listed"]
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(length, field.type)
+        for field in fields
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def attach_masks(rows: pa.Table, masks: pa.Table) -> pa.Table:
+    """Puts masks (image_id, segmentation, label, score, is_crowd) into the rows of their images, in their order.
+
+    Masks of images that the source does not have are left out.
+    """
+    by_image: dict[str, list[int]] = {}
+    for number, image_id in enumerate(masks["image_id"].to_pylist()):
+        by_image.setdefault(image_id, []).append(number)
+    order: list[int] = []
+    offsets = [0]
+    for image_id in rows["image_id"].to_pylist():
+        order += by_image.get(image_id, ())
+        offsets.append(len(order))
+    taken = masks.take(pa.array(order, pa.int64())).combine_chunks()
+    columns = []
+    for field in MASK:
+        column = taken[field.name].combine_chunks() if field.name in taken.column_names else None
+        columns.append(pa.nulls(len(taken), field.type) if column is None else column.cast(field.type))
+    structs = pa.StructArray.from_arrays(columns, fields=list(MASK))
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
+    return rows.set_column(rows.schema.get_field_index("masks"), pa.field("masks", lists.type), lists).cast(rows.schema)

@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources.coco import table_of, valid_text
-from pipeline.sources.config import WebdatasetSource
+from pipeline.sources.config import WebdatasetSource, table_of, valid_text
 from stages.common import UserError, find_files, open_file
 from stages.shards import iterate_samples
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
 from stages.common import Rle, identity
-from stages.images import decode_image
 from stages.matching import match
 
 Scores = list[NDArray[np.float32]]
@@ -102,6 +101,6 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
 
 def _regions(images: list[ImageWork]) -> Iterator[tuple[NDArray[np.uint8], Rle]]:
     for image in images:
-        pixels = decode_image(image.data)
+        pixels = image.pixels()
         for proposal in image.proposals:
             yield pixels, proposal.rle

@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.cache import packed, unpacked
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
 from stages.common import Proposal, Rle, identity
-from stages.images import decode_image
 from stages.proposals import CHANGES, refine
 
 Refined = tuple[list[Proposal], dict[str, int]]
@@ -48,7 +47,7 @@ class ProposeMasks(CachedStep[ImageWork, Refined]):
             from stages.proposals import build_proposer
 
             self._proposer = build_proposer(self._section.proposer, self._computer.device, self._computer.precision)
-        raw = self._proposer.propose(content.record, decode_image(content.data))
+        raw = self._proposer.propose(content.record, content.pixels())
         return refine(raw, self._section.refine)
 
     def encode(self, result: Refined) -> bytes:

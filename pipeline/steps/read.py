@@ -9,7 +9,6 @@ import pyarrow.parquet
 from pipeline.sources.config import ImageReader
 from pipeline.unit import BuildSpec, ImageWork, PlainStep, UnitWork, each_image
 from stages.common import Folder, ImageRecord, LockError, SampleError, digest, read_file, sha256_hex
-from stages.images import decode_image
 from stages.proposals import mask_files
 
 
@@ -48,7 +47,7 @@ class ReadImages(PlainStep):
         image.masks_sha256 = _hash_mask_files(record)
         if record.image_id in poison_images:
             raise SampleError("killed_process", "the process that worked on it died each time")
-        decode_image(image.data)
+        image.pixels()
 
     def _check_lock(self, unit: UnitWork) -> None:
         expected = self._spec.expected_images

@@ -13,7 +13,6 @@ from typing import Any
 from pipeline.records import Written, rows_name, shard_name
 from pipeline.unit import BuildSpec, ImageWork, PlainStep, UnitWork
 from stages.common import Folder, canonical_json, sha256_hex
-from stages.images import decode_image
 from stages.shards import DamagedTarError, IndexRow, Sample, build_sample, iterate_samples, write_shard
 
 
@@ -59,7 +58,7 @@ class WriteShards(PlainStep):
         for image in unit.usable():
             if not image.matches:
                 continue
-            pixels = decode_image(image.data)
+            pixels = image.pixels()
             for number, pair in enumerate(image.matches):
                 noun, mentions = image.nouns[pair.noun]
                 key = f"{image.row:09d}-{number:04d}"

@@ -21,7 +21,7 @@ from stages.common.devices import (
     slowness_warning,
 )
 from stages.common.errors import LockError, RayLostError, SampleError, UnreachableError, UserError
-from stages.common.files import Folder, find_files, join, open_file, read_file, retried, version_of
+from stages.common.files import Folder, find_files, join, open_file, read_file, read_json_file, retried, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
@@ -88,6 +88,7 @@ __all__ = [
     "processes_without_ctrl_c",
     "read_file",
     "read_json",
+    "read_json_file",
     "read_settings",
     "resolve_device",
     "resolve_folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -268,3 +269,17 @@ def _read_local(path: str, start: int, nbytes: int) -> bytes:
         return os.pread(file, nbytes, start)
     finally:
         os.close(file)
+
+
+def read_json_file(location: str, key: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Parses a JSON file.
+
+    Raises:
+        UserError: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(read_file(location))
+    except FileNotFoundError as error:
+        raise UserError(f"{key}: there is no file {location}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{key}: {location} cannot be read as JSON: {error}") from error

@@ -24,7 +24,6 @@ from stages.proposals.models import (
     SamProposals,
 )
 from stages.proposals.provided import ProvidedProposer, mask_files
-from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
 from stages.proposals.refine import CHANGES, MaskRules, refine
 
 __all__ = [
@@ -38,12 +37,9 @@ __all__ = [
     "ProposalsConfig",
     "Proposer",
     "ProvidedProposer",
-    "QueryMasks",
-    "QueryModel",
     "QueryProposals",
     "build_proposer",
     "iterate_elements",
-    "load_query_model",
     "mask_files",
     "model_files",
     "read_coco_masks",

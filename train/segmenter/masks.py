@@ -16,12 +16,10 @@ from stages.proposals import (
     GroundTruthProposals,
     PrecomputedProposals,
     Proposer,
-    QueryMasks,
-    QueryModel,
     QueryProposals,
     build_proposer,
-    load_query_model,
 )
+from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
 from train.segmenter.config import SegmenterConfig
 
 
