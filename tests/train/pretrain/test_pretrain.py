@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stages.common import UserError
 from train.manifests import load_pretrain
 from train.pretrain import PretrainManifest, pretrain
 from train.pretrain.trainer import schedule
+from train.processes import Processes
 
 MODEL = {
     "embed_dim": 16,
@@ -54,6 +56,7 @@ def recipe(captioned: Path, **settings: Any) -> PretrainManifest:  # noqa: ANN40
         "warmup_steps": 2,
         "checkpoint_every": 2,
         "workers": 0,
+        "device": "cpu",
         **settings,
     }
     return PretrainManifest.model_validate(values)
@@ -118,6 +121,22 @@ def test_learning_rate_warms_up_follows_the_cosine_and_cools_down(captioned: Pat
 def test_manifest_of_the_worlds_clip_is_valid() -> None:
     found = load_pretrain(Path("manifests/train/world-clip.yaml"))
     assert Path(found.shards[0]).parent.parts[-3:] == ("out", "clip", "captioned")
+
+
+def test_several_processes_are_refused(captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.pretrain.trainer.join_processes", lambda device: nullcontext(Processes(0, 2, device)))
+    with pytest.raises(UserError, match="start it without torchrun"):
+        pretrain(recipe(captioned), tmp_path, lambda line: None)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_where_there_is_one(captioned: Path, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    lines: list[dict[str, Any]] = []
+    pretrain(recipe(captioned, device="auto", steps=20, lr=0.01, log_every=1), tmp_path, lines.append)
+    assert lines.pop(0)["device"] == "cuda"
+    assert lines[-1]["noun_loss"] < lines[0]["noun_loss"]
 
 
 def test_model_without_a_vocabulary_is_refused(captioned: Path) -> None:
