@@ -16,7 +16,7 @@ from train.clip.source import base_of
 from train.data.config import DataConfig
 from train.data.pair_index import PairIndex
 from train.evaluate.classify import classify
-from train.loop import open_log, write_line
+from train.run_folder import open_log, write_line
 
 Report = Callable[[dict[str, Any]], None]
 _LOCK = "build.lock.json"

@@ -20,8 +20,9 @@ from train.clip.source import digests_of, load_judge
 from train.data.loader import PairLoader
 from train.data.pair_index import index_pairs
 from train.evaluate.classify.regions import GroundTruth
-from train.loop import Clock, first_line, load_state, save_state, set_rates, step_seed, warmup_cosine
+from train.loop import Clock, first_line, set_rates, step_seed, warmup_cosine
 from train.processes import Processes, join_processes
+from train.run_folder import load_state, save_state
 
 
 def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress = silent) -> Path:

@@ -18,17 +18,7 @@ from stages.common import Precision, Progress, UserError, autocast, digest, reso
 from stages.regions import normalise
 from train.data.loader import load_batches
 from train.data.order import Batches
-from train.loop import (
-    Clock,
-    attention_kernel,
-    first_line,
-    load_state,
-    open_log,
-    save_state,
-    set_rates,
-    warmup_cosine,
-    write_line,
-)
+from train.loop import Clock, attention_kernel, first_line, set_rates, warmup_cosine
 from train.losses import shared_targets
 from train.pretrain.config import PretrainManifest
 from train.pretrain.nouns import NounFinder, find_nouns
@@ -36,6 +26,7 @@ from train.pretrain.objective import noun_loss, same_nouns
 from train.pretrain.shards import Captioned, CaptionedPictures, Pictures, read_captioned
 from train.pretrain.tokens import write_tokenizer
 from train.processes import join_processes
+from train.run_folder import load_state, open_log, save_state, write_line
 
 Report = Callable[[dict[str, Any]], None]
 _MAX_SCALE = 100.0

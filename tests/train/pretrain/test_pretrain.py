@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
@@ -18,7 +19,6 @@ from stages.common import UserError
 from train.manifests import load_pretrain
 from train.pretrain import PretrainManifest, pretrain
 from train.pretrain.trainer import schedule
-from train.processes import Processes
 
 MODEL = {
     "embed_dim": 16,
@@ -124,7 +124,8 @@ def test_manifest_of_the_worlds_clip_is_valid() -> None:
 
 
 def test_several_processes_are_refused(captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.pretrain.trainer.join_processes", lambda device: nullcontext(Processes(0, 2, device)))
+    two = SimpleNamespace(rank=0, world_size=2, device="cpu")
+    monkeypatch.setattr("train.pretrain.trainer.join_processes", lambda device: nullcontext(two))
     with pytest.raises(UserError, match="start it without torchrun"):
         pretrain(recipe(captioned), tmp_path, lambda line: None)
 

@@ -24,7 +24,7 @@ from train.evaluate.metrics.scores import segmentation_scores
 from train.evaluate.metrics.similarity import Taxonomy, wordnet_entries, wordnet_similarity
 from train.evaluate.semantic.config import SemanticManifest
 from train.evaluate.semantic.scorer import Scorer, prediction_of, read_prediction
-from train.loop import load_state, save_state
+from train.run_folder import load_state, save_state
 
 Progress = Callable[[int, int], None]
 _PICTURES_A_SAVE = 50
