@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
@@ -53,6 +55,7 @@ def recipe(captioned: Path, **settings: Any) -> PretrainManifest:  # noqa: ANN40
         "warmup_steps": 2,
         "checkpoint_every": 2,
         "workers": 0,
+        "device": "cpu",
         **settings,
     }
     return PretrainManifest.model_validate(values)
@@ -117,6 +120,23 @@ def test_learning_rate_warms_up_follows_the_cosine_and_cools_down(captioned: Pat
 def test_manifest_of_the_worlds_clip_is_valid() -> None:
     found = load(PretrainManifest, Path("manifests/train/world-clip.yaml"))
     assert Path(found.shards[0]).parent.parts[-3:] == ("out", "clip", "captioned")
+
+
+def test_several_processes_are_refused(captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = SimpleNamespace(rank=0, world_size=2, device="cpu")
+    monkeypatch.setattr("train.pretrain.trainer.join_processes", lambda device: nullcontext(two))
+    with pytest.raises(UserError, match="start it without torchrun"):
+        pretrain(recipe(captioned), tmp_path, lambda line: None)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_where_there_is_one(captioned: Path, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    lines: list[dict[str, Any]] = []
+    pretrain(recipe(captioned, device="auto", steps=20, lr=0.01, log_every=1), tmp_path, lines.append)
+    assert lines.pop(0)["device"] == "cuda"
+    assert lines[-1]["noun_loss"] < lines[0]["noun_loss"]
 
 
 def test_model_without_a_vocabulary_is_refused(captioned: Path) -> None:

@@ -15,7 +15,7 @@ import yaml
 from tests.train.adapt.conftest import Recipe, weights
 from train.adapt import adapt
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def torchrun(manifest: Path, out: Path) -> subprocess.CompletedProcess[str]:
