@@ -66,7 +66,7 @@ def different(s3: FileSystem, url: str, local: Path) -> list[str]:
 
 def maskmine(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, which gets the server by environment."""
-    code = "from pipeline.cli.app import main; main()"
+    code = "from pipeline.cli.entry import main; main()"
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": root}
     return subprocess.run(

@@ -18,7 +18,7 @@ from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, is_sign_of_life, manifest_values
 
 ROOT = Path(__file__).parents[3]
-PROGRAM = "import sys; sys.argv[0] = 'maskmine'; from pipeline.cli.app import main; main()"
+PROGRAM = "import sys; sys.argv[0] = 'maskmine'; from pipeline.cli.entry import main; main()"
 
 
 class Ended(NamedTuple):

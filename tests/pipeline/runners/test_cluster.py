@@ -17,7 +17,7 @@ from pipeline.manifest import parse_manifest
 from tests.photos import write_photos
 from tests.pipeline.conftest import bytes_of, manifest_values, run_build
 
-COMMAND = (sys.executable, "-c", "from pipeline.cli.app import main; main()", "build")
+COMMAND = (sys.executable, "-c", "from pipeline.cli.entry import main; main()", "build")
 ROOT = Path(__file__).parents[3]
 
 

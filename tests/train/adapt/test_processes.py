@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 def torchrun(manifest: Path, out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command += [sys.executable, "-c", "from pipeline.cli.app import main; main()"]
+    command += [sys.executable, "-c", "from pipeline.cli.entry import main; main()"]
     command += ["train", str(manifest), "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
