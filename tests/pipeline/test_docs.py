@@ -151,7 +151,7 @@ def test_every_reason_for_quarantine_is_documented() -> None:
     code = "\n".join(file.read_text() for room in ("stages", "pipeline") for file in (ROOT / room).rglob("*.py"))
     reasons = set(re.findall(r"SampleError\(\s*\"(\w+)\"", code))
     reasons |= set(re.findall(r"quarantine_caption\(image, number, \"(\w+)\"", code))
-    reasons |= set(re.findall(r"unit\.refuse\(image, stage, \"(\w+)\"", code))
+    reasons |= set(re.findall(r"unit\.quarantine_image\(image, stage, \"(\w+)\"", code))
     assert {"missing_file", "long_caption", "unexpected_error"} <= reasons
     assert reasons <= named("formats.md")
 
