@@ -30,6 +30,7 @@ from PIL import Image
 
 from benchmarks.report import ROOT, machine
 from benchmarks.tiny_clip import save_tiny_clip
+from stages.clip import in_batches
 from stages.images import decode_image
 from stages.proposals.queries import QueryMasks, Window
 from train.segmenter import Segmenter, SegmenterConfig
@@ -63,11 +64,13 @@ def ours(segmenter: Segmenter, photo: Photo, text: ClassText, queries: QueryMask
     else:
         masks = timed(seconds, "proposals", lambda: segmenter.masks.soft(queries, height, width))
     p_clip = torch.ones(len(masks), text.columns)
-    batches = timed(seconds, "regions", lambda: list(namer.regions(photo, masks)))
+    numbers = namer.numbers(masks)
+    cut = timed(seconds, "regions", lambda: [namer.encoder.cut(photo, masks.rles[number]) for number in numbers])
 
     def name() -> None:
-        for batch in batches:
-            p_clip[batch.numbers] = namer.probabilities(namer.features(batch), text)
+        size = segmenter.config.batch_size
+        for some, regions in zip(in_batches(numbers, size), in_batches(cut, size), strict=True):
+            p_clip[some] = namer.probabilities(namer.encoder.features(regions), text)
 
     timed(seconds, "CLIP", name)
     return timed(seconds, "assembly", lambda: segmenter.assemble(masks, p_clip, height, width)), masks
@@ -78,7 +81,7 @@ def loop(segmenter: Segmenter, photo: Photo, text: ClassText, masks: Masks, seco
     """The same photo and masks by the straightforward loop: label map."""
     height, width = photo.shape[:2]
     seconds["proposals"].append(0.0)
-    clip, wanted = segmenter.namer._model.clip, segmenter.namer._input
+    clip, wanted = segmenter.namer.encoder.clip, segmenter.namer.encoder.input
     mean = torch.tensor(wanted.mean).view(3, 1, 1) * 255
     std = torch.tensor(wanted.std).view(3, 1, 1) * 255
 

@@ -59,6 +59,10 @@ class RegionEncoder:
         batch_size: regions per forward pass of `encode_regions`.
         precision: fp32, or fp16 / bf16 for autocast in the image tower.
         with_masks: whether the image tower gets the regions' masks, too, as one with mask prompts takes them.
+
+    Attributes:
+        clip: the model.
+        input: what its image tower takes.
     """
 
     def __init__(
@@ -71,11 +75,11 @@ class RegionEncoder:
         precision: Precision = "fp32",
         with_masks: bool = False,
     ) -> None:
-        self._clip, self._tokenize = clip, tokenize
+        self.clip, self._tokenize = clip, tokenize
         self._rules, self._templates = rules, templates
         self._batch_size, self._with_masks = batch_size, with_masks
         self._precision: Precision = precision
-        self._input = ClipInput.of(clip)
+        self.input = ClipInput.of(clip)
         self._nouns: dict[str, Tensor] = {}
 
     @classmethod
@@ -97,28 +101,26 @@ class RegionEncoder:
     @property
     def device(self) -> torch.device:
         """Where the CLIP is."""
-        device: torch.device = next(self._clip.parameters()).device
+        device: torch.device = next(self.clip.parameters()).device
         return device
 
-    @torch.inference_mode()
     def encode_regions(self, regions: Iterable[PhotoRegion]) -> Tensor:
         """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given.
 
         Raises:
             UserError: the model gives NaN or infinity, as some do in half precision.
         """
-        cut = (self._cut(image, rle) for image, rle in regions)
-        features = [self._features(batch).cpu() for batch in in_batches(cut, self._batch_size)]
+        cut = (self.cut(image, rle) for image, rle in regions)
+        features = [self.features(batch).cpu() for batch in in_batches(cut, self._batch_size)]
         return torch.cat(features) if features else torch.empty(0, 0)
 
-    @torch.inference_mode()
     def encode_batch(self, regions: Iterable[PhotoRegion]) -> Tensor:
         """Unit vectors float32 [n, D] of one forward pass, on the CLIP's device; at least one region.
 
         Raises:
             UserError: as `encode_regions`.
         """
-        return self._features([self._cut(image, rle) for image, rle in regions])
+        return self.features([self.cut(image, rle) for image, rle in regions])
 
     def encode_noun(self, noun: str) -> Tensor:
         """Unit vector float32 [D], on the CPU.
@@ -139,17 +141,23 @@ class RegionEncoder:
         Raises:
             UserError: the text tower gives NaN or infinity.
         """
-        return encode_names(self._clip, self._tokenize, names, self._templates)
+        return encode_names(self.clip, self._tokenize, names, self._templates)
 
-    def _cut(self, image: NDArray[np.uint8], rle: Rle) -> tuple[Tensor, Tensor]:
-        return masked_region(image, rle.decode(), self._input.size_px, self._input.mean_rgb, self._rules)
+    def cut(self, image: NDArray[np.uint8], rle: Rle) -> tuple[Tensor, Tensor]:
+        """One region as an input, not yet normalised: see `masked_region`."""
+        return masked_region(image, rle.decode(), self.input.size_px, self.input.mean_rgb, self._rules)
 
-    def _features(self, cut: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Of regions [3, S, S] and masks [1, S, S], as `masked_region` gives them."""
+    @torch.inference_mode()
+    def features(self, cut: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Unit vectors float32 [n, D], on the CLIP's device, of what `cut` gave: one forward pass.
+
+        Raises:
+            UserError: as `encode_regions`.
+        """
         pixels = torch.stack([region for region, _ in cut]).to(self.device)
         masks = [torch.stack([mask for _, mask in cut]).to(self.device)] if self._with_masks else []
         with autocast(self.device.type, self._precision):
-            features = self._clip.encode_image(normalise(pixels, self._input.mean, self._input.std), *masks)
+            features = self.clip.encode_image(normalise(pixels, self.input.mean, self.input.std), *masks)
         return _unit_vectors(features, self._precision)
 
 

@@ -24,7 +24,7 @@ DEFAULTS_IN_WORDS = {
     "augment.crop_scale": ((0.9, 1.0), "0.9 to 1"),
     "augment.crop_ratio": ((3 / 4, 4 / 3), "0.75 to 1.33"),
 }
-ALTERNATIVES = {"init.model", "init.pretrained", "init.weights", "phases.epochs", "phases.steps"}  # one is required
+ALTERNATIVES = {"init.model", "init.weights", "phases.epochs", "phases.steps"}  # one of two is required
 GROUPS = {"data", "validation"}  # rows of their own page, or of the meaning
 
 

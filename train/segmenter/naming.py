@@ -48,7 +48,7 @@ class Namer:
     """
 
     def __init__(self, config: SegmenterConfig, encoder: RegionEncoder) -> None:
-        self._config, self._encoder = config, encoder
+        self._config, self.encoder = config, encoder
         self._texts: dict[tuple[ClassName, ...], ClassText] = {}
 
     @classmethod
@@ -80,13 +80,13 @@ class Namer:
             forms = [form for group in listed for form in group]
             numbers = [number for number, group in enumerate(listed) for _ in group]
             self._texts[classes] = ClassText(
-                classes, self.encode_forms(forms), torch.tensor(numbers, device=self._encoder.device), len(listed)
+                classes, self.encode_forms(forms), torch.tensor(numbers, device=self.encoder.device), len(listed)
             )
         return self._texts[classes]
 
     def encode_forms(self, forms: list[str]) -> Tensor:
         """Unit vectors float32 [len(forms), D]."""
-        return self._encoder.encode_names(forms)
+        return self.encoder.encode_names(forms)
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor, text: ClassText) -> Tensor:
@@ -104,15 +104,18 @@ class Namer:
         """Probabilities float32 [N, columns], on the CPU; a mask that is empty or too small has 1 for every class."""
         return self.name_encoded(self.encode(image, masks), len(masks), text)
 
+    def numbers(self, masks: Masks) -> list[int]:
+        """Of the masks that are large enough to be named."""
+        return [number for number, rle in enumerate(masks.rles) if rle.area_px >= self._config.min_area_px]
+
     def encode(self, image: NDArray[np.uint8], masks: Masks) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers of the masks that are not empty and their unit vectors, float32 [n, D], a batch at a time.
 
         Raises:
             UserError: the image tower gives NaN or infinity.
         """
-        numbers = [at for at, rle in enumerate(masks.rles) if rle.area_px >= self._config.min_area_px]
-        for some in in_batches(numbers, self._config.batch_size):
-            yield some, self._encoder.encode_batch((image, masks.rles[number]) for number in some)
+        for some in in_batches(self.numbers(masks), self._config.batch_size):
+            yield some, self.encoder.encode_batch((image, masks.rles[number]) for number in some)
 
     def name_encoded(self, encoded: Iterable[tuple[list[int], Tensor]], count: int, text: ClassText) -> Tensor:
         """`name` of `count` masks, from what `encode` gave."""
