@@ -22,7 +22,6 @@ from pipeline.records import (
     SHARDS,
     UNIT_ROWS,
     Counts,
-    Failures,
     Lock,
     LockedUnit,
     Receipt,
@@ -36,7 +35,7 @@ from pipeline.records import (
 )
 from pipeline.report.timing import timed_run
 from pipeline.terminal import BuildProgress
-from pipeline.unit import BuildSpec
+from pipeline.unit import BuildSpec, Failures
 from stages.common import Folder, UserError, canonical_json, digest, read_file
 
 

@@ -123,10 +123,6 @@ class Effort(Record):
     done: dict[str, int]
 
 
-Failures = dict[int, str]
-"""Units that could not be done, with the last reason."""
-
-
 class Receipt(Record):
     """A finished unit: the only commit point.
 

@@ -31,6 +31,9 @@ from stages.common import (
 )
 from stages.images import decode_image
 
+Failures = dict[int, str]
+"""Units that could not be done, with the last reason."""
+
 
 @dataclass(slots=True)
 class ImageWork:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.records import Failures, Receipt
+from pipeline.records import Receipt
 from pipeline.steps import StepAdapter, start_unit
-from pipeline.unit import BuildSpec
+from pipeline.unit import BuildSpec, Failures
 from stages.common import LockError, UserError
 
 

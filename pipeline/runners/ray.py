@@ -19,10 +19,10 @@ from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Failures, Receipt
+from pipeline.records import Receipt
 from pipeline.runners.processes import in_session, kill_all
 from pipeline.runners.ray_driver import RAY_PROCESSES, Order
-from pipeline.unit import BuildSpec
+from pipeline.unit import BuildSpec, Failures
 from stages.common import LockError, RayLostError, UserError
 
 _START_S = 120.0

@@ -14,9 +14,9 @@ from typing import Any
 
 from pipeline.manifest import Pool
 from pipeline.plan import read_unit
-from pipeline.records import Failures, Receipt
+from pipeline.records import Receipt
 from pipeline.runners.ray_pools import Worker
-from pipeline.unit import BuildSpec
+from pipeline.unit import BuildSpec, Failures
 from stages.common import Folder, LockError, RayLostError, UserError
 
 _FAILED_STARTS = 20

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as functional
@@ -74,13 +74,11 @@ class MaskPromptCLIP(nn.Module):
             ValueError: shapes do not fit each other or the tower.
             UserError: the model trains with patch dropout, which would shuffle the prompts.
         """
-        if masks is None or self.mask_embedding is None:
-            features: Tensor = self.clip.encode_image(images, normalize=normalize)
-            return features
-        self._check(images, masks)
-        prompted = _twin(self.clip, self._replacements(masks, self.mask_embedding))
-        features = prompted.encode_image(images, normalize=normalize)
-        return features
+        clip = self.clip
+        if masks is not None and self.mask_embedding is not None:
+            self._check(images, masks)
+            clip = _twin(clip, self._replacements(masks, self.mask_embedding))
+        return cast(Tensor, clip.encode_image(images, normalize=normalize))
 
     def forward(self, images: Tensor, masks: Tensor | None = None, normalize: bool = False) -> Tensor:
         """`encode_image`, so that DistributedDataParallel can wrap the model."""
@@ -88,8 +86,7 @@ class MaskPromptCLIP(nn.Module):
 
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
         """The wrapped model's text features, [N, D]."""
-        features: Tensor = self.clip.encode_text(tokens, normalize=normalize)
-        return features
+        return cast(Tensor, self.clip.encode_text(tokens, normalize=normalize))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the image tower computes its activations anew in the backward pass."""
@@ -113,8 +110,8 @@ class MaskPromptCLIP(nn.Module):
         if part != "prompts":
             groups["tower"] = list(self.clip.visual.parameters())
         self.requires_grad_(False)
-        for parameter in (parameter for group in groups.values() for parameter in group):
-            parameter.requires_grad_(True)
+        for parameters in groups.values():
+            nn.ParameterList(parameters).requires_grad_(True)
         return groups
 
     @torch.no_grad()
@@ -263,8 +260,7 @@ def resize_prompts(prompts: Tensor, old_grid: tuple[int, int], new_grid: tuple[i
 
     Args:
         prompts: float [depth, old rows * old columns, width].
-        old_grid: rows and columns of patches they come from.
-        new_grid: rows and columns wanted.
+        old_grid, new_grid: rows and columns of patches.
 
     Returns:
         float [depth, new rows * new columns, width]; the input itself where the grids are equal.
