@@ -74,12 +74,11 @@ class MaskPromptCLIP(nn.Module):
             ValueError: shapes do not fit each other or the tower.
             UserError: the model trains with patch dropout, which would shuffle the prompts.
         """
-        if masks is None or self.mask_embedding is None:
-            features: Tensor = self.clip.encode_image(images, normalize=normalize)
-            return features
-        self._check(images, masks)
-        prompted = _twin(self.clip, self._replacements(masks, self.mask_embedding))
-        features = prompted.encode_image(images, normalize=normalize)
+        clip = self.clip
+        if masks is not None and self.mask_embedding is not None:
+            self._check(images, masks)
+            clip = _twin(clip, self._replacements(masks, self.mask_embedding))
+        features: Tensor = clip.encode_image(images, normalize=normalize)
         return features
 
     def forward(self, images: Tensor, masks: Tensor | None = None, normalize: bool = False) -> Tensor:
@@ -113,8 +112,7 @@ class MaskPromptCLIP(nn.Module):
         if part != "prompts":
             groups["tower"] = list(self.clip.visual.parameters())
         self.requires_grad_(False)
-        for parameter in (parameter for group in groups.values() for parameter in group):
-            parameter.requires_grad_(True)
+        nn.ParameterList([value for group in groups.values() for value in group]).requires_grad_(True)
         return groups
 
     @torch.no_grad()
@@ -156,10 +154,9 @@ class MaskPromptCLIP(nn.Module):
         tower, (rows, columns) = self.tower, self.tower.grid
         # Any value above 0 is kept, so that masks in {0, 255} mean what they say.
         keep = patch_mask(masks, tower.patch_px) > 0  # [N, patches, 1]
-        module = self.clip.get_submodule(tower.patch_conv)
-        keep_grid = keep.view(-1, 1, rows, columns)
+        conv, keep_grid = self.clip.get_submodule(tower.patch_conv), keep.view(-1, 1, rows, columns)
         prompt_grid = prompts[0].T.reshape(tower.width, rows, columns)
-        replaced: dict[str, nn.Module] = {tower.patch_conv: _Then(module, keep_grid, prompt_grid)}
+        replaced: dict[str, nn.Module] = {tower.patch_conv: _Then(conv, keep_grid, prompt_grid)}
         prefix = (0, 0, tower.num_prefix_tokens, 0)
         keep = functional.pad(keep, prefix, value=True)  # [N, tokens, 1]; class and register tokens are kept
         prompts = functional.pad(prompts, prefix)[:, None]  # [depth, 1, tokens, width]
@@ -218,8 +215,7 @@ def tower_of(clip: Any) -> Tower:  # noqa: ANN401 - any of open_clip's classes
     visual = getattr(clip, "visual", None)
     found = type(visual).__name__
     if isinstance(visual, VisionTransformer):
-        transformer = visual.transformer
-        return _tower(clip, "visual.conv1", "visual.transformer.resblocks", 1, transformer.batch_first, visual)
+        return _tower(clip, "visual.conv1", "visual.transformer.resblocks", 1, visual.transformer.batch_first, visual)
     if isinstance(visual, TimmModel):
         trunk = visual.trunk
         found = f"timm's {type(trunk).__name__}"
