@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
@@ -78,7 +78,8 @@ class MaskPromptCLIP(nn.Module):
         if masks is not None and self.mask_embedding is not None:
             self._check(images, masks)
             clip = _twin(clip, self._replacements(masks, self.mask_embedding))
-        return cast(Tensor, clip.encode_image(images, normalize=normalize))
+        features: Tensor = clip.encode_image(images, normalize=normalize)
+        return features
 
     def forward(self, images: Tensor, masks: Tensor | None = None, normalize: bool = False) -> Tensor:
         """`encode_image`, so that DistributedDataParallel can wrap the model."""
@@ -86,7 +87,8 @@ class MaskPromptCLIP(nn.Module):
 
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
         """The wrapped model's text features, [N, D]."""
-        return cast(Tensor, self.clip.encode_text(tokens, normalize=normalize))
+        features: Tensor = self.clip.encode_text(tokens, normalize=normalize)
+        return features
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the image tower computes its activations anew in the backward pass."""
@@ -110,8 +112,7 @@ class MaskPromptCLIP(nn.Module):
         if part != "prompts":
             groups["tower"] = list(self.clip.visual.parameters())
         self.requires_grad_(False)
-        for parameters in groups.values():
-            nn.ParameterList(parameters).requires_grad_(True)
+        nn.ParameterList([value for group in groups.values() for value in group]).requires_grad_(True)
         return groups
 
     @torch.no_grad()
@@ -153,10 +154,9 @@ class MaskPromptCLIP(nn.Module):
         tower, (rows, columns) = self.tower, self.tower.grid
         # Any value above 0 is kept, so that masks in {0, 255} mean what they say.
         keep = patch_mask(masks, tower.patch_px) > 0  # [N, patches, 1]
-        module = self.clip.get_submodule(tower.patch_conv)
-        keep_grid = keep.view(-1, 1, rows, columns)
+        conv, keep_grid = self.clip.get_submodule(tower.patch_conv), keep.view(-1, 1, rows, columns)
         prompt_grid = prompts[0].T.reshape(tower.width, rows, columns)
-        replaced: dict[str, nn.Module] = {tower.patch_conv: _Then(module, keep_grid, prompt_grid)}
+        replaced: dict[str, nn.Module] = {tower.patch_conv: _Then(conv, keep_grid, prompt_grid)}
         prefix = (0, 0, tower.num_prefix_tokens, 0)
         keep = functional.pad(keep, prefix, value=True)  # [N, tokens, 1]; class and register tokens are kept
         prompts = functional.pad(prompts, prefix)[:, None]  # [depth, 1, tokens, width]
@@ -215,8 +215,7 @@ def tower_of(clip: Any) -> Tower:  # noqa: ANN401 - any of open_clip's classes
     visual = getattr(clip, "visual", None)
     found = type(visual).__name__
     if isinstance(visual, VisionTransformer):
-        transformer = visual.transformer
-        return _tower(clip, "visual.conv1", "visual.transformer.resblocks", 1, transformer.batch_first, visual)
+        return _tower(clip, "visual.conv1", "visual.transformer.resblocks", 1, visual.transformer.batch_first, visual)
     if isinstance(visual, TimmModel):
         trunk = visual.trunk
         found = f"timm's {type(trunk).__name__}"
@@ -260,7 +259,8 @@ def resize_prompts(prompts: Tensor, old_grid: tuple[int, int], new_grid: tuple[i
 
     Args:
         prompts: float [depth, old rows * old columns, width].
-        old_grid, new_grid: rows and columns of patches.
+        old_grid: rows and columns of patches they come from.
+        new_grid: rows and columns wanted.
 
     Returns:
         float [depth, new rows * new columns, width]; the input itself where the grids are equal.
