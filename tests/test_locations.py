@@ -37,7 +37,7 @@ from train.clip.source import Judge, load_judge
 from train.data.pair_index import index_pairs
 from train.data.samples import DataConfig, ShardSet
 from train.evaluate.benchmark_sets import BenchmarkSet, open_set
-from train.evaluate.benchmark_sets.open_set import LabelFolder
+from train.evaluate.benchmark_sets.layouts import LabelFolder
 from train.evaluate.classify.run import ClassifyManifest, CocoRegions, GroundTruth
 from train.evaluate.semantic.config import LabelMaps, SemanticManifest, TuneManifest
 from train.evaluate.semantic.scorer import read_prediction

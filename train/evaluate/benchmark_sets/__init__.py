@@ -2,16 +2,8 @@
 
 from train.evaluate.benchmark_sets.classes import IGNORED
 from train.evaluate.benchmark_sets.files import decode_labels, read_data, read_picture, version
-from train.evaluate.benchmark_sets.open_set import (
-    BenchmarkSet,
-    Item,
-    LabelFiles,
-    LabelFolder,
-    SegmentationSet,
-    SetConfig,
-    open_label_files,
-    open_set,
-)
+from train.evaluate.benchmark_sets.layouts import BenchmarkSet, LabelFiles, LabelFolder, SetConfig
+from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet, open_label_files, open_set
 from train.evaluate.benchmark_sets.trained_on import overlap_warning, training_sets
 
 __all__ = [

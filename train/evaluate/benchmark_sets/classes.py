@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.common import UserError
 from train.class_names import ClassName
-from train.evaluate.benchmark_sets.open_set import BenchmarkKind
+from train.evaluate.benchmark_sets.layouts import BenchmarkKind
 
 IGNORED = -1
 """Number of the pixels that are not scored."""

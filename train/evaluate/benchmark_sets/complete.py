@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from stages.common import Folder, UserError
-from train.evaluate.benchmark_sets.layouts import Facts, Layout
-from train.evaluate.benchmark_sets.open_set import BenchmarkSet
+from train.evaluate.benchmark_sets.layouts import BenchmarkSet, Facts, Layout
 
 
 def known_keys(facts: Facts) -> tuple[str, ...]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from stages.common import Config, Folder, Location, UserError
+from stages.common import Folder, UserError
 from train.class_names import ClassName
 from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_class_list
 from train.evaluate.benchmark_sets.complete import check_complete, known_keys, not_there
@@ -24,7 +22,7 @@ from train.evaluate.benchmark_sets.files import (
     stem,
     to_classes,
 )
-from train.evaluate.benchmark_sets.layouts import FACTS, Facts, Layout
+from train.evaluate.benchmark_sets.layouts import FACTS, BenchmarkSet, Facts, LabelFiles, LabelFolder, Layout
 from train.evaluate.benchmark_sets.pascal_order import table_of_order
 
 
@@ -218,45 +216,3 @@ class SegmentationSet:
                 "label for each pixel of the upright picture"
             )
         return labels if self.short_side_px is None else shrink(labels, self.short_side_px, cv2.INTER_NEAREST)
-
-
-BenchmarkKind = Literal["a150", "a847", "pc59", "pc459", "pas20", "coco_stuff171"]
-
-
-class BenchmarkSet(Config):
-    """A benchmark of the field, in the layout that it is downloaded in; see docs/benchmark-sets.md.
-
-    Attributes:
-        root: its folder.
-        partial: take the pictures that are there, however few. Figures of a part are no benchmark.
-    """
-
-    kind: BenchmarkKind
-    root: Location = Field(min_length=1)
-    partial: bool = False
-
-
-class LabelFiles(Config):
-    """Pictures and semantic label maps.
-
-    Attributes:
-        images: folder of the pictures; a label map has its picture's name, and the ending .png.
-        labels: folder of the label maps, 8 or 16 bits.
-        classes: JSON file, a list of {"id", "name"}, and ``synonyms`` or ``forms``, other words for it; pixels of ids
-            that it lacks are ignored.
-        ignore: ids of classes that are left out; their pixels are ignored, too.
-    """
-
-    images: Location = Field(min_length=1)
-    labels: Location = Field(min_length=1)
-    classes: Location = Field(min_length=1)
-    ignore: tuple[int, ...] = ()
-
-
-class LabelFolder(LabelFiles):
-    """A folder of one's own."""
-
-    kind: Literal["folder"]
-
-
-SetConfig = Annotated[BenchmarkSet | LabelFolder, Field(discriminator="kind")]

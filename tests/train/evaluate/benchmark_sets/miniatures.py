@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from train.evaluate.benchmark_sets import BenchmarkSet, SegmentationSet, open_set
-from train.evaluate.benchmark_sets.layouts import FACTS
-from train.evaluate.benchmark_sets.open_set import BenchmarkKind
+from train.evaluate.benchmark_sets.layouts import FACTS, BenchmarkKind
 
 HEIGHT, WIDTH = 4, 6
 

@@ -14,8 +14,7 @@ import pytest
 from stages.common import UserError
 from train.class_names import ClassName
 from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_class_list
-from train.evaluate.benchmark_sets.layouts import FACTS
-from train.evaluate.benchmark_sets.open_set import BenchmarkKind
+from train.evaluate.benchmark_sets.layouts import FACTS, BenchmarkKind
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ from tests.train.evaluate.benchmark_sets.miniatures import (
 )
 from train.evaluate.benchmark_sets import SegmentationSet
 from train.evaluate.benchmark_sets.classes import benchmark_classes
-from train.evaluate.benchmark_sets.layouts import FACTS
-from train.evaluate.benchmark_sets.open_set import BenchmarkKind
+from train.evaluate.benchmark_sets.layouts import FACTS, BenchmarkKind
 
 # 59_labels.txt as Pascal Context ships it.
 LABELS_59 = (

@@ -12,8 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from stages.common import UserError
 from tests.train.evaluate.benchmark_sets.miniatures import label_map, names, of_size, opened, picture
 from train.evaluate.benchmark_sets import SetConfig
-from train.evaluate.benchmark_sets.layouts import FACTS
-from train.evaluate.benchmark_sets.open_set import BenchmarkKind
+from train.evaluate.benchmark_sets.layouts import FACTS, BenchmarkKind
 
 
 @pytest.fixture
