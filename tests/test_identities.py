@@ -10,7 +10,7 @@ import pytest
 from pipeline.manifest import BuildManifest
 from stages.common import Manifest, canonical_json, identity
 from train.adapt.config import AdaptManifest
-from train.evaluate.semantic.config import SemanticManifest
+from train.evaluate.semantic.scorer import SemanticManifest
 from train.pretrain.config import PretrainManifest
 
 CLIP = {"model": "local-dir:clips/a"}

@@ -14,7 +14,7 @@ from stages.common.renames import RENAMED
 from train.adapt.config import AdaptManifest
 from train.clip.checkpoint.folder import Description
 from train.evaluate.classify.run import ClassifyManifest
-from train.evaluate.semantic.config import SemanticManifest, TuneManifest
+from train.evaluate.semantic.scorer import SemanticManifest, TuneManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterManifest
 

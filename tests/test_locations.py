@@ -39,8 +39,7 @@ from train.data.samples import DataConfig, ShardSet
 from train.evaluate.benchmark_sets import BenchmarkSet, open_set
 from train.evaluate.benchmark_sets.layouts import LabelFolder
 from train.evaluate.classify.run import ClassifyManifest, CocoRegions, GroundTruth
-from train.evaluate.semantic.config import LabelMaps, SemanticManifest, TuneManifest
-from train.evaluate.semantic.scorer import read_prediction
+from train.evaluate.semantic.scorer import LabelMaps, SemanticManifest, TuneManifest, read_prediction
 from train.pretrain import PretrainManifest
 from train.pretrain.shards import read_captioned
 from train.segmenter.config import SegmenterConfig

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from train.adapt.config import AdaptManifest
 from train.evaluate.classify.run import ClassifyManifest
-from train.evaluate.semantic.config import SemanticManifest
+from train.evaluate.semantic.scorer import SemanticManifest
 from train.pretrain.config import PretrainManifest
 
 __all__ = [

@@ -86,8 +86,7 @@ def evaluate(
 
 def _classify(asked: ClassifyManifest, console: Console) -> dict[str, Any]:
     with Activity(console) as activity:
-        from train.evaluate.classify import classify
-        from train.evaluate.classify.printing import print_scores
+        from train.evaluate.classify import classify, print_scores
 
         activity("loading ground truth and the CLIP")
         scores = classify(asked, lambda done: activity("naming regions", done))
@@ -97,8 +96,7 @@ def _classify(asked: ClassifyManifest, console: Console) -> dict[str, Any]:
 
 def _score_segmentation(asked: SemanticManifest, out: Path | None, workers: int, console: Console) -> dict[str, Any]:
     with Activity(console) as activity:
-        from train.evaluate.semantic import evaluate_semantic
-        from train.evaluate.semantic.printing import print_semantic
+        from train.evaluate.semantic import evaluate_semantic, print_semantic
 
         activity("loading the set and the models")
         if asked.segmenter is not None:
@@ -117,9 +115,8 @@ def tune(
     console = terminal()
     with Activity(console) as activity:
         from stages.common import load
-        from train.evaluate.semantic.config import TuneManifest
-        from train.evaluate.semantic.printing import print_tuning
-        from train.evaluate.semantic.run import tune as try_all
+        from train.evaluate.semantic import TuneManifest, print_tuning
+        from train.evaluate.semantic import tune as try_all
 
         asked = load(TuneManifest, manifest, setting)
         activity("loading the set and the models")

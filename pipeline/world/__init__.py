@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.world.config import WorldConfig
-from pipeline.world.vocabulary import load_vocabulary
+from pipeline.world.vocabulary import WorldConfig, load_vocabulary
 from pipeline.world.writer import write_captioned_shards, write_world
 
 __all__ = ["WorldConfig", "load_vocabulary", "write_captioned_shards", "write_world"]

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.world.captions import CaptionWriter, Surroundings
-from pipeline.world.config import WorldConfig
 from pipeline.world.groups import Group
 from pipeline.world.phrases import Phrase
 from pipeline.world.scene import Placed, Renderer, Scene
-from pipeline.world.vocabulary import Vocabulary, load_vocabulary
+from pipeline.world.vocabulary import Vocabulary, WorldConfig, load_vocabulary
 from stages.common import Rle
 
 # Annotation ids are image_id * 100 + number: things count from 1, stuff from 50.

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.world.art import Art, Sprite
-from pipeline.world.config import WorldConfig
 from pipeline.world.layout import Background, paint_background
 from pipeline.world.textures import Textures
-from pipeline.world.vocabulary import Stuff, Thing, Vocabulary
+from pipeline.world.vocabulary import Stuff, Thing, Vocabulary, WorldConfig
 
 _TRIES = 5
 

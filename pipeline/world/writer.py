@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 import cv2
 
-from pipeline.world.config import WorldConfig
 from pipeline.world.painter import ScenePainter
-from pipeline.world.vocabulary import Vocabulary, load_vocabulary
+from pipeline.world.vocabulary import Vocabulary, WorldConfig, load_vocabulary
 from stages.common import UserError, canonical_json, processes_without_ctrl_c
 from stages.shards import Sample, write_shard
 

@@ -13,7 +13,7 @@ from stages.common import Config, load
 from train.evaluate.benchmark_sets.layouts import FACTS
 from train.evaluate.classify.run import ClassifyManifest
 from train.evaluate.semantic import SemanticManifest
-from train.evaluate.semantic.config import TuneManifest
+from train.evaluate.semantic.scorer import TuneManifest
 from train.manifests import EvaluateManifest
 
 ROOT = Path(__file__).parents[2]

@@ -19,11 +19,21 @@ from train.clip.model import MaskPromptCLIP
 from train.clip.source import AnyClip
 from train.data.pair_index import PairIndex
 from train.data.samples import DataConfig
-from train.evaluate.classify import classify
+from train.evaluate.classify import GroundTruth, classify
 from train.loop import open_log, write_line
 
 Report = Callable[[dict[str, Any]], None]
 _LOCK = "build.lock.json"
+
+
+def check_validation(validation: Validation | None) -> None:
+    """Opens the regions that the run will be scored on, so that a mistake is told now and not after hours.
+
+    Raises:
+        UserError: a file of theirs is missing or wrong.
+    """
+    if validation is not None:
+        GroundTruth(validation.regions)
 
 
 def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:

@@ -13,12 +13,19 @@ from stages.clip import ClipInput
 from stages.common import Progress, UserError, digest, identity, silent, slowness_warning
 from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
-from train.adapt.output import Output, Report, WeightAverage, adapted_weights, describe_data, optimizer_of
+from train.adapt.output import (
+    Output,
+    Report,
+    WeightAverage,
+    adapted_weights,
+    check_validation,
+    describe_data,
+    optimizer_of,
+)
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import resolve
 from train.data.loader import PairLoader
 from train.data.pair_index import index_pairs
-from train.evaluate.classify.run import GroundTruth
 from train.loop import (
     Clock,
     Processes,
@@ -93,8 +100,7 @@ class _Run:
         data = describe_data(manifest.data, pair_index)
         init = clip.digests()
         self.recipe = digest([identity(manifest), init, data["listing_sha256"]])
-        if manifest.validation is not None:
-            GroundTruth(manifest.validation.regions)  # a mistake in it is told now, not after hours
+        check_validation(manifest.validation)
         self.original: dict[str, Tensor] = {}
         if manifest.wise_ft_alpha < 1:
             self.original = {name: value.detach().clone() for name, value in adapted_weights(self.model).items()}

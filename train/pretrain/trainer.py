@@ -40,10 +40,9 @@ from train.loop import (
     warmup_cosine,
     write_line,
 )
-from train.losses import shared_targets
+from train.losses import noun_loss, same_nouns, shared_targets
 from train.pretrain.config import PretrainManifest
 from train.pretrain.nouns import NounFinder, find_nouns
-from train.pretrain.objective import noun_loss, same_nouns
 from train.pretrain.shards import Captioned, CaptionedPictures, Pictures, read_captioned
 from train.pretrain.tokens import write_tokenizer
 

@@ -31,8 +31,7 @@ from train.evaluate.metrics.confusion import ConfusionMatrix
 from train.evaluate.metrics.open_scores import open_scores
 from train.evaluate.metrics.scores import segmentation_scores
 from train.evaluate.metrics.similarity import Taxonomy, wordnet_entries, wordnet_similarity
-from train.evaluate.semantic.config import SemanticManifest, TuneManifest
-from train.evaluate.semantic.scorer import Scorer, prediction_of, read_prediction
+from train.evaluate.semantic.scorer import Scorer, SemanticManifest, TuneManifest, prediction_of, read_prediction
 from train.loop import load_state, save_state
 
 Progress = Callable[[int, int], None]

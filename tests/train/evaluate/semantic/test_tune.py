@@ -14,8 +14,8 @@ from stages.common import UserError, load
 from tests import tiny_models
 from tests.train.evaluate.semantic.conftest import manifest, segmenter
 from train.evaluate.semantic import evaluate_semantic
-from train.evaluate.semantic.config import TuneManifest
 from train.evaluate.semantic.run import tune
+from train.evaluate.semantic.scorer import TuneManifest
 
 
 def tuning(folder: dict[str, Any], **keys: Any) -> TuneManifest:  # noqa: ANN401 - any key's value

@@ -7,9 +7,8 @@ import math
 import pytest
 import torch
 
-from train.losses import shared_targets, soft_cross_entropy
+from train.losses import noun_loss, same_nouns, shared_targets, soft_cross_entropy
 from train.pretrain.nouns import NounFinder
-from train.pretrain.objective import noun_loss, same_nouns
 
 
 def test_rows_without_positives_count_nothing() -> None:
