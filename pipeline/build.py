@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from pipeline.cache import default_cache_url
 from pipeline.finalise import finalise
 from pipeline.fingerprint import library_fingerprint
 from pipeline.lock_driver import only_driver
@@ -98,7 +97,7 @@ def build(
             manifest=manifest.model_copy(update={"compute": compute}),
             plan_digest=plan.digest,
             out_url=out,
-            cache_url=cache_url(manifest),
+            cache_url=manifest.run.cache_url,
             fingerprint=digest(library_fingerprint()),
             models=plan.document.models,
             expected_images=expected,
@@ -116,7 +115,9 @@ def build(
             progress.say(warning)
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
-            finished = finalise(store, plan.document, dumped, _in_order(receipts), sorted(poison_images))
+            finished = finalise(
+                store, plan.document, dumped, library_fingerprint(), _in_order(receipts), sorted(poison_images)
+            )
             _report(store, progress)
         elif not store.exists(REPORT):
             _report(store, progress)
@@ -136,12 +137,6 @@ def _report(store: Folder, progress: BuildProgress) -> None:
 def _known_poison_images(store: Folder) -> frozenset[str]:
     """Ids of the images that this build found to kill their process."""
     return frozenset(json.loads(store.read_or_none(POISON_IMAGES) or b"[]"))
-
-
-def cache_url(manifest: BuildManifest) -> str | None:
-    """Where the manifest wants its cache."""
-    wanted = manifest.run.cache
-    return None if wanted == "none" else wanted or default_cache_url()
 
 
 def whole_units(store: Folder, plan: Plan) -> dict[int, Receipt]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 from stages.common import Folder, canonical_json
@@ -36,12 +34,6 @@ def packed(value: object) -> bytes:
 def unpacked(entry: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """What was packed."""
     return json.loads(gzip.decompress(entry))
-
-
-def default_cache_url() -> str:
-    """MASKMINE_CACHE, or a folder `maskmine` where the system keeps caches."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return os.environ.get("MASKMINE_CACHE") or str(Path(base) / "maskmine")
 
 
 def _name(kind: str, key: str) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from pipeline.manifest import BuildManifest
 from pipeline.plan import Plan
-from pipeline.sources.config import to_record
 from pipeline.steps import StepAdapter
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
 
@@ -47,7 +46,7 @@ def estimate(manifest: BuildManifest, plan: Plan, images: int) -> Estimate:
     lots = sorted(
         range(len(ids)), key=lambda row: hashlib.sha256(f"sample/{ids[row]}".encode("utf-8", "replace")).digest()
     )
-    chosen = [to_record(plan.rows.slice(row, 1).to_pylist()[0]) for row in lots[: images + 1]]
+    chosen = plan.records(lots[: images + 1])
     with tempfile.TemporaryDirectory() as folder:
         spec = BuildSpec(manifest, plan.digest, folder, None, "", plan.document.models)
         adapter = StepAdapter(spec)

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline.card import dataset_card
-from pipeline.fingerprint import library_fingerprint
 from pipeline.records import (
     CARD,
     FORMAT,
@@ -68,6 +67,7 @@ def finalise(
     store: Folder,
     plan: PlanDocument,
     manifest: dict[str, Any],
+    libraries: dict[str, str],
     receipts: Sequence[Receipt],
     poison_images: Sequence[str],
 ) -> Lock:
@@ -77,6 +77,7 @@ def finalise(
         store: the build's folder.
         plan: the plan's document.
         manifest: the resolved manifest, as JSON values.
+        libraries: versions that the bytes depend on.
         receipts: one per unit, in the units' order.
         poison_images: ids of images that killed their process.
     """
@@ -86,7 +87,7 @@ def finalise(
         plan=plan,
         plan_digest=plan.digest,
         manifest=manifest,
-        libraries=library_fingerprint(),
+        libraries=libraries,
         devices=devices_of(receipts),
         fingerprints=sorted({receipt.fingerprint for receipt in receipts}),
         poison_images=sorted(poison_images),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
@@ -110,6 +112,13 @@ class Run(Config):
     window: int = Field(2, ge=1)
     max_attempts: int = Field(3, ge=1)
     cache: Location | None = None
+
+    @property
+    def cache_url(self) -> str | None:
+        """Where the cache lies: as asked, or MASKMINE_CACHE, or where the system keeps caches; None for no cache."""
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        default = os.environ.get("MASKMINE_CACHE") or str(folder / "maskmine")
+        return None if self.cache == "none" else self.cache or default
 
     @field_validator("cache", mode="wrap")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class Plan:
     @property
     def units(self) -> int:
         return -(-len(self.rows) // self.images_per_unit)
+
+    def records(self, rows: Sequence[int]) -> list[ImageRecord]:
+        """The images of some rows, in the order given."""
+        return [to_record(row) for row in self.rows.take(pa.array(rows, pa.int64())).to_pylist()]
 
     @property
     def missing(self) -> int:

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from pipeline.manifest import Run
 from pipeline.runners.processes import in_session, kill_all
 from pipeline.runners.ray_pools import check_resources, pools_of
 from pipeline.runners.ray_scheduler import Scheduler
@@ -93,7 +92,7 @@ def _end_with_the_command(connection: Connection) -> None:
 def _drive(order: Order, messages: Messages) -> None:
     import ray
 
-    _connect(order.spec.manifest.run, order.address)
+    _connect(order)
     try:
         started_here = any(process.name in RAY_PROCESSES for process in in_session(os.getsid(0)))
         watch = Watch(messages, ray.get_runtime_context().gcs_address, started_here)
@@ -121,8 +120,8 @@ def _drive(order: Order, messages: Messages) -> None:
             ray.shutdown()
 
 
-def _connect(run: Run, address: str | None) -> None:
-    """Connects to the cluster at `address`, or starts Ray here.
+def _connect(order: Order) -> None:
+    """Connects to the cluster at the order's address, or starts Ray here.
 
     Raises:
         UserError: the cluster cannot be reached.
@@ -132,6 +131,7 @@ def _connect(run: Run, address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    run, address = order.spec.manifest.run, order.address
     if address:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

@@ -12,18 +12,15 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from stages.common import Folder, Progress, UserError, sha256_hex
+from stages.common import Progress, UserError
 from train.adapt.config import AdaptManifest, Phase, Validation
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import AnyClip
-from train.data.pair_index import PairIndex
-from train.data.samples import DataConfig
 from train.evaluate.classify import GroundTruth, classify
 from train.loop import open_log, write_line
 
 Report = Callable[[dict[str, Any]], None]
-_LOCK = "build.lock.json"
 
 
 def check_validation(validation: Validation | None) -> None:
@@ -34,17 +31,6 @@ def check_validation(validation: Validation | None) -> None:
     """
     if validation is not None:
         GroundTruth(validation.regions)
-
-
-def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:
-    """The data's digests: of the pairs, and of the lock of each build among the shard sets."""
-    locks = {}
-    for location in (location for each in data.sets for location in each.shards):
-        folder = Folder(location.rstrip("/"))
-        if folder.exists(_LOCK):
-            locks[folder.url.rpartition("/")[2]] = sha256_hex(folder.read(_LOCK))
-    counts = {"pairs": len(pair_index), "nouns": len(pair_index.canonicals), "left_out": dict(pair_index.left_out)}
-    return {**counts, "listing_sha256": pair_index.digest(), "build_locks_sha256": locks}
 
 
 class Output:

@@ -19,13 +19,12 @@ from train.adapt.output import (
     WeightAverage,
     adapted_weights,
     check_validation,
-    describe_data,
     optimizer_of,
 )
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import resolve
 from train.data.loader import PairLoader
-from train.data.pair_index import index_pairs
+from train.data.pair_index import describe_data, index_pairs
 from train.loop import (
     Clock,
     Processes,

@@ -6,14 +6,14 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Folder, UserError, find_files, open_file
+from stages.common import Folder, UserError, find_files, open_file, sha256_hex
 from stages.shards import (
     INDEX_FILE,
     PlacedPair,
@@ -23,9 +23,10 @@ from stages.shards import (
     iterate_samples,
     read_placed_pairs,
 )
-from train.data.samples import MASK, ShardSet, lacking
+from train.data.samples import MASK, DataConfig, ShardSet, lacking
 
 OnBad = Literal["error", "skip"]
+_LOCK = "build.lock.json"
 _LOG = logging.getLogger(__name__)
 
 
@@ -210,3 +211,14 @@ def _problem(sample: TarSample) -> tuple[str | None, str]:
 def _noun_of(sample: TarSample) -> str:
     """The noun as KEY.txt has it, white space made single spaces."""
     return " ".join(sample.members["txt"].data.decode("utf-8", errors="replace").split())
+
+
+def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:
+    """The data's digests: of the pairs, and of the lock of each build among the shard sets."""
+    locks = {}
+    for location in (location for each in data.sets for location in each.shards):
+        folder = Folder(location.rstrip("/"))
+        if folder.exists(_LOCK):
+            locks[folder.url.rpartition("/")[2]] = sha256_hex(folder.read(_LOCK))
+    counts = {"pairs": len(pair_index), "nouns": len(pair_index.canonicals), "left_out": dict(pair_index.left_out)}
+    return {**counts, "listing_sha256": pair_index.digest(), "build_locks_sha256": locks}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cache import Cache, default_cache_url
+from pipeline.cache import Cache
+from pipeline.manifest import Run
 from stages.common import Folder, UserError, find_files, open_file, read_file, retried
 
 
@@ -166,6 +167,6 @@ def test_cache_keeps_results_by_kind_and_key(tmp_path: Path) -> None:
 def test_cache_lies_where_the_system_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     monkeypatch.delenv("MASKMINE_CACHE", raising=False)
-    assert default_cache_url() == "/caches/maskmine"
+    assert Run().cache_url == "/caches/maskmine"
     monkeypatch.setenv("MASKMINE_CACHE", "s3://shared/cache")
-    assert default_cache_url() == "s3://shared/cache"
+    assert Run().cache_url == "s3://shared/cache"
