@@ -126,7 +126,7 @@ def figures() -> list[Figure]:
         Figure(
             f"internal imports per module ({len(found)} modules)",
             round(statistics.mean(imports.values()), 2),
-            2.8,
+            2.84,  # 2.8 to one decimal, as the figures that it is compared with are given
             tuple(f"{name} {imports[name]}" for name in many),
         ),
         Figure("files over 300 lines", len(long), 0, tuple(long)),

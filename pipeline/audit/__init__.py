@@ -10,8 +10,8 @@ from pipeline.audit.pairs import Build, Pair
 from pipeline.audit.tally import Tally
 from pipeline.audit.truth import Truth
 from pipeline.audit.verdicts import judge_image
-from stages.coco_truth import decoded_masks, read_truth_file
 from stages.common import Rle
+from stages.proposals.coco_truth import decoded_masks, read_truth_file
 
 __all__ = ["audit"]
 

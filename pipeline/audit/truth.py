@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.coco_truth import TruthFile, TruthImage, decoded_masks
 from stages.common import Rle, UserError
+from stages.proposals.coco_truth import TruthFile, TruthImage, decoded_masks
 
 
 @dataclass(frozen=True, slots=True)

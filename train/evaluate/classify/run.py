@@ -17,8 +17,8 @@ from torch import Tensor
 
 from stages.clip import RegionEncoder, in_batches
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
-from stages.coco_truth import decoded_masks, read_truth_file
 from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Rle, UserError, join, resolve_device
+from stages.proposals.coco_truth import decoded_masks, read_truth_file
 from train.clip.source import ClipSource, resolve
 from train.evaluate.benchmark_sets import IGNORED, LabelFiles, open_label_files, read_picture
 from train.evaluate.classify.scores import score
