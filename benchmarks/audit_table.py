@@ -82,7 +82,7 @@ class Bench:
         return audit(str(mined), [str(self._world / name) for name in TRUTHS], str(self._world / "classes.json"))
 
     def rows(self, keep: list[float]) -> Iterator[dict[str, Any]]:
-        """One row a combination: the figures of COLUMNS, seconds, rules and the whole report."""
+        """One row per combination: the figures of COLUMNS, seconds, rules and the whole report."""
         for proposals in PROPOSALS:
             for strategy in STRATEGIES:
                 start = time.perf_counter()

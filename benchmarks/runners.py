@@ -45,7 +45,7 @@ def main() -> None:
                 print(f"{run}: {walls[run][-1]:.1f} s", flush=True)
     median = {run: statistics.median(seconds) for run, seconds in walls.items()}
     print(
-        f"\n{options.images} photos, classical proposals, one thread a process, {options.repeats} runs each, medians:"
+        f"\n{options.images} photos, classical proposals, one thread per process, {options.repeats} runs each, medians:"
     )
     print(f"ray with 1 worker over the loop: {median['ray, 1 worker'] / median['loop']:.2f} (goal at most 1.15)")
     print(f"2 workers over 1: {median['ray, 1 worker'] / median['ray, 2 workers']:.2f} times as fast (goal 1.7)")

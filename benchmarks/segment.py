@@ -137,7 +137,7 @@ def compare(
             other = loop(segmenter, photo, text, masks, spent["loop"])
             equal.append(float((labels == other)[labels >= 0].mean()))
     kind = "soft" if soft else "binary"
-    print(f"{kind} masks, {options.masks} of them, {options.classes} classes, seconds a photo (median):")
+    print(f"{kind} masks, {options.masks} of them, {options.classes} classes, seconds per photo (median):")
     for step in ("proposals", "regions", "CLIP", "assembly"):
         mine, theirs = (float(np.median(spent[who][step])) for who in ("ours", "loop"))
         ratio = f", {theirs / mine:.1f} times" if theirs else ""

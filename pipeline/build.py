@@ -83,7 +83,7 @@ def build(
         progress("reading inputs, hashing models")
         plan = make_plan(manifest)
         locked = read_lock_file(lock) if lock else None
-        expected = _expected_images(f"--lock: {lock}", locked, plan) if locked else None
+        expected = _expected_images(lock, locked, plan) if locked else None
         _settle(store, plan)
         poison_images = _known_poison_images(store)
         if locked:
@@ -235,14 +235,14 @@ def read_lock_file(location: str) -> Lock:
     try:
         return Lock.parse(read_file(location))
     except FileNotFoundError as error:
-        raise UserError(f"--lock: there is no file {location}") from error
+        raise UserError(f"{location}: there is no such file") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"--lock: {location}: {error}") from error
+        raise UserError(f"{location}: {error}") from error
 
 
 def _expected_images(name: str, lock: Lock, plan: Plan) -> dict[int, str]:
     if changed := differences(lock.plan.values(), plan.document.values()):
-        raise UserError(f"{name} locks another build:\n  " + "\n  ".join(changed[:20]))
+        raise UserError(f"{name}: locks another build:\n  " + "\n  ".join(changed[:20]))
     return {entry.unit: entry.images_root for entry in lock.units}
 
 

@@ -41,9 +41,9 @@ to hold for the crops; where the input states one, it is in each sample's JSON a
 | file | content |
 |---|---|
 | shards/{pattern}.tar | WebDataset: KEY.jpg (unmasked crop), KEY.mask.png (1 bit), KEY.txt (noun), KEY.json |
-| index.parquet | one row a pair |
-| images.parquet | one row an image: what became of it |
-| quarantine.parquet | one row a bad image or caption |
+| index.parquet | one row per pair |
+| images.parquet | one row per image: what became of it |
+| quarantine.parquet | one row per bad image or caption |
 | report.html | pictures of pairs, counts and histograms, for a browser |
 | build.lock.json | all that is needed to build this again, and to prove it |
 

@@ -18,16 +18,16 @@ class Estimate:
 
     Attributes:
         images: how many images the sample has.
-        seconds_an_image: wall time of one worker.
-        bytes_an_image: of shards.
-        pairs_an_image: mined pairs.
+        seconds_per_image: wall time of one worker.
+        bytes_per_image: of shards.
+        pairs_per_image: mined pairs.
         quarantined: images of the sample that would be quarantined.
     """
 
     images: int
-    seconds_an_image: float
-    bytes_an_image: float
-    pairs_an_image: float
+    seconds_per_image: float
+    bytes_per_image: float
+    pairs_per_image: float
     quarantined: int
 
 
@@ -58,8 +58,8 @@ def estimate(manifest: BuildManifest, plan: Plan, images: int) -> Estimate:
     count, counts = len(counted), unit.receipt.counts
     return Estimate(
         images=count,
-        seconds_an_image=sum(unit.seconds.values()) / count,
-        bytes_an_image=unit.receipt.shard.bytes / count,
-        pairs_an_image=counts.pairs / count,
+        seconds_per_image=sum(unit.seconds.values()) / count,
+        bytes_per_image=unit.receipt.shard.bytes / count,
+        pairs_per_image=counts.pairs / count,
         quarantined=counts.images_quarantined,
     )

@@ -60,7 +60,7 @@ TABLES: dict[str, pa.Schema] = {
         ]
     ),
 }
-"""One row a pair, one an image, one a bad input; docs/formats.md says what each column holds."""
+"""One row per pair, one per image, one per bad input; docs/formats.md says what each column holds."""
 
 
 def finalise(

@@ -1,4 +1,4 @@
-"""One driver a folder: the second is refused, and says who is the first."""
+"""One driver per folder: the second is refused, and says who is the first."""
 
 from __future__ import annotations
 

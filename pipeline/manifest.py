@@ -70,7 +70,7 @@ class Compute(Config):
         device: ``auto`` takes a GPU where a worker has one.
         precision: of model inference; ``auto`` is bf16 where the device has units for it, else fp16 on a GPU and fp32
             on a CPU.
-        threads: of torch and OpenCV in each process; one a worker scales best, and another number may give
+        threads: of torch and OpenCV in each process; one per worker scales best, and another number may give
             other floats.
     """
 
@@ -99,7 +99,7 @@ class Run(Config):
 
     Attributes:
         runner: ``ray``, or ``loop`` for a plain loop in one process.
-        workers: actors that run all stages, if `pools` is not given; default one a CPU or GPU that Ray has.
+        workers: actors that run all stages, if `pools` is not given; default one per CPU or GPU that Ray has.
         pools: for a cluster: which stages run together, on what.
         window: units in flight at once, per actor.
         max_attempts: a unit whose process died so often is searched for the image that kills it.

@@ -193,7 +193,7 @@ class AdaptProgress(Activity):
         elif "precision" in line:
             self.say_what_it_computes_in(line)
         else:
-            left = duration((line["steps"] - line["step"]) * line["seconds_a_step"])
+            left = duration((line["steps"] - line["step"]) * line["seconds_per_step"])
             self._loss = self._note = f"loss {line['loss']:.3f}"
             phase = f"phase {line['phase'] + 1}/{line['phases']}, " if line["phases"] > 1 else ""
             rate = f"{self._loss}, {line['pairs_per_s']:,.0f} pairs/s, {left} left"

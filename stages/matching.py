@@ -48,7 +48,7 @@ def match(
         rules: strategy and thresholds.
 
     Returns:
-        Matches in the order of the nouns, at most one a noun; and for the nouns without one, how many for which
+        Matches in the order of the nouns, at most one per noun; and for the nouns without one, how many for which
         reason: no_proposals, not_mutual, unassigned, below_min_score, below_margin_noun, below_margin_mask,
         over_max_pairs_per_mask. Matches and reasons add up to N.
 

@@ -48,7 +48,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def parse_classes(text: str) -> tuple[ClassName, ...]:
-    """Reads ``sea, boat, sofa|couch``: classes apart by commas, synonyms by ``|``; ``@FILE`` has one class a line.
+    """Reads ``sea, boat, sofa|couch``: classes apart by commas, synonyms by ``|``; ``@FILE`` has one class per line.
 
     In a file, a line's text after ``#`` at its beginning is a comment, and commas belong to names.
 
@@ -92,4 +92,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of classes, one a line: {error}") from error
+        raise UserError(f"{path}: cannot be read as a list of classes, one per line: {error}") from error

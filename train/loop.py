@@ -65,7 +65,7 @@ class Clock:
     def __init__(self, step: int) -> None:
         self._step, self._time = step, time.monotonic()
 
-    def seconds_a_step(self, step: int) -> float:
+    def seconds_per_step(self, step: int) -> float:
         now = time.monotonic()
         seconds = (now - self._time) / max(1, step - self._step)
         self._step, self._time = step, now

@@ -79,7 +79,7 @@ RECIPES = (
 DATA = (
     Trained("labels", "FT, ground-truth masks, 40 fixed labels", "FT", Worlds.labelled),
     Trained("told", "FT, ground-truth masks, caption nouns bound by the truth", "FT", Worlds.told),
-    Trained("ft_first", "FT, mined with true masks from 1 caption a scene, not 5", "FT", mined_first_caption),
+    Trained("ft_first", "FT, mined with true masks from 1 caption per scene, not 5", "FT", mined_first_caption),
     Trained("classical_mpt", "MPT only, mined with classical proposals", "MPT", mined_classical),
     Trained("classical_ft", "FT only, mined with classical proposals", "FT", mined_classical),
 )

@@ -170,7 +170,7 @@ def _labelled_pairs(world: Path, labels: set[str]) -> Iterator[Sample]:
 
 
 def _told_pairs(world: Path) -> Iterator[Sample]:
-    """One pair a name that a scene's captions mention: the first mention, and all that it means."""
+    """One pair per name that a scene's captions mention: the first mention, and all that it means."""
     told: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for caption in json.loads((world / "truth.json").read_bytes())["captions"]:
         for noun in caption["nouns"]:

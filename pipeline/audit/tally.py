@@ -29,7 +29,7 @@ def share(part: float, whole: float) -> float | None:
 
 
 class Tally:
-    """Adds up image by image; memory grows by some 40 bytes a pair, and with the number of nouns and classes.
+    """Adds up image by image; memory grows by some 40 bytes per pair, and with the number of nouns and classes.
 
     Args:
         labels: agreement of nouns and classes.

@@ -78,9 +78,9 @@ def plan(
             found = estimate(settings, planned, sample)
         total = len(planned.rows)
         console.print(
-            f"From a sample of {found.images} images: about {duration(found.seconds_an_image * total)} on one worker "
-            f"({found.seconds_an_image:.2f} s an image), {file_size(found.bytes_an_image * total)} of shards, "
-            f"{found.pairs_an_image * total:,.0f} pairs"
+            f"From a sample of {found.images} images: about {duration(found.seconds_per_image * total)} on one worker "
+            f"({found.seconds_per_image:.2f} s per image), {file_size(found.bytes_per_image * total)} of shards, "
+            f"{found.pairs_per_image * total:,.0f} pairs"
             + (f"; {found.quarantined} of the sample would be quarantined." if found.quarantined else "."),
         )
 
@@ -90,7 +90,7 @@ def build(
     manifest: ManifestPath,
     out: Annotated[str, typer.Option(metavar="DIR", help="Folder or fsspec URL of the build.", show_default=False)],
     setting: Settings = [],  # noqa: B006 - typer's way
-    workers: Annotated[int | None, typer.Option(min=1, help="Ray actors; default one a CPU or GPU.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray actors; default one per CPU or GPU.")] = None,
     runner: Annotated[str | None, typer.Option(help="ray, or loop: a plain loop in this process.")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster; otherwise Ray starts here.")] = None,
     cache: Annotated[str | None, typer.Option(help="Cache folder or URL that builds share, or none.")] = None,
@@ -107,7 +107,7 @@ def build(
     overrides = [*setting, *(f"run.{name}={value}" for name, value in given.items() if value is not None)]
     settings = load(BuildManifest, manifest, overrides)
     try:
-        with storage_of(out):
+        with storage_of(out), about("--lock", str(lock)), about("--address", str(address)):
             outcome = run_build(settings, out, console, address=address, lock=lock, take_over=take_over)
     except LockError as error:
         raise UserError(f"{error} ({lock}); the build cannot be reproduced from these images") from error

@@ -23,7 +23,7 @@ Classes = Annotated[
     str,
     typer.Option(
         metavar="WORDS",
-        help='"sea, boat, sofa|couch" (| for synonyms), or @FILE, one class a line.',
+        help='"sea, boat, sofa|couch" (| for synonyms), or @FILE, one class per line.',
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from pipeline.cli.options import JsonFile, Settings, storage_of, warn_if_slow, write_json
+from pipeline.cli.options import JsonFile, Settings, about, storage_of, warn_if_slow, write_json
 from pipeline.terminal import Activity, AdaptProgress, PretrainProgress, terminal
 from stages.common import UserError
 
@@ -142,7 +142,7 @@ def export(
 ) -> None:
     """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
     console = terminal()
-    with storage_of(str(out)), Activity(console):
+    with storage_of(str(out)), about("--force", str(out)), about("--segmenter", "segmenter"), Activity(console):
         from train.clip.export import export as write
 
         notes = write(folder, layout, out, precision, not no_prompts, segmenter, force)

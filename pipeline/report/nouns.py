@@ -24,7 +24,7 @@ class NounSummary:
         top_share: share of all pairs that the shown ones have, in [0, 1].
         rare: some nouns outside of `top` that have the fewest pairs, drawn by hash, in alphabetical order.
         rare_pairs: how many they have each.
-        bands: pairs a noun in words, number of such nouns, share of all pairs; without empty bands.
+        bands: pairs per noun in words, number of such nouns, share of all pairs; without empty bands.
     """
 
     count: int

@@ -39,7 +39,7 @@ def write_report(store: Folder, pictures: int = PICTURES) -> int:
 
     Args:
         store: the build's folder.
-        pictures: pairs a section; the more there are, the smaller they are.
+        pictures: pairs per section; the more there are, the smaller they are.
 
     Returns:
         Size of the file in bytes.
@@ -211,7 +211,7 @@ def sections_of(store: Folder, pairs: tables.Pairs, seed: str, most: int) -> lis
         store: the build's folder.
         pairs: what the index told.
         seed: of the random sample.
-        most: pairs a section.
+        most: pairs per section.
     """
     if pairs.count <= most:
         chosen = [("all", "All pairs", "In the order of the shards.", list(range(pairs.count)))]

@@ -236,4 +236,4 @@ def _check_reachable(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:
-            raise UserError(f"--address {address}: nothing answers there ({error}); check `ray status`") from error
+            raise UserError(f"{address}: nothing answers there ({error}); check `ray status`") from error

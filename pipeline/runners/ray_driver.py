@@ -137,7 +137,7 @@ def _connect(order: Order) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             hint = "If the cluster was started by `ray start`, which asks for a token, set RAY_AUTH_MODE=token."
-            raise UserError(f"--address {address}: cannot connect to Ray: {error}\n{hint}") from error
+            raise UserError(f"{address}: cannot connect to Ray: {error}\n{hint}") from error
         return
     wanted = sum(pool.actors * pool.cpus for pool in run.pools) or (run.workers or 0)
     try:

@@ -11,7 +11,7 @@ from stages.common import UserError, read_json_file
 
 
 def read_coco(source: CocoSource) -> pa.Table:
-    """One row an image of the captions JSON; captions in the order of the file.
+    """One row per image of the captions JSON; captions in the order of the file.
 
     Raises:
         UserError: naming the file and what it lacks.

@@ -27,7 +27,7 @@ ROWS = pa.schema(
         ("listed", pa.int64()),
     ]
 )
-"""One row an image; `listed` is the file's size in bytes as the folder's listing has it, -1 if it is not there."""
+"""One row per image; `listed` is the file's size in bytes as the folder's listing has it, -1 if it is not there."""
 
 
 WEB = ("http://", "https://")  # has no folders that could be listed

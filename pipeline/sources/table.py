@@ -17,7 +17,7 @@ _BLOCK_BYTES = 1 << 24  # the longest row that can be read
 
 
 def read_table(source: TableSource) -> pa.Table:
-    """One row an image; its captions in the order of the table.
+    """One row per image; its captions in the order of the table.
 
     Without an id column, the image's path is its id.
 

@@ -34,7 +34,7 @@ def shard_locations(source: WebdatasetSource) -> list[str]:
 
 
 def read_webdataset(source: WebdatasetSource) -> pa.Table:
-    """One row a sample; reads the tars' headers and texts, not the images.
+    """One row per sample; reads the tars' headers and texts, not the images.
 
     Raises:
         UserError: a shard is no tar.

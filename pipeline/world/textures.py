@@ -1,4 +1,4 @@
-"""Procedural textures, one function a stuff category; every tile is a function of its name and number alone."""
+"""Procedural textures, one function per stuff category; every tile is a function of its name and number alone."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _run(work: Callable[[_Job], _Done], jobs: list[_Job], workers: int) -> Itera
 
 @lru_cache(maxsize=1)
 def _painter(config: WorldConfig) -> ScenePainter:
-    """One painter a process, so that art is rasterised once in each."""
+    """One painter per process, so that art is rasterised once in each."""
     return ScenePainter(config)
 
 

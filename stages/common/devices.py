@@ -83,7 +83,7 @@ def slowness_warning(asked: AskedPrecision, device: str) -> str | None:
     """One line about a half precision for which a CPU has no units, with the ratio measured; None if all is well."""
     if device != "cpu" or asked == "auto" or asked == "fp32" or (asked == "bf16" and has_bf16(device)):
         return None
-    ratio = _seconds_a_product(asked) / _seconds_a_product("fp32")
+    ratio = _seconds_per_product(asked) / _seconds_per_product("fp32")
     if ratio < 1:
         return None
     return (
@@ -92,7 +92,7 @@ def slowness_warning(asked: AskedPrecision, device: str) -> str | None:
     )
 
 
-def _seconds_a_product(precision: Precision, tries: int = 3) -> float:
+def _seconds_per_product(precision: Precision, tries: int = 3) -> float:
     """Seconds per product of two square matrices, the best of a few tries."""
     import torch
 

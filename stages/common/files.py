@@ -30,7 +30,8 @@ class Folder:
     """
 
     def __init__(self, url: str) -> None:
-        """
+        """Opens nothing yet.
+
         Raises:
             UserError: the URL's protocol is unknown, or its package is missing.
         """
@@ -149,7 +150,7 @@ class Folder:
             return []
 
     def files(self, folder: str = "", recursive: bool = False) -> list[str]:
-        """Names of a folder's files, sorted, by one listing, or one a folder; none if there is no such folder."""
+        """Names of a folder's files, sorted, by one listing, or one per folder; none if there is no such folder."""
         inside = self.path(folder).rstrip("/") + "/"
         if not recursive:
             found = list(self.sizes(folder))

@@ -18,7 +18,7 @@ class NounExtractor(Protocol):
             captions: any Unicode text, the empty string included.
 
         Returns:
-            One result a caption, in the captions' order. Nouns are in the order of their spans, and
+            One result per caption, in the captions' order. Nouns are in the order of their spans, and
             ``caption_number`` is the caption's index in `captions`.
         """
         ...

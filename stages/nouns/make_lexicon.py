@@ -3,10 +3,10 @@
     apt-get install wordnet-base
     python -m stages.nouns.make_lexicon --wordnet /usr/share/wordnet --out stages/nouns/data/wordnet_nouns.txt.xz
 
-The output is UTF-8 text, one synset a line in the order of WordNet's file, fields parted by tabs:
+The output is UTF-8 text, one synset per line in the order of WordNet's file, fields parted by tabs:
 lexicographer file number; line numbers (from 0) of its hypernyms, parted by spaces; its words, parted by '|',
 each as WORD:SENSE:COUNT (underscores for spaces; the word's sense number from 1; how often WordNet's tagged texts
-have it in this sense). After an empty line come the irregular plurals, one a line: PLURAL, tab, SINGULAR.
+have it in this sense). After an empty line come the irregular plurals, one per line: PLURAL, tab, SINGULAR.
 The same input gives the same bytes.
 """
 

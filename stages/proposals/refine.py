@@ -57,7 +57,7 @@ def refine(proposals: Sequence[Proposal], rules: MaskRules) -> tuple[list[Propos
          (``duplicate_mask``);
       4. with `max_count` masks kept, what is left of the ranking goes unexamined (``over_max_count``).
 
-    At most one mask is decoded at any time, so memory is a few bytes a pixel for any number of masks.
+    At most one mask is decoded at any time, so memory is a few bytes per pixel for any number of masks.
 
     Args:
         proposals: masks of one image, all of that image's size.

@@ -50,7 +50,7 @@ def ray_here() -> Iterator[None]:
 
 
 def manifest_values(folder: Path, clip: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML values
-    """A manifest over `write_photos`, ground-truth masks, 3 images a shard; `a__b=value` sets a nested key."""
+    """A manifest over `write_photos`, ground-truth masks, 3 images per shard; `a__b=value` sets a nested key."""
     values: dict[str, Any] = {
         "version": 2,
         "kind": "build",
@@ -138,7 +138,7 @@ def undisturbed(many_photos: Path, tiny_clip: str, tmp_path_factory: pytest.Temp
 
 
 def slow_manifest(photos: Path, clip: str) -> dict[str, Any]:
-    """Two images a unit and a costly proposer, so that there is a middle to be killed in."""
+    """Two images per unit and a costly proposer, so that there is a middle to be killed in."""
     return manifest_values(photos, clip, shards__images_per_shard=2, proposals__proposer={"kind": "classical"})
 
 

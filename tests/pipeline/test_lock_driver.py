@@ -1,4 +1,4 @@
-"""One driver a folder: the second is refused; a killed one is no hindrance."""
+"""One driver per folder: the second is refused; a killed one is no hindrance."""
 
 from __future__ import annotations
 

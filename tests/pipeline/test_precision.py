@@ -32,7 +32,7 @@ def test_a_mixture_is_told() -> None:
 
 def test_a_half_precision_without_units_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.common.devices.has_bf16", lambda device: False)
-    monkeypatch.setattr("stages.common.devices._seconds_a_product", {"bf16": 0.5, "fp32": 0.1}.__getitem__)
+    monkeypatch.setattr("stages.common.devices._seconds_per_product", {"bf16": 0.5, "fp32": 0.1}.__getitem__)
     assert "5.0 times as long" in str(slowness(Compute(device="cpu", precision="bf16")))
     assert slowness(Compute()) is None
 

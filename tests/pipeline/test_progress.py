@@ -145,7 +145,7 @@ def test_mining_counts_images_of_this_run_and_of_earlier_ones(terminal: bool) ->
 
 def line(step: int, phase: int = 0, phases: int = 2) -> dict[str, Any]:
     """A line of an adaptation's log."""
-    numbers = {"loss": 1.2345, "grad_norm": 1.0, "lr": 1e-4, "pairs_per_s": 1234.5, "seconds_a_step": 0.5}
+    numbers = {"loss": 1.2345, "grad_norm": 1.0, "lr": 1e-4, "pairs_per_s": 1234.5, "seconds_per_step": 0.5}
     return {"step": step, "steps": 1000, "phase": phase, "phases": phases, **numbers}
 
 

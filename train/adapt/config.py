@@ -98,8 +98,8 @@ class AdaptManifest(Manifest):
         phases: one after the other: FT, MPT and joint are a phase each; FT then MPT are two.
         prompt_depth: layers with prompts, where a phase trains them.
         loss: what is minimised.
-        batch_size: pairs a step, of all processes together.
-        micro_batch: pairs a forward pass in a process; all of its share if not given. It bounds memory and changes
+        batch_size: pairs per step, of all processes together.
+        micro_batch: pairs per forward pass in a process; all of its share if not given. It bounds memory and changes
             no gradient: see docs/training.md.
         precision: autocast of the tower; `auto` is bf16 where the device has units for it, else fp16 on a GPU and fp32
             on a CPU. fp16 scales the loss, and needs a GPU.

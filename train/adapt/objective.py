@@ -125,7 +125,8 @@ class Objective:
 
 
 def check_finite(loss: float, step: int) -> None:
-    """
+    """Stops a training that has gone astray.
+
     Raises:
         UserError: the loss is NaN or infinite.
     """

@@ -1,4 +1,4 @@
-"""Adapts a CLIP: setup, one loop a phase, cleanup. A stopped run goes on from its last checkpoint."""
+"""Adapts a CLIP: setup, one loop per phase, cleanup. A stopped run goes on from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, state.pt, last and, with held-out regions, best.
         report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``phases``,
-            ``loss``, ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_a_step``; or ``step`` and ``validation``; or, as
-            it starts, ``step``, ``precision``, ``device`` and, where that precision is slow there, ``warning``.
+            ``loss``, ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_per_step``; or ``step`` and ``validation``; or,
+            as it starts, ``step``, ``precision``, ``device`` and, where that precision is slow there, ``warning``.
         progress: called in the first process with what is being done, and after each step.
 
     Returns:
@@ -189,7 +189,7 @@ class _Run:
         check_finite(value, self.step)
         if self.output is None:
             return
-        seconds = clock.seconds_a_step(self.step)
+        seconds = clock.seconds_per_step(self.step)
         line = {
             "step": self.step,
             "steps": self.ends[-1],
@@ -200,7 +200,7 @@ class _Run:
         line["grad_norm"] = round(float(norm), 6)
         line["lr"] = optimizer.param_groups[-1]["lr"]
         line["pairs_per_s"] = round(self.manifest.batch_size / seconds, 1)
-        self.output.line({**line, "seconds_a_step": round(seconds, 4)})
+        self.output.line({**line, "seconds_per_step": round(seconds, 4)})
 
     def _save(self, number: int, optimizer: torch.optim.Optimizer, kept: WeightAverage) -> None:
         if self.output is not None:

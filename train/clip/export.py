@@ -48,7 +48,7 @@ def export(
     _check_source(folder)
     _check_target(folder, layout, out, force)
     if segmenter is not None and layout != "ovseg":
-        raise UserError(f"--segmenter: a {layout} export has no other parts to keep; use it with --layout ovseg")
+        raise UserError(f"segmenter: a {layout} export has no other parts to keep; expected layout ovseg")
     model, _, description = load_adapted(folder)
     if not prompts:
         model = MaskPromptCLIP(model.clip, 0)
@@ -82,7 +82,7 @@ def _check_target(folder: Path, layout: ExportLayout, out: Path, force: bool) ->
             raise UserError(f"{out}: layout {layout} is a file; expected a name that ends with {' or '.join(suffixes)}")
         exists = out.exists()
     if exists and not force:
-        raise UserError(f"{out}: exists; --force replaces it")
+        raise UserError(f"{out}: exists; remove it, or replace it by force")
 
 
 def _check_openai(folder: Path, model: MaskPromptCLIP) -> None:
@@ -101,12 +101,14 @@ def _notes(model: MaskPromptCLIP, layout: ExportLayout, segmenter: Path | None) 
     if layout == "open_clip" and model.depth:
         notes.append("Stock open_clip loads the CLIP; it leaves the prompts, a file beside, alone.")
     if layout in ("training", "state_dict") and model.depth:
-        notes.append("Stock open_clip refuses the prompts' name; --no-prompts leaves them out.")
+        notes.append("Stock open_clip refuses the prompts' name; an export without prompts has none.")
     if layout == "ovseg":
         forward = f"MASK_PROMPT_DEPTH {model.depth} and MASK_PROMPT_FWD {bool(model.depth)}"
         notes.append(f"OVSeg's MODEL.CLIP_ADAPTER needs {forward}.")
         if segmenter is None:
-            notes.append("It is the CLIP alone: --segmenter FILE adds the mask generator of OVSeg's file.")
+            notes.append(
+                "It is the CLIP alone; given OVSeg's file as segmenter, it has the mask generator of that, too."
+            )
         if not any(isinstance(module, QuickGELU) for module in model.clip.modules()):
             notes.append("OVSeg's CLIP computes quick-GELU, and this one GELU: features there will differ.")
     return notes

@@ -141,8 +141,8 @@ class _Run:
                     self.save()
 
     def _speed(self, clock: Clock) -> dict[str, float]:
-        seconds = clock.seconds_a_step(self.step)
-        return {"images_per_s": round(self.manifest.batch_size / seconds, 3), "seconds_a_step": round(seconds, 3)}
+        seconds = clock.seconds_per_step(self.step)
+        return {"images_per_s": round(self.manifest.batch_size / seconds, 3), "seconds_per_step": round(seconds, 3)}
 
     def _step(self, drawn: Pictures) -> dict[str, Tensor]:
         """Takes a step; gives what of it is logged."""

@@ -1,4 +1,4 @@
-"""From masks with probabilities to one label a pixel; memory does not grow with classes times pixels.
+"""From masks with probabilities to one label per pixel; memory does not grow with classes times pixels.
 
 The score of a class at a pixel is the sum over the masks of p(class) * mask, as published (MaskFormer's semantic
 inference, arXiv 2107.06278, section 3.4); the class with the highest score has the pixel.

@@ -39,7 +39,7 @@ class SegmenterConfig(Config):
         limit: at most so many masks of a photo, the best first by the proposer's own score.
         min_area_px: smaller masks count as empty.
         score_threshold: pixels whose best class has a score of at most this are 'nothing'.
-        batch_size: regions a forward pass of CLIP.
+        batch_size: regions per forward pass of CLIP.
         device: `auto` takes a GPU where there is one.
         precision: autocast of proposer and CLIP; `auto` is bf16 where the device has units for it, else fp16 on a GPU
             and fp32 on a CPU.

@@ -139,7 +139,7 @@ def _parts(
 ) -> list[tuple[int, int, tuple[int, int, int, int], NDArray[np.bool_]]]:
     """Connected parts, largest first: (area, class, box as left, top, width, height, mask inside the box)."""
     parts = []
-    for number, place in enumerate(find_objects(labels + 1)):  # a box a class, from one pass over the map
+    for number, place in enumerate(find_objects(labels + 1)):  # a box per class, from one pass over the map
         if place is None:
             continue
         count, components, stats, _ = cv2.connectedComponentsWithStats((labels[place] == number).astype(np.uint8))

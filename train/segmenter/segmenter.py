@@ -150,7 +150,7 @@ class Segmenter:
     def name(self, image: NDArray[np.uint8], masks: Masks, text: ClassText) -> Tensor:
         """CLIP's probabilities p_clip, float32 [N, columns], rows sum to 1; 1 for all classes of an empty mask.
 
-        There is a column a class, and a last one where the configuration has 'everything else'.
+        There is a column per class, and a last one where the configuration has 'everything else'.
         """
         return self.namer.name(image, masks, text)
 

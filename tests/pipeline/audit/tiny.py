@@ -51,7 +51,7 @@ def write_build(
     images_per_shard: int = 2,
     files: Mapping[str, str] | None = None,
 ) -> Path:
-    """A finished build with the given pairs of each image; of each image as many nouns, at least one a pair."""
+    """A finished build with the given pairs of each image; of each image as many nouns, at least one per pair."""
     names = [*images, *quarantined]
     units = [names[start : start + images_per_shard] for start in range(0, len(names), images_per_shard)]
     for number, unit in enumerate(units):

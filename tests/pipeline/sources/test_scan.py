@@ -86,7 +86,7 @@ class TestOrderAndScan:
 
 
 def as_table(photos: Path, folder: Path) -> dict[str, Any]:
-    """The photos as a CSV, one caption a row."""
+    """The photos as a CSV, one caption per row."""
     data = json.loads((photos / "captions.json").read_text())
     names = {one["id"]: one["file_name"] for one in data["images"]}
     rows = [f'{names[one["image_id"]]},"{one["caption"]}"' for one in data["annotations"]]

@@ -65,7 +65,7 @@ def test_a_gpu_that_is_not_there_is_told_with_its_key(monkeypatch: pytest.Monkey
 def test_bf16_on_a_processor_without_units_gets_one_line_with_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     processor(monkeypatch)
     seconds = {"bf16": 0.5, "fp32": 0.05}
-    monkeypatch.setattr("stages.common.devices._seconds_a_product", seconds.__getitem__)
+    monkeypatch.setattr("stages.common.devices._seconds_per_product", seconds.__getitem__)
     warning = slowness_warning("bf16", "cpu")
     assert warning is not None
     assert warning.startswith(

@@ -1,4 +1,4 @@
-"""Proposals of models with one mask a query: MaskFormer, Mask2Former, OneFormer, EoMT."""
+"""Proposals of models with one mask per query: MaskFormer, Mask2Former, OneFormer, EoMT."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_mask_lands_where_the_model_saw_it(
     image, expected = bright_corner(height_px, width_px)
     proposals = proposer_with_fake_model(config_of(kind, folder), stride=2).propose(RECORD, image)
     together = np.zeros_like(expected)
-    for proposal in proposals:  # one a window: each has its own part of the rectangle
+    for proposal in proposals:  # one per window: each has its own part of the rectangle
         together |= proposal.rle.decode()
     # A frame of about 64 pixels, with a logit for every second, is as sharp as this.
     assert iou(together, expected) > 0.88

@@ -140,7 +140,7 @@ def test_half_precision_halves_a_file(trained: Files, tmp_path: Path) -> None:
 def test_what_exists_is_replaced_only_by_force(trained: Files, tmp_path: Path) -> None:
     for layout, name in {**FILES, "open_clip": "folder"}.items():
         export(trained[0], layout, tmp_path / name, precision="fp16")
-        with pytest.raises(UserError, match=f"{name}: exists; --force replaces it"):
+        with pytest.raises(UserError, match=f"{name}: exists; remove it, or replace it by force"):
             export(trained[0], layout, tmp_path / name)
         export(trained[0], layout, tmp_path / name, force=True)
     assert same(load_published(tmp_path / "a.pt", plain(trained)), trained[1])
@@ -174,7 +174,7 @@ def test_a_source_that_is_none_is_explained(trained: Files, tmp_path: Path) -> N
         export(tmp_path, "training", tmp_path / "a.pt")
     with pytest.raises(UserError, match="is the folder to export"):
         export(trained[0], "open_clip", trained[0], force=True)
-    with pytest.raises(UserError, match="--segmenter: a training export has no other parts"):
+    with pytest.raises(UserError, match="segmenter: a training export has no other parts"):
         export(trained[0], "training", tmp_path / "a.pt", segmenter=tmp_path / "b.pth")
 
 
@@ -200,7 +200,7 @@ def test_the_command_says_what_the_other_system_will_not_do(trained: Files, tmp_
     first, *notes = (line for line in done.output.splitlines() if not line.startswith("loading"))  # signs of life
     assert first == f"{target}: written."
     assert "MASK_PROMPT_DEPTH 2 and MASK_PROMPT_FWD True" in notes[0]
-    assert "--segmenter FILE" in notes[1]
+    assert "OVSeg's file as segmenter" in notes[1]
 
 
 def test_snippets_of_the_export_page_run(trained: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def peak_mib(masks: Masks, classes: int) -> float:
 def test_binary_masks_of_a_large_photo_take_a_few_bytes_a_pixel() -> None:
     height, width, count = 1500, 2000, 40
     rles = [Rle.encode(np.eye(height, width, 10 * number, dtype=bool)) for number in range(count)]
-    # The label map and the cells have 4 bytes a pixel each; 847 classes of float32 would have 3,388.
+    # The label map and the cells have 4 bytes per pixel each; 847 classes of float32 would have 3,388.
     assert peak_mib(Masks.of(rles, height, width), 847) < 40 * height * width / 2**20
 
 

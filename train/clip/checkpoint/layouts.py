@@ -216,7 +216,7 @@ def load_clip_weights(clip: nn.Module, weights: Weights, source: str) -> None:
 
 
 def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], resizable: Collection[str]) -> list[str]:
-    """What does not fit, one line a kind; a positional embedding of another square grid fits."""
+    """What does not fit, one line per kind; a positional embedding of another square grid fits."""
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     shapes = []

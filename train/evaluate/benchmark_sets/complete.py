@@ -29,7 +29,7 @@ def not_there(config: BenchmarkSet, facts: Facts, tree: Folder, without_list: La
     if without_list is not None:
         lists = " or ".join([tree.location(without_list.lists[0]), *without_list.lists[1:]])
         return UserError(
-            f"{config.kind}: {lists} is missing: the list of the split's pictures, one name a line. {expected}"
+            f"{config.kind}: {lists} is missing: the list of the split's pictures, one name per line. {expected}"
         )
     inner = next((path for path in _nested(facts) if tree.is_folder(path)), None)
     if inner is not None:

@@ -94,7 +94,7 @@ def decode_labels(data: bytes, source: str) -> NDArray[np.int64]:
     labels = _decode(data, source)
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
         found = f"{labels.shape[2]} channels" if labels.ndim == 3 else f"numbers of type {labels.dtype}"
-        raise UserError(f"{source}: has {found}; expected a label map with one whole number a pixel, 8 or 16 bits")
+        raise UserError(f"{source}: has {found}; expected a label map with one whole number per pixel, 8 or 16 bits")
     return labels.astype(np.int64)
 
 

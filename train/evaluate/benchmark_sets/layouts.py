@@ -62,7 +62,7 @@ class Layout:
         ending: of the label maps; what stands before it is the picture's name without .jpg.
         decode: reads a label map.
         numbers: what a label map holds: the data set's own ids, or the classes' numbers counted from 0 or from 1.
-        lists: files of the split's names, one a line; the first that is there holds. None: the folders are the split.
+        lists: files of the split's names, one per line; the first that is there holds. None: the folders are the split.
         shared: the folder of the pictures holds other splits as well.
         nested: the files lie in folders of folders.
         short_side_px: larger pictures and maps are resized to this shorter side.

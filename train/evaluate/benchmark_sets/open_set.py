@@ -141,7 +141,7 @@ def _listed(layout: Layout, tree: Folder) -> list[str]:
     file = next(tree.location(name) for name in layout.lists if tree.is_file(name))
     keys = read_data(file).decode("utf-8", errors="replace").split()
     if len(set(keys)) != len(keys) or not keys:
-        raise UserError(f"{file}: expected the name of each picture of the split once, one a line")
+        raise UserError(f"{file}: expected the name of each picture of the split once, one per line")
     return keys
 
 

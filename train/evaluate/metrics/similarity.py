@@ -93,7 +93,7 @@ class Taxonomy(Lexicon):
 
 
 def wordnet_entries(classes: Sequence[Sequence[str]], taxonomy: Taxonomy | None = None) -> list[Entry]:
-    """The senses that `wordnet_similarity` goes by, one a class; report those that were not found by name.
+    """The senses that `wordnet_similarity` goes by, one per class; report those that were not found by name.
 
     Args:
         classes: the names of each class, synonyms of each other.
@@ -113,7 +113,7 @@ def wordnet_similarity(classes: Sequence[Sequence[str]], taxonomy: Taxonomy | No
     """WordNet's path similarity of classes: 1 / (1 + fewest hypernym steps from one to the other).
 
     Path similarity is what the published matrices of Open-mIoU hold (Zhou et al., arXiv 2311.03352; qqlu/Entity,
-    Open-Metrics/similarity_matrix), for one name and one sense a class. Which sense is this project's rule:
+    Open-Metrics/similarity_matrix), for one name and one sense per class. Which sense is this project's rule:
     `Taxonomy.entry`. A class whose names WordNet lacks goes by the head word of a name, and without that is similar to
     itself alone.
 

@@ -211,7 +211,7 @@ def tune(manifest: TuneManifest, progress: Callable[[int, int], None] | None = N
         progress: called with the pictures done so far and their number.
 
     Returns:
-        One row a combination, the best first: the settings, ``miou_gt``, ``miou_gt_or_predicted``, ``pacc``. Of
+        One row per combination, the best first: the settings, ``miou_gt``, ``miou_gt_or_predicted``, ``pacc``. Of
         equals, the segmenter's own settings come first, then the order of the manifest.
 
     Raises:
