@@ -83,7 +83,7 @@ def build(
         progress("reading inputs, hashing models")
         plan = make_plan(manifest)
         locked = read_lock_file(lock) if lock else None
-        expected = _expected_images(lock, locked, plan) if locked else None
+        expected = _expected_images(str(lock), locked, plan) if locked else None
         _settle(store, plan)
         poison_images = _known_poison_images(store)
         if locked:

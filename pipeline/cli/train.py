@@ -142,7 +142,7 @@ def export(
 ) -> None:
     """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
     console = terminal()
-    with storage_of(str(out)), about("--force", str(out)), about("--segmenter", "segmenter"), Activity(console):
+    with storage_of(str(out)), about("--segmenter", "segmenter"), Activity(console):
         from train.clip.export import export as write
 
         notes = write(folder, layout, out, precision, not no_prompts, segmenter, force)

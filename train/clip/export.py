@@ -106,9 +106,7 @@ def _notes(model: MaskPromptCLIP, layout: ExportLayout, segmenter: Path | None) 
         forward = f"MASK_PROMPT_DEPTH {model.depth} and MASK_PROMPT_FWD {bool(model.depth)}"
         notes.append(f"OVSeg's MODEL.CLIP_ADAPTER needs {forward}.")
         if segmenter is None:
-            notes.append(
-                "It is the CLIP alone; given OVSeg's file as segmenter, it has the mask generator of that, too."
-            )
+            notes.append("It is the CLIP alone; OVSeg's file as segmenter would add that file's mask generator.")
         if not any(isinstance(module, QuickGELU) for module in model.clip.modules()):
             notes.append("OVSeg's CLIP computes quick-GELU, and this one GELU: features there will differ.")
     return notes
