@@ -1,4 +1,4 @@
-"""The build manifest: one typed YAML file that pins a build."""
+"""The build manifest: one typed YAML file that pins a build; and the one precision that a build keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning: which images there are, in which order, and which of them make up which unit of work."""
+"""Planning: which images there are, in which order and unit of work, and the hashes that identify all of it."""
 
 from __future__ import annotations
 

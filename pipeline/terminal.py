@@ -1,4 +1,7 @@
-"""What people read: consoles for plain lines, lengths of time, sizes of files."""
+"""What people see: consoles for plain lines, times and sizes, and signs of life.
+
+A live bar on a terminal; in a log a line, whenever four seconds were silent.
+"""
 
 from __future__ import annotations
 

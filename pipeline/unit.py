@@ -1,4 +1,7 @@
-"""One unit of work on its way through the steps, and what a worker must know of its build."""
+"""One unit of work, what a worker must know of its build, and what a step is.
+
+A step knows neither the cache nor the clock: the adapter that runs it keeps those.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the loops of all trainings share: rates over a run, kernels, seeds of steps, speed, and the first line."""
+"""What the loops of all trainings share: rates, kernels, seeds, speed, processes, and the folder of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses over unit vectors, in the forms that mined pairs ask for."""
+"""Losses over unit vectors, in the forms that mined pairs and captions ask for."""
 
 from __future__ import annotations
 

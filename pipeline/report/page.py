@@ -1,4 +1,4 @@
-"""The page: gathers what the build's folder tells, and fills the template."""
+"""The page: gathers what the build's folder tells, pictures of pairs among it, and fills the template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of the world: objects with their art, and stuff; a curated list kept in data/."""
+"""What a world may hold: objects with their art, and stuff, a curated list kept in data/; and its options."""
 
 from __future__ import annotations
 

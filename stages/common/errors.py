@@ -1,4 +1,4 @@
-"""The ways in which something may be wrong: with the user's input as a whole, or with one sample."""
+"""The ways in which something may end: wrong input, one bad sample, a broken lock, a lost cluster."""
 
 from __future__ import annotations
 

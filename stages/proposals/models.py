@@ -1,6 +1,6 @@
-"""Configuration of the proposers that run a published model or take masks from the input.
+"""Configuration of the proposers that run a published model or take masks from the input, and a model's files.
 
-Kept apart from the proposers, so that reading a manifest loads neither torch nor transformers.
+Apart from the proposers: reading a manifest and hashing files loads neither torch nor transformers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run leaves: folders of weights, scores, and lines of a log."""
+"""What an adaptation trains and leaves: optimisers, the moving average, folders of weights, scores, lines of a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a set: what cannot be read is told by its location."""
+"""Files of a set: pictures, and label maps of any published form, one id per pixel out; what cannot be read is told."""
 
 from __future__ import annotations
 

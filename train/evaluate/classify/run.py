@@ -1,4 +1,4 @@
-"""Names every region and counts what was right."""
+"""Mask classification: ground-truth regions of COCO files or label maps, named by a CLIP, and what was right."""
 
 from __future__ import annotations
 
@@ -22,6 +22,62 @@ from stages.proposals.coco_truth import decoded_masks, read_truth_file
 from train.clip.source import ClipSource, resolve
 from train.evaluate.benchmark_sets import IGNORED, LabelFiles, open_label_files, read_picture
 from train.evaluate.classify.scores import score
+
+
+class CocoRegions(Config):
+    """Ground truth of COCO's form; crowds are left out.
+
+    Attributes:
+        images: folder of the pictures.
+        annotations: instances, stuff, or both.
+    """
+
+    kind: Literal["coco"] = "coco"
+    images: Location
+    annotations: tuple[Location, ...] = Field(min_length=1)
+
+
+class LabelMapRegions(LabelFiles):
+    """Semantic label maps: every class of a picture is one region."""
+
+    kind: Literal["labels"]
+
+
+RegionsConfig = Annotated[CocoRegions | LabelMapRegions, Field(discriminator="kind")]
+RegionInput = Literal["picture", "crop", "masked", "prompted"]
+
+
+class ClassifyManifest(Manifest):
+    """What is classified by which CLIP, among which classes.
+
+    Attributes:
+        clip: which CLIP.
+        regions: ground truth.
+        classes: names to choose from; those of the ground truth if not given. Regions of other classes are left out
+            and counted.
+        seen: names that training has met, for the seen / unseen split; none if not given.
+        region_input: what CLIP sees: the whole picture; the region's box, as it is (`crop`), or with the rest of it
+            filled (`masked`); or that, and the mask for its prompts (`prompted`). A CLIP without prompts takes
+            `prompted` as `masked`.
+        rules: how regions are cut.
+        templates: prompts with one ``{}`` each.
+        min_area_px: smaller regions are left out and counted.
+        limit: at most so many regions, the first ones in the order of pictures' ids and annotations.
+    """
+
+    kind: Literal["mask_classification"]
+    clip: ClipSource
+    regions: RegionsConfig
+    classes: tuple[str, ...] | None = None
+    seen: tuple[str, ...] | None = None
+    region_input: RegionInput = "prompted"
+    rules: RegionRules = RegionRules()
+    templates: Templates = VILD_TEMPLATES
+    min_area_px: int = Field(1, ge=1)
+    limit: int | None = Field(None, ge=1)
+    batch_size: int = Field(64, ge=1)
+    device: Annotated[str, DOES_NOT_COUNT] = "cpu"
+
 
 _TOP = 5
 
@@ -184,58 +240,3 @@ def _as_number(image_id: str) -> tuple[bool, int, str]:
     """Orders ids by number where they are numbers, and these before all others."""
     is_number = image_id.isdecimal()
     return not is_number, int(image_id) if is_number else 0, image_id
-
-
-class CocoRegions(Config):
-    """Ground truth of COCO's form; crowds are left out.
-
-    Attributes:
-        images: folder of the pictures.
-        annotations: instances, stuff, or both.
-    """
-
-    kind: Literal["coco"] = "coco"
-    images: Location
-    annotations: tuple[Location, ...] = Field(min_length=1)
-
-
-class LabelMapRegions(LabelFiles):
-    """Semantic label maps: every class of a picture is one region."""
-
-    kind: Literal["labels"]
-
-
-RegionsConfig = Annotated[CocoRegions | LabelMapRegions, Field(discriminator="kind")]
-RegionInput = Literal["picture", "crop", "masked", "prompted"]
-
-
-class ClassifyManifest(Manifest):
-    """What is classified by which CLIP, among which classes.
-
-    Attributes:
-        clip: which CLIP.
-        regions: ground truth.
-        classes: names to choose from; those of the ground truth if not given. Regions of other classes are left out
-            and counted.
-        seen: names that training has met, for the seen / unseen split; none if not given.
-        region_input: what CLIP sees: the whole picture; the region's box, as it is (`crop`), or with the rest of it
-            filled (`masked`); or that, and the mask for its prompts (`prompted`). A CLIP without prompts takes
-            `prompted` as `masked`.
-        rules: how regions are cut.
-        templates: prompts with one ``{}`` each.
-        min_area_px: smaller regions are left out and counted.
-        limit: at most so many regions, the first ones in the order of pictures' ids and annotations.
-    """
-
-    kind: Literal["mask_classification"]
-    clip: ClipSource
-    regions: RegionsConfig
-    classes: tuple[str, ...] | None = None
-    seen: tuple[str, ...] | None = None
-    region_input: RegionInput = "prompted"
-    rules: RegionRules = RegionRules()
-    templates: Templates = VILD_TEMPLATES
-    min_area_px: int = Field(1, ge=1)
-    limit: int | None = Field(None, ge=1)
-    batch_size: int = Field(64, ge=1)
-    device: Annotated[str, DOES_NOT_COUNT] = "cpu"

@@ -1,4 +1,4 @@
-"""Scores all pictures of a set: shared out among processes, and resumed where a run was stopped."""
+"""All pictures of a set scored, shared out among processes and resumed where a run was stopped; or settings tuned."""
 
 from __future__ import annotations
 
