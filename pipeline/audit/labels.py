@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from stages.common import UserError, read_json_file
+from stages.common import UserError, read_json
 from stages.nouns.lexicon import Curated, Lexicon, Sense
 
 SAME_PLURAL = frozenset(("aircraft", "bison", "cattle", "deer", "fish", "moose", "salmon", "sheep", "shrimp", "trout"))
@@ -158,7 +158,7 @@ def read_synonyms(path: str) -> dict[str, list[str]]:
     Raises:
         UserError: there is no such file, or it is neither of the two.
     """
-    data = read_json_file(path, "synonyms")
+    data = read_json(path, "synonyms")
     if isinstance(data, list) and all(isinstance(entry, dict) and {"name", "forms"} <= entry.keys() for entry in data):
         data = {str(entry["name"]): entry["forms"] for entry in data}
     if not isinstance(data, dict):

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources.config import CocoSource, attach_masks, table_of, valid_text
-from stages.common import UserError, read_json_file
+from stages.common import UserError, read_json
 
 
 def read_coco(source: CocoSource) -> pa.Table:
@@ -16,7 +16,7 @@ def read_coco(source: CocoSource) -> pa.Table:
     Raises:
         UserError: naming the file and what it lacks.
     """
-    data = read_json_file(source.captions, "source.captions")
+    data = read_json(source.captions, "source.captions")
     where = f"source.captions: {source.captions}"
     if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
         raise UserError(f"{where}: expected COCO captions, an object with the lists 'images' and 'annotations'")

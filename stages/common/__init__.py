@@ -21,11 +21,18 @@ from stages.common.devices import (
     slowness_warning,
 )
 from stages.common.errors import LockError, RayLostError, SampleError, UnreachableError, UserError
-from stages.common.files import Folder, find_files, join, open_file, read_file, read_json_file, retried, version_of
+from stages.common.files import Folder, find_files, join, open_file, read_file, read_json, retried, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
-from stages.common.model_files import CONFIG, hash_files, read_json, resolve_folder, sha256_file, transformers_files
+from stages.common.model_files import (
+    CONFIG,
+    hash_files,
+    read_model_json,
+    resolve_folder,
+    sha256_file,
+    transformers_files,
+)
 from stages.common.progress import Progress, silent
 from stages.common.records import (
     CaptionNouns,
@@ -88,7 +95,7 @@ __all__ = [
     "processes_without_ctrl_c",
     "read_file",
     "read_json",
-    "read_json_file",
+    "read_model_json",
     "read_settings",
     "resolve_device",
     "resolve_folder",

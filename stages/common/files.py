@@ -272,7 +272,7 @@ def _read_local(path: str, start: int, nbytes: int) -> bytes:
         os.close(file)
 
 
-def read_json_file(location: str, key: str) -> Any:  # noqa: ANN401 - any JSON value
+def read_json(location: str, key: str) -> Any:  # noqa: ANN401 - any JSON value
     """Parses a JSON file.
 
     Raises:

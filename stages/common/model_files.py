@@ -80,7 +80,7 @@ def transformers_files(folder: Path, key: str = "model", preprocessing: bool = T
     Raises:
         UserError: one of config.json, the image processor's JSON, or safetensors is missing or unreadable.
     """
-    read_json(folder / CONFIG, key)
+    read_model_json(folder / CONFIG, key)
     found = [folder / name for name in (CONFIG, *PREPROCESSING, *TOKENIZER) if (folder / name).is_file()]
     if preprocessing and not any((folder / name).is_file() for name in PREPROCESSING):
         raise UserError(
@@ -93,7 +93,7 @@ def _weight_files(folder: Path, key: str) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / WEIGHTS_INDEX).is_file():
-        index = read_json(folder / WEIGHTS_INDEX, key)
+        index = read_model_json(folder / WEIGHTS_INDEX, key)
         names = sorted({Path(str(name)).name for name in index.get("weight_map", {}).values()})
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
@@ -111,7 +111,7 @@ def _weight_files(folder: Path, key: str) -> list[Path]:
     )
 
 
-def read_json(path: Path, key: str = "model") -> dict[str, Any]:
+def read_model_json(path: Path, key: str = "model") -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:

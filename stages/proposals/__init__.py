@@ -11,7 +11,6 @@ from stages.common import Precision
 from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
-from stages.proposals.json_stream import Element, iterate_elements
 from stages.proposals.models import (
     EomtProposals,
     GroundTruthProposals,
@@ -23,23 +22,20 @@ from stages.proposals.models import (
     QueryProposals,
     SamProposals,
 )
-from stages.proposals.provided import ProvidedProposer, mask_files
+from stages.proposals.provided import mask_files
 from stages.proposals.refine import CHANGES, MaskRules, refine
 
 __all__ = [
     "CHANGES",
     "AnyProposals",
-    "Element",
     "GroundTruthProposals",
     "MaskRules",
     "ModelConfig",
     "PrecomputedProposals",
     "ProposalsConfig",
     "Proposer",
-    "ProvidedProposer",
     "QueryProposals",
     "build_proposer",
-    "iterate_elements",
     "mask_files",
     "model_files",
     "read_coco_masks",

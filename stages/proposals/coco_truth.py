@@ -12,7 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stages.common import ImageRecord, Rle, SampleError, SourceMask, UserError, open_file
-from stages.proposals import Element, GroundTruthProposals, ProvidedProposer, iterate_elements, read_coco_masks
+from stages.proposals.annotations import read_coco_masks
+from stages.proposals.json_stream import Element, iterate_elements
+from stages.proposals.models import GroundTruthProposals
+from stages.proposals.provided import ProvidedProposer
 
 _PROPOSER = ProvidedProposer(GroundTruthProposals(include_crowd=True))
 

@@ -22,7 +22,7 @@ from stages.common import (
     ModelLocation,
     SampleError,
     UserError,
-    read_json,
+    read_model_json,
     resolve_folder,
     told_as,
     transformers_files,
@@ -178,7 +178,7 @@ class LocalModel:
         name = config.model if "://" in config.model else str(folder)
         with told_as(config.model, folder):
             files = transformers_files(folder, _KEY)
-            found = read_json(folder / CONFIG, _KEY).get("model_type")
+            found = read_model_json(folder / CONFIG, _KEY).get("model_type")
         if found not in config.model_types:
             raise UserError(
                 f"{_KEY}: {name}/{CONFIG} has model_type {found!r}, and proposer.kind "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.shards.reader import DamagedTarError, Member, TarSample, iterate_samples, key_and_extension, read_sample
+from stages.shards.reader import DamagedTarError, Member, TarSample, iterate_samples, read_sample
 from stages.shards.schema import (
     INDEX_FILE,
     INDEX_SCHEMA,
@@ -39,7 +39,6 @@ __all__ = [
     "index_rows",
     "iterate_index",
     "iterate_samples",
-    "key_and_extension",
     "read_description",
     "read_index_rows",
     "read_keys",

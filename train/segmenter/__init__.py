@@ -5,7 +5,7 @@ from train.segmenter.assembly import NOTHING
 from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
 from train.segmenter.masks import Masks
 from train.segmenter.photos import check_outputs, find_photos
-from train.segmenter.result import NamedRegion, Segmentation
+from train.segmenter.result import Segmentation
 from train.segmenter.segmenter import PhotoError, Segmenter
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "PHOTO_SEGMENTER",
     "ClassName",
     "Masks",
-    "NamedRegion",
     "PhotoError",
     "Segmentation",
     "Segmenter",
