@@ -30,7 +30,8 @@ import torch
 from benchmarks.report import machine, measure
 from pipeline.world.vocabulary import load_vocabulary
 from stages.clip import ClipInput, encode_names, load_clip
-from stages.clip_config import LOCAL_DIR, ClipConfig
+from stages.clip_config import ClipConfig
+from stages.common import LOCAL_DIR
 from train.adapt import AdaptManifest
 from train.adapt.objective import Objective
 from train.adapt.output import optimizer_of

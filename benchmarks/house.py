@@ -117,6 +117,7 @@ def figures() -> list[Figure]:
     known = {module.name for module in found}
     imports = {module.name: len(internal_imports(module, known)) for module in found}
     lengths = [length for module in found for length in functions(module)]
+    mean = statistics.mean(imports.values())
     many = sorted(imports, key=lambda name: -imports[name])[:5]
     long = [f"{module.name} {module.lines}" for module in found if module.lines > 300]
     columns = tuple(module.name for module in found if knows_columns(module))
@@ -125,9 +126,9 @@ def figures() -> list[Figure]:
     return [
         Figure(
             f"internal imports per module ({len(found)} modules)",
-            round(statistics.mean(imports.values()), 2),
-            2.84,  # 2.8 to one decimal, as the figures that it is compared with are given
-            tuple(f"{name} {imports[name]}" for name in many),
+            round(mean, 1),  # as the figures of other codebases are given that the bound comes from
+            2.8,
+            (f"{mean:.2f}; most: {', '.join(f'{name} {imports[name]}' for name in many)}",),
         ),
         Figure("files over 300 lines", len(long), 0, tuple(long)),
         Figure(f"lines per function, median ({len(lengths)} functions)", statistics.median(lengths), 10),
@@ -144,7 +145,7 @@ def main() -> None:
         is_broken = figure.found > figure.most
         broken |= is_broken
         print(f"{figure.what:<50} {figure.found:>6g}  at most {figure.most:g}{'  BROKEN' if is_broken else ''}")
-        if figure.where and (is_broken or figure.most == 1):
+        if figure.where:
             print(f"    {', '.join(figure.where)}")
     sys.exit(1 if broken else 0)
 

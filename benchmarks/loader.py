@@ -71,7 +71,8 @@ def timed(batches: Any, pairs: int, batch_size: int) -> float:  # noqa: ANN401 -
 
 
 def ours(build: Path, options: Namespace) -> float:
-    from train.data.loader import ClipInput, PairLoader
+    from stages.clip import ClipInput
+    from train.data.loader import PairLoader
     from train.data.pair_index import index_pairs
     from train.data.samples import DataConfig, ShardSet
 

@@ -57,7 +57,7 @@ def _held(path: Path, holder: dict[str, Any], url: str) -> Iterator[None]:
 def _take_remote(store: Folder, holder: dict[str, Any], take_over: bool) -> None:
     found = store.read_or_none(LOCK)
     if found is not None and not take_over and not _dead_here(found):
-        raise UserError(_refusal(store.url, found) + " If that process is gone, add --take-over.")
+        raise UserError(f"{_refusal(store.url, found)} If that process is gone, take the folder over (--take-over).")
     if found is not None:
         store.write(LOCK, canonical_json(holder))
         return

@@ -29,7 +29,7 @@ class Plan:
 
     Attributes:
         document: all that identifies the build: configuration, inputs, models, and the digest of the rows.
-        rows: the images in their order (schema sources.ROWS), unit after unit.
+        rows: the images in their order (schema sources.config.ROWS), unit after unit.
         images_per_unit: unit k holds rows [k * images_per_unit, (k + 1) * images_per_unit).
     """
 

@@ -192,7 +192,7 @@ class AdaptProgress(Activity):
     def line(self, line: dict[str, Any]) -> None:
         """Takes a line of the log: see train.adapt."""
         if "validation" in line:
-            self.say(f"{self._title}step {line['step']:,}: held-out score {line['validation']:.2f}")
+            self.say(f"{self._title}step {line['step']:,}: validation score {line['validation']:.2f}")
         elif "precision" in line:
             self.say_what_it_computes_in(line)
         else:

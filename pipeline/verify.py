@@ -147,6 +147,9 @@ def _shard_problems(name: str, data: bytes, pairs: list[IndexRow]) -> Iterator[s
         for extension, member in sample.members.items():
             if not member.is_canonical:
                 yield f"{name}: {sample.key}.{extension}: header is not canonical"
+    ends = [0, *(sample.end for sample in samples)]
+    if [sample.offset for sample in samples] != ends[:-1] or data[ends[-1] :].strip(b"\0"):
+        yield f"{name}: holds what is no part of a sample"
     if [sample.key for sample in samples] != [row.key for row in pairs]:
         yield f"{name}: samples are not those of the index, or in another order"
         return

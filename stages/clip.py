@@ -125,7 +125,7 @@ class RegionEncoder:
     def encode_noun(self, noun: str) -> Tensor:
         """Unit vector float32 [D], on the CPU.
 
-        One noun a call: its floats then do not depend on which other nouns are asked for, nor when, so that the
+        One noun per call: its floats then do not depend on which other nouns are asked for, nor when, so that the
         cache of this process cannot change a build's bytes.
 
         Raises:

@@ -63,7 +63,7 @@ def decode_image(data: bytes, max_pixels: int = 100_000_000) -> NDArray[np.uint8
 def _check(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE_PX:
         found = f"{image.width}x{image.height} pixels"
-        raise SampleError("image_too_large", f"{found}; expected at most {max_pixels} in all, {MAX_SIDE_PX} a side")
+        raise SampleError("image_too_large", f"{found}; expected at most {max_pixels} in all, {MAX_SIDE_PX} per side")
     if image.format == "EPS":
         # Pillow would run Ghostscript on it, a program that may differ or lack, on a file that nobody vouches for.
         raise SampleError("undecodable_image", "expected a raster image, found PostScript")

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
-from pipeline.manifest import BuildManifest
+from pipeline.cache import Cache
+from pipeline.manifest import BuildManifest, Run
 from pipeline.sources.config import CocoSource, ImageReader, TableSource, WebdatasetSource, to_record
 from pipeline.sources.scan import read_rows
 from pipeline.world import WorldConfig, write_captioned_shards
@@ -33,7 +34,7 @@ from tests.train.data.conftest import members_of, write_tar
 from tests.train.tiny_clips import adapted
 from train.adapt import AdaptManifest
 from train.clip.checkpoint.folder import save_adapted
-from train.clip.source import Judge, load_judge
+from train.clip.source import ClipSource, resolve
 from train.data.pair_index import index_pairs
 from train.data.samples import DataConfig, ShardSet
 from train.evaluate.benchmark_sets import BenchmarkSet, open_set
@@ -80,7 +81,7 @@ def masks_of(source: CocoSource) -> list[Any]:
 
 def nouns_of(config: NltkNouns) -> Any:  # noqa: ANN401
     extractor = build_extractor(config)
-    return extractor.identity, extractor.extract(["the dog runs"])
+    return extractor.extract(["the dog runs"])
 
 
 def pairs_of(config: ShardSet) -> Any:  # noqa: ANN401
@@ -89,6 +90,10 @@ def pairs_of(config: ShardSet) -> Any:  # noqa: ANN401
 
 def bytes_of(model: torch.nn.Module) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
+
+
+def clip_of(config: ClipSource) -> dict[str, bytes]:
+    return bytes_of(resolve(config).load("cpu")[0])
 
 
 def labels_of(config: BenchmarkSet | LabelFolder) -> list[Any]:
@@ -128,13 +133,14 @@ CASES: dict[tuple[str, str], Case] = {
         {"kind": "pretrain", "shards": ["$/captioned"], "model": MODEL_CFG, "steps": 1},
         lambda config: [sample.captions for sample in read_captioned(config.shards)],
     ),
-    ("Judge", "weights"): Case(Judge, {"weights": "$/adapted"}, lambda config: bytes_of(load_judge(config, "cpu")[0])),
+    ("ClipSource", "weights"): Case(ClipSource, {"weights": "$/adapted"}, lambda config: clip_of(config)),
     ("CocoRegions", "images"): Case(CocoRegions, REGIONS, regions_of),
     ("CocoRegions", "annotations"): Case(CocoRegions, REGIONS, regions_of),
     ("LabelFiles", "images"): Case(LabelFolder, SET, labels_of),
     ("LabelFiles", "labels"): Case(LabelFolder, SET, labels_of),
     ("LabelFiles", "classes"): Case(LabelFolder, SET, labels_of),
     ("BenchmarkSet", "root"): Case(BenchmarkSet, {"kind": "pas20", "root": "$/voc", "partial": True}, labels_of),
+    ("Run", "cache"): Case(Run, {"cache": "$/cache"}, lambda config: Cache(config.cache_url).get("nouns", "abcd")),
     ("LabelMaps", "folder"): Case(LabelMaps, {"folder": "$/predictions"}, prediction_of),
 }
 NAMED: dict[tuple[str, str], Case] = {
@@ -146,8 +152,14 @@ NAMED: dict[tuple[str, str], Case] = {
         {"model": "tiny-by-name", "pretrained": "$/clip/open_clip_model.safetensors"},
         lambda config: (bytes_of(load_clip(config, "cpu")[0]), hash_files(clip_files(config))),
     ),
+    ("ClipSource", "model"): Case(ClipSource, {"model": "local-dir:$/clip"}, lambda config: clip_of(config)),
+    ("ClipSource", "pretrained"): Case(
+        ClipSource,
+        {"model": "tiny-by-name", "pretrained": "$/clip/open_clip_model.safetensors"},
+        lambda config: clip_of(config),
+    ),
     ("ModelConfig", "model"): Case(
-        MaskFormerProposals, {"model": "$/maskformer"}, lambda config: LocalModel(config).identity
+        MaskFormerProposals, {"model": "$/maskformer"}, lambda config: hash_files(LocalModel.find(config).files)
     ),
 }
 """Fields that hold a name, or else a location."""
@@ -214,6 +226,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> str:
     write_set(root / "voc", "JPEGImages", "SegmentationClass")
     (root / "voc/ImageSets/Segmentation").mkdir(parents=True)
     (root / "voc/ImageSets/Segmentation/val.txt").write_text("0\n1\n")
+    Cache(str(root / "cache")).put("nouns", "abcd", b"kept")
     write_set(root / "predicted", "unused", "maps")
     (root / "predicted/maps").rename(root / "predictions")
     (root / "tiny-by-name.json").write_text(json.dumps(MODEL_CFG))
@@ -274,4 +287,4 @@ def test_what_is_not_there_is_told_by_its_url(case: Case, message: str, here: st
 def test_a_damaged_model_behind_a_url_is_told_by_its_url(s3: FileSystem, there: str) -> None:
     s3.pipe_file(f"{there}/damaged/config.json", b"{}")
     with pytest.raises(UserError, match=f"proposer.model: {there}/damaged"):
-        LocalModel(MaskFormerProposals(model=f"{there}/damaged"))
+        LocalModel.find(MaskFormerProposals(model=f"{there}/damaged"))

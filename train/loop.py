@@ -19,7 +19,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.common import Precision, UserError
+from stages.common import Precision, UserError, resolve_device
+
+_STATE = "state.pt"
+_LOG = "log.jsonl"
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
@@ -124,8 +127,11 @@ def join_processes(device: str) -> Iterator[Processes]:
 
     Args:
         device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: a GPU is asked for, and there is none; torchrun's variables are incomplete.
     """
-    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    cuda = resolve_device(device) != "cpu"
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield Processes(0, 1, "cuda" if cuda else "cpu")
@@ -138,16 +144,12 @@ def join_processes(device: str) -> Iterator[Processes]:
     local = int(os.environ["LOCAL_RANK"])
     if cuda:
         torch.cuda.set_device(local)
-    # The others wait while the first lists shards or scores held-out regions.
+    # The others wait while the first lists shards or scores validation regions.
     dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=6))
     try:
         yield Processes(dist.get_rank(), world_size, f"cuda:{local}" if cuda else "cpu")
     finally:
         dist.destroy_process_group()
-
-
-_STATE = "state.pt"
-_LOG = "log.jsonl"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ _NO_WORKER_S = 180.0
 """So long nothing may run while Ray starts no worker either."""
 _LIFE_SIGN_S = 30.0
 _DEATHS_OF_ONE = 2
-"""An image that is alone with its process must have died so often before it is called a killer."""
+"""An image that is alone with its process must have died so often before it is called a poison image."""
 
 
 @dataclass(slots=True)
@@ -78,8 +78,8 @@ class Scheduler:
         check_ray: Callable[[bool], None],
     ) -> None:
         self._check_ray = check_ray
-        self._spec, self._pools, self._killers = spec, pools, poison_images
-        self._on_receipt, self._say, self._on_killer = on_receipt, say, on_poison_image
+        self._spec, self._pools, self._poison_images = spec, pools, poison_images
+        self._on_receipt, self._say, self._on_poison_image = on_receipt, say, on_poison_image
         self._max_attempts = spec.manifest.run.max_attempts
         self._waiting: list[deque[Job]] = [deque() for _ in pools]
         self._idle: list[list[Any]] = [[] for _ in pools]
@@ -179,7 +179,7 @@ class Scheduler:
             while self._idle[number] and self._waiting[number]:
                 job, actor = self._waiting[number].popleft(), self._idle[number].pop()
                 run = actor.run.options(num_returns=2)
-                status, job.work = run.remote(job.unit, self._killers, job.only, job.work)
+                status, job.work = run.remote(job.unit, self._poison_images, job.only, job.work)
                 self._running[status] = (job, actor)
 
     def _finish(self, status: Any) -> None:  # noqa: ANN401 - Ray's reference
@@ -256,7 +256,7 @@ class Scheduler:
             (image_id,) = job.only
             self._searches[job.unit].found.add(image_id)
             self._say(f"unit {job.unit}: image {image_id} kills its process; quarantined")
-            self._on_killer(image_id)
+            self._on_poison_image(image_id)
         else:
             self._split(job.unit, sorted(job.only))
         self._probe_ended(job)
@@ -265,5 +265,5 @@ class Scheduler:
         search = self._searches[job.unit]
         search.open_probes -= 1
         if search.open_probes == 0:
-            self._killers |= search.found
+            self._poison_images |= search.found
             self._waiting[0].append(Job(job.unit))

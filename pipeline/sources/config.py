@@ -130,7 +130,9 @@ def root_of(source: AnySource) -> str:
         return source.images
     if isinstance(source, TableSource) and source.root is not None:
         return source.root
-    return source.path.rsplit("/", 1)[0] if "/" in source.path else "."
+    folder, _, name = source.path.rpartition("/")
+    is_folder = isinstance(source, WebdatasetSource) and not name.endswith(".tar") and not set("*?[{") & set(name)
+    return source.path if is_folder else folder or ("/" if source.path.startswith("/") else ".")
 
 
 def source_files(source: AnySource) -> dict[str, str]:

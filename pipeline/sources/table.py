@@ -43,7 +43,7 @@ def read_table(source: TableSource) -> pa.Table:
             "license": _texts(table, columns.license, source) if columns.license else pa.nulls(len(table), pa.string()),
         }
     )
-    return _one_row_an_image(flat, source)
+    return _one_row_per_image(flat, source)
 
 
 def _load(source: TableSource, wanted: list[str]) -> pa.Table:
@@ -118,7 +118,7 @@ def _captions(table: pa.Table, source: TableSource) -> pa.ChunkedArray:
     return pa.chunked_array([pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), texts)])
 
 
-def _one_row_an_image(flat: pa.Table, source: TableSource) -> pa.Table:
+def _one_row_per_image(flat: pa.Table, source: TableSource) -> pa.Table:
     if len(pc.unique(flat["image_id"])) < len(flat):
         flat = _grouped(flat, source)
     arrays = {

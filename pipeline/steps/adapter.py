@@ -43,6 +43,7 @@ class StepAdapter:
         self._spec = spec
         self._cache = Cache(spec.cache_url)
         self._steps = [_STEPS[stage](spec) for stage in stages]
+        self._identities = {step.stage: step.identity for step in self._steps if isinstance(step, CachedStep)}
 
     def run(self, unit: UnitWork) -> None:
         """Runs the steps on a unit, one after the other; changes it in place, and commits it if it was written.
@@ -87,7 +88,7 @@ class StepAdapter:
 
     def _result(self, unit: UnitWork, step: CachedStep[Any, Any], task: Task[Any]) -> Any:  # noqa: ANN401
         computed, found = step.statistics
-        key = digest([self._spec.fingerprint, step.identity, step.key(task.content)])
+        key = digest([self._spec.fingerprint, self._identities[step.stage], step.key(task.content)])
         entry = self._cache.get(step.kind, key)
         if entry is not None:
             unit.done[found] += task.size

@@ -77,10 +77,10 @@ def check_shard(file: Path, index: list[IndexRow]) -> str:
     """
     try:
         with open(file, "rb") as opened:
-            found = [(sample.key, sample.offset, len(sample.members)) for sample in iterate_samples(opened)]
+            found = [(one.key, one.offset, one.end - one.offset, len(one.members)) for one in iterate_samples(opened)]
     except DamagedTarError as error:
         raise OSError(f"{file}: not readable after writing: {error}") from error
-    if found != [(row.key, row.offset, 4) for row in index]:
+    if found != [(row.key, row.offset, row.nbytes, 4) for row in index]:
         raise OSError(f"{file}: holds other members than were written")
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -202,7 +202,7 @@ class QuarantineRow:
     Attributes:
         item: ``image`` or ``caption``.
         caption_number: index of the caption for ``item == "caption"``.
-        stage: which stage refused it.
+        stage: which stage quarantined it.
         reason: short stable code.
         message: what was found and what was expected.
         input_sha256: hash of the image's bytes or the caption's UTF-8; empty if it could not be read.

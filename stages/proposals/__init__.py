@@ -1,4 +1,4 @@
-"""Mask proposals: one configuration class a kind, and what builds a proposer from it."""
+"""Mask proposals: one configuration class per kind, and what builds a proposer from it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def read_coco_masks(path: str, panoptic_folder: str | None = None) -> pa.Table:
         nonlocal folder_checked
         if "segments_info" not in element.value:
             return [_coco_row(element, where)]
-        if not folder_checked and not Folder(folder).is_folder():
+        if not folder_checked and not Folder(folder).exists(""):
             raise UserError(
                 f"{path}: is a panoptic file, and the folder of its PNGs was expected at {folder}; "
                 f"unpack them there, or say where they are"

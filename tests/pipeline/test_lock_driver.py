@@ -85,7 +85,7 @@ def test_folder_is_free_again_afterwards(tmp_path: Path, remote: Folder, error: 
 
 def test_remote_driver_elsewhere_is_refused_unless_taken_over(remote: Folder) -> None:
     mark(remote, host="another-host", pid=1)
-    with pytest.raises(UserError, match=r"process 1 on another-host.*add --take-over"), only_driver(remote):
+    with pytest.raises(UserError, match=r"process 1 on another-host.*take the folder over"), only_driver(remote):
         pass
     assert json.loads(remote.read(LOCK)) == {"host": "another-host", "pid": 1}
     with only_driver(remote, take_over=True):

@@ -163,7 +163,7 @@ def shown(terminal: bool, phases: int = 2, show: bool = True, title: str = "") -
 def test_a_log_has_a_line_each_with_loss_rate_and_time_left() -> None:
     assert shown(terminal=False).splitlines() == [
         "phase 1/2, step 20/1,000: loss 1.234, 1,234 pairs/s, 8 minutes and 10 seconds left",
-        "step 20: held-out score 45.68",
+        "step 20: validation score 45.68",
         "phase 2/2, step 1,000/1,000: loss 1.234, 1,234 pairs/s, 0 seconds left",
     ]
 
@@ -185,7 +185,7 @@ def test_a_terminal_has_one_live_line_of_80_columns_and_keeps_the_lines() -> Non
     assert "training 1,000/1,000" in text
     assert "loss 1.234" in text
     assert "…" not in text
-    assert "step 20: held-out score 45.68" in text
+    assert "step 20: validation score 45.68" in text
 
 
 @pytest.mark.parametrize("kind", [AdaptProgress, PretrainProgress])

@@ -82,7 +82,7 @@ def test_every_key_of_training_is_documented_with_its_default(page: str, model: 
             assert parsed == field.default, key
 
 
-def test_keys_of_the_held_out_score_are_named() -> None:
+def test_keys_of_the_validation_are_named() -> None:
     (meaning,) = (meaning for key, _, meaning in rows("training.md") if key == "validation")
     named = set(re.findall(r"`(\w+)`", meaning))
     assert set(Validation.model_fields) <= named

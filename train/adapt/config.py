@@ -1,4 +1,4 @@
-"""The manifest of an adaptation; loads no torch beyond what a ClipSource needs."""
+"""The manifest of an adaptation."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Output:
         """Writes DIR/last, scores it, and writes DIR/best if it is."""
         self.keep(model, step)
         asked = validation.manifest(str(self._out / "last"), self._device)
-        scores = classify(asked, lambda done: progress("scoring held-out regions", done))
+        scores = classify(asked, lambda done: progress("scoring validation regions", done))
         value = scores["harmonic"]["top1"] if validation.metric == "harmonic" else scores[validation.metric]
         if value is None:
             raise UserError("validation: the metric has no value; are there regions of seen and of unseen names?")

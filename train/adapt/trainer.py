@@ -43,7 +43,7 @@ def adapt(manifest: AdaptManifest, out: Path, report: Report, progress: Progress
 
     Args:
         manifest: the recipe.
-        out: folder of the run; holds log.jsonl, state.pt, last and, with held-out regions, best.
+        out: folder of the run; holds log.jsonl, state.pt, last and, with validation regions, best.
         report: called in the first process with each line of the log: ``step``, ``steps``, ``phase``, ``phases``,
             ``loss``, ``grad_norm``, ``lr``, ``pairs_per_s``, ``seconds_per_step``; or ``step`` and ``validation``; or,
             as it starts, ``step``, ``precision``, ``device`` and, where that precision is slow there, ``warning``.
@@ -98,7 +98,7 @@ class _Run:
         progress("hashing weights")
         data = describe_data(manifest.data, pair_index)
         init = clip.digests()
-        self.recipe = digest([identity(manifest), init, data["listing_sha256"]])
+        self.recipe = digest([identity(manifest), init, data["pairs_sha256"]])
         check_validation(manifest.validation)
         self.original: dict[str, Tensor] = {}
         if manifest.wise_ft_alpha < 1:

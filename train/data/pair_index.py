@@ -27,6 +27,7 @@ from train.data.samples import MASK, DataConfig, ShardSet, lacking
 
 OnBad = Literal["error", "skip"]
 _LOCK = "build.lock.json"
+_BUILDS = "a finished build's folder (maskmine build writes one; make demo, those of the world's recipes), "
 _LOG = logging.getLogger(__name__)
 
 
@@ -115,12 +116,13 @@ def index_pairs(sets: Sequence[ShardSet], on_bad: OnBad = "error") -> PairIndex:
     )
 
 
-def tars_of(pattern: str, key: str) -> list[str]:
+def tars_of(pattern: str, key: str, expected: str) -> list[str]:
     """The tars that a folder holds, or that a pattern names, in the order of the pattern.
 
     Args:
         pattern: a folder, or tars by path or URL.
         key: of the manifest, for messages.
+        expected: what may stand there beside tars, for messages.
 
     Raises:
         UserError: there are none, or one of a range is missing.
@@ -128,9 +130,8 @@ def tars_of(pattern: str, key: str) -> list[str]:
     found = find_files(pattern, ".tar")
     if missing := [name for name, files in found.items() if not files]:
         raise UserError(
-            f"{key}: no shard at {missing[0]} ({len(missing)} of {len(found)} names have none); expected a "
-            "finished build's folder (maskmine build writes one; make demo, those of the world's recipes), a folder of "
-            "tars, or tars such as DIR/{00000..00009}.tar"
+            f"{key}: no shard at {missing[0]} ({len(missing)} of {len(found)} names have none); expected {expected}"
+            "a folder of tars, or tars such as DIR/{00000..00009}.tar"
         )
     return [file for files in found.values() for file in files]
 
@@ -146,7 +147,7 @@ def _listed(location: str, on_bad: OnBad, left_out: dict[str, int]) -> Iterator[
     if folder.exists(INDEX_FILE):
         yield _indexed(folder)
         return
-    for shard in tars_of(location, "data.sets.shards"):
+    for shard in tars_of(location, "data.sets.shards", _BUILDS):
         yield _scanned(shard, on_bad, left_out)
 
 
@@ -221,4 +222,4 @@ def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:
         if folder.exists(_LOCK):
             locks[folder.url.rpartition("/")[2]] = sha256_hex(folder.read(_LOCK))
     counts = {"pairs": len(pair_index), "nouns": len(pair_index.canonicals), "left_out": dict(pair_index.left_out)}
-    return {**counts, "listing_sha256": pair_index.digest(), "build_locks_sha256": locks}
+    return {**counts, "pairs_sha256": pair_index.digest(), "build_locks_sha256": locks}

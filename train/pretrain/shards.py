@@ -42,7 +42,7 @@ def read_captioned(shards: Sequence[str]) -> list[Captioned]:
     Raises:
         UserError: there are none, a file is no tar, or a picture has no caption.
     """
-    return [sample for pattern in shards for shard in tars_of(pattern, "shards") for sample in _samples_of(shard)]
+    return [sample for pattern in shards for shard in tars_of(pattern, "shards", "") for sample in _samples_of(shard)]
 
 
 def _samples_of(shard: str) -> list[Captioned]:

@@ -86,7 +86,7 @@ class Segmentation:
             "height": height,
             "width": width,
             "classes": list(self.classes),
-            "seen": dict(self.label_matches),
+            "label_matches": dict(self.label_matches),
             "areas_px": self.areas_px,
             "regions": [region.to_json() for region in self.regions],
         }

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan
-from pipeline.sources.config import ImageReader, TableSource
+from pipeline.sources.config import ImageReader, TableSource, WebdatasetSource, to_record
 from pipeline.sources.scan import add_scan, read_rows
 from stages.common import ImageRecord, UserError
 from tests.photos import CAPTIONS, write_photos
@@ -135,6 +135,16 @@ def test_sources_of_the_same_photos_give_the_same_pairs(
         )
     assert len(found[0]) > 6
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("path", ["", "/", "/*.tar", "/{00000..00001}.tar"])
+def test_images_of_a_folder_of_shards_are_read_from_it(photos: Path, tmp_path: Path, path: str) -> None:
+    as_shards(photos, tmp_path)
+    source = WebdatasetSource(path=f"{tmp_path}{path}")
+    reader = ImageReader(source)
+    records = [to_record(row) for row in read_rows(source).to_pylist()]
+    assert len(records) == 10
+    assert all(reader.read(record)[:3] == b"\xff\xd8\xff" for record in records)
 
 
 def test_sample_without_an_image_is_quarantined(tiny_clip: str, photos: Path, tmp_path: Path) -> None:

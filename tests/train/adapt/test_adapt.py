@@ -155,7 +155,7 @@ def test_a_damaged_state_is_named(recipe: Recipe, tmp_path: Path) -> None:
         adapt(recipe(), tmp_path, ignore)
 
 
-def test_interpolation_lies_between_the_original_and_the_tuned_tower(recipe: Recipe, clip: str, tmp_path: Path) -> None:
+def test_wise_ft_alpha_lies_between_the_original_and_the_tuned_tower(recipe: Recipe, clip: str, tmp_path: Path) -> None:
     tuned = weights(adapt(recipe(phases=[FT]), tmp_path / "tuned", ignore))
     mixed = weights(adapt(recipe(phases=[FT], wise_ft_alpha=0.25), tmp_path / "mixed", ignore))
     plain, _ = load_clip(ClipConfig(model=clip), "cpu")
@@ -175,7 +175,7 @@ def test_training_learns(recipe: Recipe, tmp_path: Path, kind: str, precision: s
     assert last < 0.9 * first
 
 
-def test_the_best_by_held_out_score_is_kept_and_scored_as_saved(recipe: Recipe, tmp_path: Path) -> None:
+def test_the_best_by_validation_score_is_kept_and_scored_as_saved(recipe: Recipe, tmp_path: Path) -> None:
     from pipeline.world import WorldConfig, write_world
 
     write_world(tmp_path / "world", 2, 5, WorldConfig(size_px=64))

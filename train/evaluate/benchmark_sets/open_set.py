@@ -52,7 +52,7 @@ class SegmentationSet:
         expected_images: how many pictures the benchmark has; None for a folder of one's own.
         notes: what a person should know who reads figures of this set: that it is a part, or how labels were read.
         decode: reads a label map.
-        table: [ids] int32, see label_maps.to_classes.
+        table: [ids] int32, see files.to_classes.
         short_side_px: larger pictures and maps are resized to this shorter side.
     """
 

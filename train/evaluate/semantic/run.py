@@ -35,7 +35,7 @@ from train.evaluate.semantic.scorer import Scorer, SemanticManifest, TuneManifes
 from train.loop import load_state, save_state
 
 Progress = Callable[[int, int], None]
-_PICTURES_A_SAVE = 50
+_PICTURES_PER_SAVE = 50
 
 
 def evaluate_semantic(
@@ -112,7 +112,7 @@ def _count(
         for counted in _matrices(manifest, pictures, items[done:], counter, workers):
             matrix.merge(counted)
             done += 1
-            if out is not None and done - saved == _PICTURES_A_SAVE:
+            if out is not None and done - saved == _PICTURES_PER_SAVE:
                 saved = _save(out, recipe, matrix, done)
             if progress is not None:
                 progress(done, len(items))
