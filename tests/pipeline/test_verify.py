@@ -223,3 +223,19 @@ def test_unfinished_build_is_refused(tiny_clip: str, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no finished build") as caught:
             verify(str(folder))
         assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["between", "behind"])
+def test_file_of_no_sample_in_a_shard_is_found_even_if_all_hashes_agree(out: Path, place: str) -> None:
+    with tarfile.open(out / SHARD) as tar:
+        members = [(member, tar.extractfile(member)) for member in tar]
+        files = [(member, b"" if file is None else file.read()) for member, file in members]
+    stray = tarfile.TarInfo("README")
+    stray.mode = 0o644
+    files.insert(4 if place == "between" else len(files), (stray, b""))
+    with tarfile.open(out / SHARD, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for member, data in files:
+            tar.addfile(member, io.BytesIO(data))
+    sha256 = sha256_hex((out / SHARD).read_bytes())
+    edit_lock(out, lambda lock: lock["units"][1].update(shard_sha256=sha256))
+    assert f"{SHARD}: holds what is no part of a sample" in problems(out)

@@ -12,8 +12,10 @@ import pytest
 import torch
 import yaml
 
+from stages.common import UserError
 from tests.train.adapt.conftest import Recipe, weights
 from train.adapt import adapt
+from train.loop import join_processes
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,3 +49,9 @@ def test_two_processes_end_with_the_weights_of_one(
         expected = [line[name] for line in lines if name in line]
         assert len(expected) == 3
         assert [line[name] for line in logged if name in line] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match=r"device: 'cuda' was asked for"), join_processes("cuda"):
+        pass
