@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stages.common import Folder, UserError, digest
+from stages.common import Folder, OtherFormatError, UserError, digest
 
 FORMAT = 2
 """Of a build's files; raised when the same manifest would give other bytes, or a record other keys."""
@@ -57,11 +57,13 @@ class Record(BaseModel):
         """Reads a record.
 
         Raises:
-            ValueError: the bytes are no such record; the message, of one line, names the first wrong key.
+            ValueError: the bytes are no such record, which names the first wrong key, or of another release.
         """
         try:
             _check_format(cls, data)
             return cls.model_validate_json(data)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"no JSON, or cut short: {error}") from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "as a whole"
@@ -75,16 +77,12 @@ class Record(BaseModel):
 
 def _check_format(kind: type[Record], data: bytes) -> None:
     """Tells of another format first, as each of its other keys would be a riddle."""
-    if "format" not in kind.model_fields:
-        return
-    found = json.loads(data)
+    found = json.loads(data) if "format" in kind.model_fields else {"format": FORMAT}
     if not isinstance(found, dict) or "format" not in found:
         raise ValueError("expected a JSON object with the key format")
     if found["format"] != FORMAT:
-        raise ValueError(
-            f"format: expected {FORMAT}, found {str(found['format'])[:20]}, of another release of maskmine; use that "
-            "one, or build into an empty folder"
-        )
+        formats = f"format {str(found['format'])[:20]}; this one has {FORMAT}"
+        raise OtherFormatError(f"of another release of maskmine ({formats}): use that, or another folder")
 
 
 class Counts(Record):
@@ -259,6 +257,8 @@ def read_lock(store: Folder) -> Lock:
     """
     try:
         return Lock.parse(lock_bytes(store))
+    except OtherFormatError as error:
+        raise UserError(f"{store.url}: the build is {error}") from error
     except ValueError as error:
         raise UserError(f"{store.url}: the build is damaged: {LOCK_FILE}: {error}") from error
 

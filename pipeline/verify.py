@@ -26,7 +26,7 @@ from pipeline.records import (
     table_name,
     unit_key,
 )
-from stages.common import Folder, Rle, digest
+from stages.common import Folder, OtherFormatError, Rle, UserError, digest
 from stages.shards import IndexRow, index_rows, iterate_samples, read_description
 
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
@@ -49,6 +49,8 @@ def verify(url: str) -> tuple[Lock | None, list[str]]:
     data = lock_bytes(store)
     try:
         lock = Lock.parse(data)
+    except OtherFormatError as error:
+        raise UserError(f"{url}: the build is {error}") from error
     except ValueError as error:
         return None, [f"{LOCK_FILE}: {error}"]
     return lock, list(_problems(store, lock))

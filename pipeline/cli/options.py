@@ -13,7 +13,8 @@ from pipeline.terminal import Activity
 from stages.common import AskedPrecision, UserError, resolve_device, slowness_warning
 
 Settings = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest, e.g. source.images=/photos.")
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the manifest, e.g. seed=1."),
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All figures, as JSON.")]
 
@@ -52,7 +53,8 @@ def about(flag: str, *starts: str) -> Iterator[None]:
     except UserError as error:
         if starts and not str(error).startswith(tuple(f"{start}:" for start in starts)):
             raise
-        raise UserError(f"{flag}: {error}") from error
+        named = str(error).startswith(f"{flag[2:]}:")  # the argument of a function has the flag's name
+        raise UserError(f"--{error}" if named else f"{flag}: {error}") from error
 
 
 def warn_if_slow(activity: Activity, precision: AskedPrecision, device: str) -> None:

@@ -52,7 +52,7 @@ def _adapt(recipe: AdaptManifest, out: Path, console: Console, is_first: bool) -
     with AdaptProgress(console, is_first) as progress:
         written = adapt(recipe, out, progress.line, progress)
     if is_first:
-        console.print(f"{written}: trained; a manifest names it under weights")
+        console.print(f"{written}: trained; a manifest names it under init.weights or clip.weights")
 
 
 def evaluate(

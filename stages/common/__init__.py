@@ -20,7 +20,7 @@ from stages.common.devices import (
     resolve_precision,
     slowness_warning,
 )
-from stages.common.errors import LockError, RayLostError, SampleError, UnreachableError, UserError
+from stages.common.errors import LockError, OtherFormatError, RayLostError, SampleError, UnreachableError, UserError
 from stages.common.files import Folder, find_files, join, open_file, read_file, read_json, retried, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
@@ -66,6 +66,7 @@ __all__ = [
     "Mention",
     "ModelLocation",
     "Noun",
+    "OtherFormatError",
     "Precision",
     "Progress",
     "Proposal",

@@ -28,6 +28,10 @@ class SampleError(Exception):
         self.message = message
 
 
+class OtherFormatError(ValueError):
+    """A file is sound, and was written by another release of maskmine."""
+
+
 class LockError(Exception):
     """An image's bytes are not those that the lock recorded."""
 

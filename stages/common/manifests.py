@@ -46,10 +46,10 @@ def load(model: Any, path: Path, settings: Sequence[str] = ()) -> Any:
     data = fill_variables(data, unset)
     given = tuple(f"{setting.partition('=')[0]}{end}" for setting in settings for end in (".", ":"))
     unset = [one for one in unset if not one.startswith(given)]
-    if unset:
-        raise UserError(f"{path}: no environment variable has the name that these keys use:\n  " + "\n  ".join(unset))
     apply_settings(data, settings, model)
     _check_kind_and_version(data, list(models_by_kind([model])), path)
+    if unset:
+        raise UserError(f"{path}: no environment variable has the name that these keys use:\n  " + "\n  ".join(unset))
     return validate(model, data, str(path), path.parent)
 
 
@@ -111,7 +111,7 @@ def _check_kind_and_version(data: dict[str, Any], kinds: list[str], path: Path) 
     expected = " or ".join(kinds)
     if kind is not None and kind not in kinds:
         raise UserError(f"{path}: kind: expected {expected}, found {kind!r}")
-    if version == 1:
+    if version == 1 and type(version) is int:
         changes = [f"set version: {_VERSION}", *([f"set kind: {expected}"] if kind is None else [])]
         old = renamed_keys(data, kinds if kind is None else [kind])
         changes += [f"{before} is now {after}" for before, after in old.items()]
@@ -119,8 +119,9 @@ def _check_kind_and_version(data: dict[str, Any], kinds: list[str], path: Path) 
             f"{path}: a manifest of version 1, as 'version' says or where it is missing; expected version {_VERSION}. "
             "To change in it:\n  " + "\n  ".join(changes)
         )
-    if version != _VERSION:
-        raise UserError(f"{path}: version: expected {_VERSION}, found {version!r}; it may be of a later maskmine")
+    if version != _VERSION or type(version) is not int:
+        later = "; it may be of a later maskmine" if isinstance(version, int) and version > _VERSION else ""
+        raise UserError(f"{path}: version: expected the number {_VERSION}, found {version!r}{later}")
     if kind is None:
         raise UserError(f"{path}: kind: this key is required; expected {expected}")
 

@@ -8,7 +8,6 @@ from typing import Any
 _CLIP = {
     "judge.clip.model": "clip.model",
     "judge.clip.pretrained": "clip.pretrained",
-    "judge.clip.batch_size": "batch_size",
     "judge.weights": "clip.weights",
 }
 _IN_SEGMENTER = {f"segmenter.{old}": f"segmenter.{new}" for old, new in _CLIP.items()}

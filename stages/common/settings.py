@@ -79,7 +79,9 @@ def apply_settings(data: dict[str, Any], settings: Sequence[str], model: Any) ->
         *parents, last = key.split(".")
         place: Any = data
         annotations = [model]
-        for parent in parents:
+        for parent, below in zip(parents, [*parents, last][1:], strict=True):
+            if isinstance(place, dict) and parent not in place and below.isdecimal():
+                raise UserError(f"--set {setting}: the manifest has no list {parent!r}; set it whole")
             place = place.setdefault(parent, {}) if isinstance(place, dict) else place[_index(place, parent, setting)]
             if not isinstance(place, dict | list):
                 raise UserError(f"--set {setting}: {parent!r} is no section of the manifest")

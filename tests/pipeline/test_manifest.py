@@ -379,7 +379,7 @@ def test_an_old_key_in_a_manifest_of_version_2_is_told_its_new_name(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "version: expected 2, found 3"),
+        ({"version": 3}, "version: expected the number 2, found 3"),
         ({"kind": "adapt"}, "kind: expected build, found 'adapt'"),
         ({"kind": "adapt", "version": 1}, "kind: expected build, found 'adapt'"),
         ({"kind": None}, "kind: this key is required; expected build"),
@@ -392,3 +392,10 @@ def test_another_kind_or_version_is_refused_alone(tmp_path: Path, change: dict[s
         load(BuildManifest, file)
     assert str(caught.value).startswith(f"{file}: {message}")
     assert "odd" not in str(caught.value)
+
+
+def test_a_place_in_a_list_that_the_manifest_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"--set run\.pools\.0\.actors=1: the manifest has no list 'pools'; set it whole"
+    ):
+        load(BuildManifest, written(tmp_path, good()), ["run.pools.0.actors=1"])

@@ -93,7 +93,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(folder: dict[str, Any], clip: s
 def test_counts_are_saved_on_the_way(
     folder: dict[str, Any], clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.evaluate.semantic.run._PICTURES_A_SAVE", 1)
+    monkeypatch.setattr("train.evaluate.semantic.run._PICTURES_PER_SAVE", 1)
     seen: list[int] = []
 
     def look(done: int, total: int) -> None:
