@@ -84,7 +84,8 @@ def build(
         plan = make_plan(manifest)
         locked = read_lock_file(lock) if lock else None
         expected = _expected_images(str(lock), locked, plan) if locked else None
-        _settle(store, plan)
+        libraries = library_fingerprint()
+        _settle(store, plan, libraries)
         poison_images = _known_poison_images(store)
         if locked:
             poison_images |= frozenset(locked.poison_images)
@@ -98,7 +99,7 @@ def build(
             plan_digest=plan.digest,
             out_url=out,
             cache_url=manifest.run.cache_url,
-            fingerprint=digest(library_fingerprint()),
+            fingerprint=digest(libraries),
             models=plan.document.models,
             expected_images=expected,
             lock_url=lock,
@@ -115,9 +116,7 @@ def build(
             progress.say(warning)
         if finished is None:
             dumped = manifest.model_dump(mode="json", exclude={"run"})
-            finished = finalise(
-                store, plan.document, dumped, library_fingerprint(), _in_order(receipts), sorted(poison_images)
-            )
+            finished = finalise(store, plan.document, dumped, libraries, _in_order(receipts), poison_images)
             _report(store, progress)
         elif not store.exists(REPORT):
             _report(store, progress)
@@ -188,14 +187,13 @@ def _run(
     return run_ray(spec, todo, poison_images, on_receipt, progress.say, address, on_poison_image)
 
 
-def _settle(store: Folder, plan: Plan) -> None:
+def _settle(store: Folder, plan: Plan, libraries: dict[str, str]) -> None:
     """Writes the plan into a new folder; refuses a folder of another plan, or of other library versions.
 
     Raises:
         UserError: with the differences.
     """
     before = read_plan(store)
-    libraries = library_fingerprint()
     if before is None:
         foreign = [name for name in store.names() if not name.startswith(".")]
         if foreign:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -69,7 +69,7 @@ def finalise(
     manifest: dict[str, Any],
     libraries: dict[str, str],
     receipts: Sequence[Receipt],
-    poison_images: Sequence[str],
+    poison_images: Iterable[str],
 ) -> Lock:
     """Writes what stands beside the shards; the lock comes last, so that its presence means a finished build.
 

@@ -235,30 +235,31 @@ def devices_of(receipts: Iterable[Receipt]) -> list[str]:
     return sorted({device for receipt in receipts for device in receipt.devices.values()})
 
 
-def lock_bytes(store: Folder) -> bytes:
-    """The file of a finished build's lock.
+def parse_lock(store: Folder) -> Lock:
+    """The lock of a finished build, for callers that tell what is wrong with it themselves.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is of another release.
+        ValueError: it is damaged.
     """
-    data = store.read_or_none(LOCK_FILE)
-    if data is None:
+    if (data := store.read_or_none(LOCK_FILE)) is None:
         raise UserError(
             f"{store.url}: no {LOCK_FILE}, so no finished build; run the build's command again to finish it"
         )
-    return data
+    try:
+        return Lock.parse(data)
+    except OtherFormatError as error:
+        raise UserError(f"{store.url}: the build is {error}") from error
 
 
 def read_lock(store: Folder) -> Lock:
     """The lock of a finished build.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, or it is of another release or damaged.
     """
     try:
-        return Lock.parse(lock_bytes(store))
-    except OtherFormatError as error:
-        raise UserError(f"{store.url}: the build is {error}") from error
+        return parse_lock(store)
     except ValueError as error:
         raise UserError(f"{store.url}: the build is damaged: {LOCK_FILE}: {error}") from error
 

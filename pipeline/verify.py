@@ -18,7 +18,7 @@ from pipeline.records import (
     Lock,
     LockedUnit,
     Receipt,
-    lock_bytes,
+    parse_lock,
     read_unit_rows,
     receipt_name,
     rows_name,
@@ -26,7 +26,7 @@ from pipeline.records import (
     table_name,
     unit_key,
 )
-from stages.common import Folder, OtherFormatError, Rle, UserError, digest
+from stages.common import Folder, Rle, digest
 from stages.shards import IndexRow, index_rows, iterate_samples, read_description
 
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
@@ -43,14 +43,11 @@ def verify(url: str) -> tuple[Lock | None, list[str]]:
         The lock, None if it is damaged; and one line per broken promise, each naming the file, none if all is well.
 
     Raises:
-        UserError: there is no finished build.
+        UserError: there is no finished build, or it is of another release.
     """
     store = Folder(url)
-    data = lock_bytes(store)
     try:
-        lock = Lock.parse(data)
-    except OtherFormatError as error:
-        raise UserError(f"{url}: the build is {error}") from error
+        lock = parse_lock(store)
     except ValueError as error:
         return None, [f"{LOCK_FILE}: {error}"]
     return lock, list(_problems(store, lock))

@@ -14,6 +14,7 @@ from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.models import (
     EomtProposals,
     GroundTruthProposals,
+    LocalModel,
     Mask2FormerProposals,
     MaskFormerProposals,
     ModelConfig,
@@ -22,7 +23,7 @@ from stages.proposals.models import (
     QueryProposals,
     SamProposals,
 )
-from stages.proposals.provided import mask_files
+from stages.proposals.provided import ProvidedProposer, mask_files
 from stages.proposals.refine import CHANGES, MaskRules, refine
 
 __all__ = [
@@ -68,8 +69,6 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
         UserError: the model's folder or hub id cannot be used.
     """
     if isinstance(config, GroundTruthProposals | PrecomputedProposals):
-        from stages.proposals.provided import ProvidedProposer
-
         return ProvidedProposer(config)
     if isinstance(config, ClassicalProposals):
         return ClassicalProposer(config)
@@ -90,6 +89,4 @@ def model_files(config: AnyProposals) -> list[Path]:
     """
     if not isinstance(config, ModelConfig):
         return []
-    from stages.proposals.models import LocalModel
-
     return LocalModel.find(config).files

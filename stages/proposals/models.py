@@ -23,6 +23,7 @@ from stages.common import (
     SampleError,
     UserError,
     read_model_json,
+    resolve_device,
     resolve_folder,
     told_as,
     transformers_files,
@@ -194,12 +195,12 @@ class LocalModel:
             device: ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
-            UserError: the weights cannot be read, or leave a part of the model without values.
+            UserError: there is no such device, or the weights cannot be read or leave a part of the model without
+                values.
         """
         import torch
 
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"device: {device!r} was asked for, and torch sees no GPU here; use cpu")
+        device = resolve_device(device)
         # transformers reads safetensors into float32 and never unpickles with these arguments.
         try:
             model, info = auto_class.from_pretrained(
