@@ -61,6 +61,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.classical",
     "stages.proposals.classical_grouping",
     "stages.proposals.classical_ranking",
+    "stages.proposals.grid",
     "stages.proposals.models",
     "stages.proposals.provided",
     "stages.proposals.queries",

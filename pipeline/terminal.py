@@ -214,3 +214,24 @@ class PretrainProgress(Activity):
         shown = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if name.endswith("loss"))
         rate = ", ".join(filter(None, (f"{line['images_per_s']:.0f} images/s", self._left())))
         self.say(f"step {line['step']:,}: {shown}; {rate}")
+
+
+class GeneratorProgress(Activity):
+    """Follows the training of a mask generator."""
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Takes a line of the log: see train.generator."""
+        if "precision" in line:
+            self.say_what_it_computes_in(line)
+            left_out = f", {line['without_masks']:,} without masks left out" if line["without_masks"] else ""
+            self.say(f"{line['pictures']:,} pictures to train on, {line['held_out_pictures']:,} held out{left_out}")
+        elif "held_out" in line:
+            parts = ", ".join(
+                f"{name} {value:.3f}" for name, value in line.items() if "/recall_50@" in name or "/ar@" in name
+            )
+            self.say(f"step {line['step']:,}: held out: {parts}")
+        else:
+            shown = ", ".join(f"{name} {line[name]:.3f}" for name in ("loss", "iou") if name in line)
+            left = duration((line["steps"] - line["step"]) * line["seconds_per_step"])
+            rate = f"{shown}, {line['images_per_s']:,.1f} images/s, {left} left"
+            self.say(f"step {line['step']:,}/{line['steps']:,}: {rate}")

@@ -23,12 +23,16 @@ ALLOWED: dict[str, set[str]] = {
     "stages.nouns": COMMON,
     "stages.proposals": COMMON,
     "stages.shards": COMMON | {"stages"},
-    "train": COMMON | {"train.adapt", "train.pretrain", "train.evaluate.classify", "train.evaluate.semantic"},
+    "train": COMMON
+    | {"train.adapt", "train.generator", "train.pretrain"}
+    | {"train.evaluate.classify", "train.evaluate.semantic"},
     "train.data": COMMON | {"stages", "stages.shards"},
     "train.clip": COMMON | {"stages", "train.clip.checkpoint"},
     "train.clip.checkpoint": COMMON | {"stages", "train.clip"},
     "train.adapt": COMMON
     | {"stages", "train", "train.clip", "train.clip.checkpoint", "train.data", "train.evaluate.classify"},
+    "train.generator": COMMON
+    | {"stages", "stages.proposals", "train", "train.data", "train.evaluate.proposals"},
     "train.pretrain": COMMON | {"stages", "stages.nouns", "stages.shards", "train", "train.data"},
     "train.segmenter": COMMON | {"stages", "stages.nouns", "stages.proposals", "train", "train.clip"},
     "train.evaluate": set(),
@@ -50,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.world": COMMON | {"stages.shards"},
     "pipeline.cli": COMMON
     | {"pipeline", "pipeline.audit", "pipeline.report", "pipeline.runners", "pipeline.world"}
-    | {"train", "train.adapt", "train.pretrain", "train.clip", "train.segmenter"}
+    | {"train", "train.adapt", "train.generator", "train.pretrain", "train.clip", "train.segmenter"}
     | {"train.evaluate.classify", "train.evaluate.semantic"},
 }
 """Package -> packages whose modules it may import; that of a folder's own modules is the folder."""

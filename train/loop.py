@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stages.common import Precision, UserError, resolve_device
 
+Report = Callable[[dict[str, Any]], None]
 _STATE = "state.pt"
 _LOG = "log.jsonl"
 
@@ -204,3 +205,35 @@ def write_line(log: TextIO, line: dict[str, Any]) -> None:
     """Adds a line, at once."""
     log.write(json.dumps(line) + "\n")
     log.flush()
+
+
+class RunLog:
+    """Lines of a run: in log.jsonl, in TensorBoard where that is wanted, and told to whoever follows.
+
+    Args:
+        folder: of the run.
+        step: that the run goes on from; lines of later steps go.
+        tensorboard: whether FOLDER/tensorboard is written, too.
+        report: called with each line.
+    """
+
+    def __init__(self, folder: Path, step: int, tensorboard: bool, report: Report) -> None:
+        self._file, self._report = open_log(folder, step), report
+        self._board: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Logs a line; numbers go to TensorBoard, too."""
+        write_line(self._file, line)
+        for name, value in line.items() if self._board else ():
+            if name != "step" and isinstance(value, int | float):
+                self._board.add_scalar(name, value, line["step"])
+        self._report(line)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()

@@ -9,16 +9,18 @@ from pydantic import Field
 from train.adapt.config import AdaptManifest
 from train.evaluate.classify.run import ClassifyManifest
 from train.evaluate.semantic.scorer import SemanticManifest
+from train.generator.config import GeneratorManifest
 from train.pretrain.config import PretrainManifest
 
 __all__ = [
     "AdaptManifest",
     "ClassifyManifest",
     "EvaluateManifest",
+    "GeneratorManifest",
     "PretrainManifest",
     "SemanticManifest",
     "TrainManifest",
 ]
 
-TrainManifest = Annotated[AdaptManifest | PretrainManifest, Field(discriminator="kind")]
+TrainManifest = Annotated[AdaptManifest | GeneratorManifest | PretrainManifest, Field(discriminator="kind")]
 EvaluateManifest = Annotated[ClassifyManifest | SemanticManifest, Field(discriminator="kind")]

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.options import JsonFile, Settings, about, storage_of, warn_if_slow, write_json
-from pipeline.terminal import Activity, AdaptProgress, PretrainProgress, terminal
+from pipeline.terminal import Activity, AdaptProgress, GeneratorProgress, PretrainProgress, terminal
 from stages.common import UserError
 
 if TYPE_CHECKING:
-    from train.manifests import AdaptManifest, ClassifyManifest, PretrainManifest, SemanticManifest
+    from train.manifests import AdaptManifest, ClassifyManifest, GeneratorManifest, PretrainManifest, SemanticManifest
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
 
@@ -24,16 +24,18 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.", show_default=False)],
     setting: Settings = [],  # noqa: B006 - typer's way
 ) -> None:
-    """Train from shards. The same command again goes on from the last checkpoint."""
+    """Train a CLIP, or a mask generator. The same command again goes on from the last checkpoint."""
     console, is_first = terminal(), os.environ.get("RANK", "0") == "0"  # of the processes that torchrun began
     with Activity(console, is_first):
         from stages.common import load
-        from train.manifests import PretrainManifest, TrainManifest
+        from train.manifests import GeneratorManifest, PretrainManifest, TrainManifest
 
         recipe = load(TrainManifest, manifest, setting)
     with storage_of(str(out)):
         if isinstance(recipe, PretrainManifest):
             _pretrain(recipe, out, console)
+        elif isinstance(recipe, GeneratorManifest):
+            _train_generator(recipe, out, console, is_first)
         else:
             _adapt(recipe, out, console, is_first)
 
@@ -44,6 +46,15 @@ def _pretrain(recipe: PretrainManifest, out: Path, console: Console) -> None:
     with PretrainProgress(console) as progress:
         written = pretrain(recipe, out, progress.line, progress)
     console.print(f"{written}: trained; a manifest names it as local-dir:{written}")
+
+
+def _train_generator(recipe: GeneratorManifest, out: Path, console: Console, is_first: bool) -> None:
+    from train.generator import train_generator
+
+    with GeneratorProgress(console, is_first) as progress:
+        written = train_generator(recipe, out, progress.line, progress)
+    if is_first:
+        console.print(f"{written}: trained; a manifest names it as the proposer's model, kind: {recipe.network.kind}")
 
 
 def _adapt(recipe: AdaptManifest, out: Path, console: Console, is_first: bool) -> None:

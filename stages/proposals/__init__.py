@@ -13,6 +13,7 @@ from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.models import (
     EomtProposals,
+    GridProposals,
     GroundTruthProposals,
     LocalModel,
     Mask2FormerProposals,
@@ -49,6 +50,7 @@ AnyProposals = (
     | Mask2FormerProposals
     | OneFormerProposals
     | EomtProposals
+    | GridProposals
     | SamProposals
     | ClassicalProposals
     | GroundTruthProposals
@@ -76,7 +78,13 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
         from stages.proposals.sam import load_sam
 
         return load_sam(config, device, precision)
-    from stages.proposals.queries import QueryProposer, load_query_model
+    from stages.proposals.queries import QueryProposer
+
+    if isinstance(config, GridProposals):
+        from stages.proposals.grid import load_grid_model
+
+        return QueryProposer(config, load_grid_model(config, device, precision))
+    from stages.proposals.queries import load_query_model
 
     return QueryProposer(config, load_query_model(config, device, precision))
 

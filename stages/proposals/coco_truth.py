@@ -36,6 +36,7 @@ class TruthFile:
 
     Attributes:
         synonyms: class name -> other words, where the categories list them, as LVIS does.
+        stuff: names of the categories that are told to be no things, as those of a panoptic file are.
         rows: image id -> rows of `masks`.
     """
 
@@ -44,6 +45,7 @@ class TruthFile:
     images: dict[str, TruthImage] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     synonyms: dict[str, list[str]] = field(default_factory=dict)
+    stuff: set[str] = field(default_factory=set)
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
@@ -61,6 +63,8 @@ def read_truth_file(path: str) -> TruthFile:
                 truth.images[image.image_id] = image
             elif element.key == "categories":
                 truth.names.append(str(element.value["name"]))
+                if element.value.get("isthing") == 0:
+                    truth.stuff.add(truth.names[-1])
                 others = element.value.get("synonyms")
                 if isinstance(others, list):
                     truth.synonyms[truth.names[-1]] = [str(word) for word in others]

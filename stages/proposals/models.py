@@ -37,12 +37,14 @@ class ModelConfig(Config):
 
     Attributes:
         model_types: values of config.json's ``model_type`` that this kind can run.
+        has_processor: whether its preprocessing is a file of its own.
         kind: which proposer.
         model: a local folder, or a hub id such as ``facebook/mask2former-swin-large-coco-panoptic``.
         revision: commit of a hub id; pin it, so that a later push cannot change the build. Ignored for a folder.
     """
 
     model_types: ClassVar[tuple[str, ...]]
+    has_processor: ClassVar[bool] = True
     kind: str
     model: ModelLocation = Field(min_length=1)
     revision: str | None = Field(default=None, min_length=1)
@@ -92,6 +94,23 @@ class EomtProposals(QueryProposals):
 
     model_types = ("eomt", "eomt_dinov3")
     kind: Literal["eomt"] = "eomt"
+
+
+class GridProposals(QueryProposals):
+    """A small generator of our own, as ``maskmine train`` with ``kind: generator`` makes it: docs/generator.md.
+
+    Attributes:
+        min_score: cells with a lower score are not looked at.
+        nms_iou: of two masks with a higher IoU, the one with the lower score is dropped.
+        max_proposals: at most so many masks of a photo.
+    """
+
+    model_types = ("maskmine_grid",)
+    has_processor = False
+    kind: Literal["grid"] = "grid"
+    min_score: Fraction = 0.05
+    nms_iou: Fraction = 0.6
+    max_proposals: int = Field(default=100, ge=1)
 
 
 class SamProposals(ModelConfig):
@@ -169,20 +188,24 @@ class LocalModel:
     files: list[Path]
 
     @classmethod
-    def find(cls, config: ModelConfig) -> Self:
+    def find(cls, config: ModelConfig, key: str = _KEY) -> Self:
         """The model that is configured; a hub id is downloaded.
+
+        Args:
+            config: which.
+            key: of the manifest, for messages.
 
         Raises:
             UserError: a file is missing, the folder holds another kind of model, or the hub cannot be reached.
         """
-        folder = resolve_folder(config.model, config.revision, _KEY)
+        folder = resolve_folder(config.model, config.revision, key)
         name = config.model if "://" in config.model else str(folder)
         with told_as(config.model, folder):
-            files = transformers_files(folder, _KEY)
-            found = read_model_json(folder / CONFIG, _KEY).get("model_type")
+            files = transformers_files(folder, key, config.has_processor)
+            found = read_model_json(folder / CONFIG, key).get("model_type")
         if found not in config.model_types:
             raise UserError(
-                f"{_KEY}: {name}/{CONFIG} has model_type {found!r}, and proposer.kind "
+                f"{key}: {name}/{CONFIG} has model_type {found!r}, and kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
         return cls(folder, name, files)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -246,6 +246,20 @@ def _task_tokens(task: str, model: Any, folder: Path) -> Tensor:  # noqa: ANN401
     return ids
 
 
+class Asked(Protocol):
+    """A model that gives one mask a query.
+
+    Attributes:
+        class_names: of its own classes, in the order of their numbers; none for one that has none.
+    """
+
+    class_names: tuple[str, ...]
+
+    def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
+        """What it says about one photo, [H, W, 3] RGB uint8."""
+        ...
+
+
 class QueryProposer:
     """One proposal per query: pixels above the mask threshold, scored by the query's objectness.
 
@@ -254,7 +268,7 @@ class QueryProposer:
         model: what is asked.
     """
 
-    def __init__(self, config: QueryProposals, model: QueryModel) -> None:
+    def __init__(self, config: QueryProposals, model: Asked) -> None:
         self._config, self._model = config, model
 
     @torch.inference_mode()
@@ -262,12 +276,13 @@ class QueryProposer:
         """All queries' masks, in the model's order; some may be empty. See `Proposer.propose`."""
         queries = self._model.queries(image)
         scores = queries.objectness.tolist()
-        labels = queries.class_probs[:, :-1].argmax(1).tolist()
+        names = self._model.class_names
+        labels = queries.class_probs[:, :-1].argmax(1).tolist() if names else [None] * len(scores)
         masks = queries.binary_masks(range(len(scores)), self._config.mask_threshold, *image.shape[:2])
         proposals = []
         for (rle, logits), score, label in zip(masks, scores, labels, strict=True):
             if self._config.weigh_by_mask_confidence and rle.area_px:
                 inside = torch.from_numpy(rle.decode()).to(logits.device)
                 score *= float(logits[inside].sigmoid().mean())
-            proposals.append(Proposal(rle, score, self._config.kind, self._model.class_names[label]))
+            proposals.append(Proposal(rle, score, self._config.kind, None if label is None else names[label]))
         return proposals

@@ -18,9 +18,7 @@ from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import AnyClip
 from train.evaluate.classify import GroundTruth, classify
-from train.loop import open_log, write_line
-
-Report = Callable[[dict[str, Any]], None]
+from train.loop import Report, RunLog
 
 
 def check_validation(validation: Validation | None) -> None:
@@ -59,23 +57,14 @@ class Output:
         device: str,
         report: Report,
     ) -> None:
-        self._out, self._device, self._report = out, device, report
+        self._out, self._device = out, device
         self._clip, self._base, self._provenance = clip, clip.base, provenance
         self.best: dict[str, Any] = {}
-        self._log = open_log(out, step)
-        self._board: Any = None
-        if manifest.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+        self._log = RunLog(out, step, manifest.tensorboard, report)
 
     def line(self, line: dict[str, Any]) -> None:
-        """Logs a line; numbers go to TensorBoard, too."""
-        write_line(self._log, line)
-        for name, value in line.items() if self._board else ():
-            if name != "step" and isinstance(value, int | float):
-                self._board.add_scalar(name, value, line["step"])
-        self._report(line)
+        """Logs a line."""
+        self._log.line(line)
 
     def keep(self, model: MaskPromptCLIP, step: int) -> None:
         """Writes DIR/last."""
@@ -100,8 +89,6 @@ class Output:
 
     def close(self) -> None:
         self._log.close()
-        if self._board:
-            self._board.close()
 
 
 _TOWER = "clip.visual."

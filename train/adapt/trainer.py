@@ -15,7 +15,6 @@ from train.adapt.config import AdaptManifest, Phase
 from train.adapt.objective import Objective, check_finite
 from train.adapt.output import (
     Output,
-    Report,
     WeightAverage,
     adapted_weights,
     check_validation,
@@ -28,6 +27,7 @@ from train.data.pair_index import describe_data, index_pairs
 from train.loop import (
     Clock,
     Processes,
+    Report,
     first_line,
     join_processes,
     load_state,

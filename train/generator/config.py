@@ -1,0 +1,159 @@
+"""The manifest of a mask generator's training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.common import DOES_NOT_COUNT, Config, Device, Location, Manifest, ModelLocation
+
+Side = Annotated[int, Field(ge=32, multiple_of=32)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class MaskSet(Config):
+    """Pictures with masks in COCO's form: polygons, RLE or panoptic PNGs. Crowds are left out of the loss.
+
+    Attributes:
+        images: folder of the pictures.
+        things: files whose masks are objects, one each, such as COCO's or LVIS's instances.
+        stuff: files whose masks are background regions, such as COCO's stuff.
+        panoptic: files that have both, told apart by their categories' ``isthing``.
+        weight: how often an epoch holds each picture, on average.
+    """
+
+    images: Location = Field(min_length=1)
+    things: tuple[Location, ...] = ()
+    stuff: tuple[Location, ...] = ()
+    panoptic: tuple[Location, ...] = ()
+    weight: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _has_masks(self) -> Self:
+        if not (self.things or self.stuff or self.panoptic):
+            raise ValueError("expected files of masks under 'things', 'stuff' or 'panoptic'")
+        return self
+
+
+class MaskAugmentation(Config):
+    """What is drawn anew whenever a picture is met.
+
+    Attributes:
+        flip: half of the pictures are mirrored.
+        scale: range of the factor on a size that fits the square, drawn evenly in its logarithm; what then sticks out
+            is cropped, what is left is padded (large scale jitter, arXiv 2012.07177, has (0.1, 2)).
+        color: strength of changes of brightness, contrast, saturation and cast; 0 for none.
+        min_area_px: a mask of which a crop leaves fewer pixels is left out.
+    """
+
+    flip: bool = True
+    scale: tuple[float, float] = (1.0, 1.0)
+    color: Share = 0.2
+    min_area_px: int = Field(16, ge=1)
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: expected (lowest, highest), both above 0, got {self.scale}")
+        return self
+
+
+class MaskData(Config):
+    """What a generator trains on.
+
+    Attributes:
+        sets: one or more, mixed by their weights.
+        held_out: share of the pictures, drawn by their ids, that is never trained on but scored.
+        sides_px: sides of the square inputs; each step draws one, of `final_side_px` near the end.
+        final_side_px: the side of the last steps; the largest of `sides_px` if not given.
+        final_share: share of the steps that have it.
+        augment: what is drawn for each picture.
+        workers: processes that read pictures; 0 for none beside the training's.
+    """
+
+    sets: tuple[MaskSet, ...] = Field(min_length=1)
+    held_out: float = Field(0.01, ge=0.0, lt=1.0)
+    sides_px: tuple[Side, ...] = Field((640,), min_length=1)
+    final_side_px: Side | None = None
+    final_share: Share = 0.3
+    augment: MaskAugmentation = MaskAugmentation()
+    workers: Annotated[int, DOES_NOT_COUNT] = Field(2, ge=0)
+
+
+class GridNetwork(Config):
+    """A small generator of our own, whose queries are the cells of a grid: see stages.proposals.grid.
+
+    Attributes:
+        init: a folder that an earlier training wrote; None for one from scratch.
+        config: fields of stages.proposals.grid.GridConfig that are not as they are by default; only from scratch.
+        masks_per_region: so many of a region's cells, drawn at random, show their mask in a step.
+    """
+
+    kind: Literal["grid"]
+    init: Annotated[ModelLocation | None, DOES_NOT_COUNT] = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    masks_per_region: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.init is not None and self.config:
+            raise ValueError("'config' is for a network from scratch; 'init' has its own")
+        return self
+
+
+class HeldOutScores(Config):
+    """Scores of the pictures that are held out; see train.evaluate.proposals.
+
+    Attributes:
+        every: steps between scores; there is one at the end besides.
+        limit: at most so many pictures.
+        max_proposals: proposals per picture that count.
+        metric: what is best is kept in DIR/best.
+    """
+
+    every: int = Field(ge=1)
+    limit: int | None = Field(None, ge=1)
+    max_proposals: int = Field(100, ge=1)
+    metric: Literal["ar", "recall_50", "recall_75"] = "ar"
+
+
+class GeneratorManifest(Manifest):
+    """Which generator is trained, on what, and how.
+
+    Attributes:
+        network: which one, from scratch or from weights.
+        data: pictures with masks.
+        batch_size: pictures per step, of all processes together.
+        steps: of the whole run.
+        lr: peak learning rate of AdamW.
+        weight_decay: of matrices and convolutions; vectors have none.
+        warmup_steps: linear warm-up; then a cosine to zero.
+        max_grad_norm: longer gradients are shortened to it.
+        ema_decay: the weights that are kept are an exponential moving average over steps; None for the last ones.
+        precision: autocast of the network; `auto` is bf16 where the device has units for it, else fp32.
+        scores: of what is held out, while training, and the best of the run.
+        device: `auto` takes a GPU where there is one.
+        seed: of weights, orders and augmentation.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between lines of the log.
+        tensorboard: whether DIR/tensorboard is written, too.
+    """
+
+    kind: Literal["generator"]
+    network: GridNetwork
+    data: MaskData
+    batch_size: int = Field(16, ge=1)
+    steps: int = Field(ge=1)
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    max_grad_norm: float | None = Field(5.0, gt=0)
+    ema_decay: float | None = Field(0.998, gt=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    scores: HeldOutScores | None = None
+    device: Annotated[Device, DOES_NOT_COUNT] = "auto"
+    seed: int = Field(0, ge=0)
+    checkpoint_every: Annotated[int, DOES_NOT_COUNT] = Field(500, ge=1)
+    log_every: Annotated[int, DOES_NOT_COUNT] = Field(20, ge=1)
+    tensorboard: Annotated[bool, DOES_NOT_COUNT] = False

@@ -1,0 +1,96 @@
+"""The generators that can be trained, behind one interface: loss, proposals, and the folder that is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from stages.common import Precision, UserError, hash_files
+from stages.proposals import Proposer
+from stages.proposals.grid import GridConfig, GridGenerator, GridModel, load_grid, save_grid
+from stages.proposals.models import GridProposals, LocalModel
+from stages.proposals.queries import QueryProposer
+from train.generator.config import GridNetwork
+from train.generator.grid_loss import GridObjective
+from train.generator.samples import MaskBatch
+from train.loop import Processes
+
+
+class Trainable(Protocol):
+    """A generator in training.
+
+    Attributes:
+        module: what is trained.
+        digests: SHA-256 of the files that it began with, by name.
+    """
+
+    module: nn.Module
+    digests: dict[str, str]
+
+    def loss(self, module: nn.Module, batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """This process's share of the loss, and the parts of the whole; see `GridObjective.loss`."""
+        ...
+
+    def proposer(self, module: nn.Module, precision: Precision) -> Proposer:
+        """What proposes masks by a module's weights, in evaluation mode."""
+        ...
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Writes a folder that stages.proposals loads."""
+        ...
+
+
+class TrainableGrid:
+    """A grid generator in training.
+
+    Args:
+        config: which one.
+        seed: of the weights of one from scratch.
+        processes: that train together.
+
+    Raises:
+        UserError: the folder to begin with cannot be used, or a field of the network's configuration is wrong.
+    """
+
+    def __init__(self, config: GridNetwork, seed: int, processes: Processes) -> None:
+        self.digests: dict[str, str] = {}
+        if config.init is not None:
+            local = LocalModel.find(GridProposals(model=config.init), key="network.init")
+            module = load_grid(local.folder, local.name, "cpu", "network.init")
+            self.digests = hash_files(local.files)
+        else:
+            torch.manual_seed(seed)
+            module = GridGenerator(_grid_config(config))
+        self.module: nn.Module = module.to(processes.device)
+        self.loss = GridObjective(config.masks_per_region, processes).loss
+
+    def proposer(self, module: nn.Module, precision: Precision) -> Proposer:
+        assert isinstance(module, GridGenerator)
+        config = GridProposals(model="in training")
+        return QueryProposer(config, GridModel(module, config, precision))
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        assert isinstance(module, GridGenerator)
+        save_grid(module, folder)
+
+
+def trainable(config: GridNetwork, seed: int, processes: Processes) -> Trainable:
+    """The generator that is configured, on this process's device.
+
+    Raises:
+        UserError: its weights cannot be found or used.
+    """
+    return TrainableGrid(config, seed, processes)
+
+
+def _grid_config(config: GridNetwork) -> GridConfig:
+    try:
+        return GridConfig.model_validate(config.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"network.config.{place}: {first['msg']}; see GridConfig in docs/generator.md") from error
