@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "train.evaluate": set(),
     "train.evaluate.benchmark_sets": COMMON | {"stages", "train"},
     "train.evaluate.metrics": {"stages.nouns"},
+    "train.evaluate.proposals": COMMON | {"train.evaluate.metrics"},
     "train.evaluate.classify": COMMON | {"stages", "stages.proposals", "train.clip", "train.evaluate.benchmark_sets"},
     "train.evaluate.semantic": COMMON
     | {"stages.proposals", "train", "train.clip", "train.segmenter"}
