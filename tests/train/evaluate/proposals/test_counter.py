@@ -100,11 +100,32 @@ def test_the_best_scores_are_looked_at_first_whatever_the_order() -> None:
     assert [counter.scores()[f"things/recall_50@{limit}"] for limit in (1, 2)] == [0.0, 1.0]
 
 
-def test_what_the_file_says_of_the_area_decides_the_size_and_both_ends_belong_to_it() -> None:
+def test_of_masks_that_a_proposal_overlaps_equally_the_last_is_found() -> None:
+    """The halves of the first proposal; the second one then has nothing left."""
+    truth = [TruthMask(box(0, 0, 20, 10), "dog"), TruthMask(box(0, 10, 20, 20), "cat")]
+    proposals = [Proposal(box(0, 0, 20, 20), 0.9, "test"), Proposal(box(0, 10, 20, 20), 0.5, "test")]
+    counter = RecallCounter((2,))
+    counter.add(proposals, truth)
+    assert counter.scores()["all/recall_50@2"] == cocoeval([(proposals, truth)], (2,))["recall_50@2"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("area_px", "sizes"),
+    [
+        (None, {"small"}),
+        (1023.0, {"small"}),
+        (1024.0, {"small", "medium"}),
+        (9216.0, {"medium", "large"}),
+        (9217.0, {"large"}),
+    ],
+)
+def test_the_area_that_the_truth_gives_decides_the_size_and_both_ends_belong_to_it(
+    area_px: float | None, sizes: set[str]
+) -> None:
     counter = RecallCounter((1,))
-    counter.add([], [TruthMask(box(0, 0, 9, 9), "dog", area_px=1024.0), TruthMask(box(0, 0, 9, 9), "dog")])
+    counter.add([Proposal(box(0, 0, 9, 9), 1.0, "test")], [TruthMask(box(0, 0, 9, 9), "dog", area_px=area_px)])
     scores = counter.scores()
-    assert [scores[f"all/ar{size}@1"] for size in ("_small", "_medium", "_large")] == [0.0, 0.0, None]
+    assert {size for size in ("small", "medium", "large") if scores[f"all/ar_{size}@1"] == 1.0} == sizes
 
 
 def test_photos_without_truth_or_proposals_and_crowds_change_nothing_but_masks_that_are_missed() -> None:
