@@ -23,7 +23,9 @@ ALLOWED: dict[str, set[str]] = {
     "stages.nouns": COMMON,
     "stages.proposals": COMMON,
     "stages.shards": COMMON | {"stages"},
-    "train": COMMON | {"train.adapt", "train.pretrain", "train.evaluate.classify", "train.evaluate.semantic"},
+    "train": COMMON
+    | {"train.adapt", "train.pretrain"}
+    | {"train.evaluate.classify", "train.evaluate.proposals", "train.evaluate.semantic"},
     "train.data": COMMON | {"stages", "stages.shards"},
     "train.clip": COMMON | {"stages", "train.clip.checkpoint"},
     "train.clip.checkpoint": COMMON | {"stages", "train.clip"},
@@ -34,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "train.evaluate": set(),
     "train.evaluate.benchmark_sets": COMMON | {"stages", "train"},
     "train.evaluate.metrics": {"stages.nouns"},
-    "train.evaluate.proposals": COMMON | {"train.evaluate.metrics"},
+    "train.evaluate.proposals": COMMON
+    | {"stages.proposals", "train.evaluate.benchmark_sets", "train.evaluate.metrics"},
     "train.evaluate.classify": COMMON | {"stages", "stages.proposals", "train.clip", "train.evaluate.benchmark_sets"},
     "train.evaluate.semantic": COMMON
     | {"stages.proposals", "train", "train.clip", "train.segmenter"}
@@ -52,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.cli": COMMON
     | {"pipeline", "pipeline.audit", "pipeline.report", "pipeline.runners", "pipeline.world"}
     | {"train", "train.adapt", "train.pretrain", "train.clip", "train.segmenter"}
-    | {"train.evaluate.classify", "train.evaluate.semantic"},
+    | {"train.evaluate.classify", "train.evaluate.proposals", "train.evaluate.semantic"},
 }
 """Package -> packages whose modules it may import; that of a folder's own modules is the folder."""
 MODULES = modules()

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from train.adapt.config import AdaptManifest
 from train.evaluate.classify.run import ClassifyManifest
+from train.evaluate.proposals.run import ProposalsManifest
 from train.evaluate.semantic.scorer import SemanticManifest
 from train.pretrain.config import PretrainManifest
 
@@ -16,9 +17,10 @@ __all__ = [
     "ClassifyManifest",
     "EvaluateManifest",
     "PretrainManifest",
+    "ProposalsManifest",
     "SemanticManifest",
     "TrainManifest",
 ]
 
 TrainManifest = Annotated[AdaptManifest | PretrainManifest, Field(discriminator="kind")]
-EvaluateManifest = Annotated[ClassifyManifest | SemanticManifest, Field(discriminator="kind")]
+EvaluateManifest = Annotated[ClassifyManifest | SemanticManifest | ProposalsManifest, Field(discriminator="kind")]

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from train.evaluate.proposals.counter import RecallCounter, TruthMask
+from train.evaluate.proposals.printing import print_proposals
+from train.evaluate.proposals.run import ProposalsManifest, evaluate_proposals
 
-__all__ = ["RecallCounter", "TruthMask"]
+__all__ = ["ProposalsManifest", "RecallCounter", "TruthMask", "evaluate_proposals", "print_proposals"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -27,13 +28,22 @@ def cocoeval(photos: Iterable[Photo], limits: Sequence[int]) -> dict[str, float 
             annotation = {"image_id": image_id, "category_id": 1, "segmentation": mask.rle.to_coco(), "area": area}
             annotations.append({**annotation, "iscrowd": int(mask.is_crowd), "id": len(annotations) + 1})
         for one in proposals:
-            found = {"image_id": image_id, "category_id": 1, "score": one.score, "segmentation": one.rle.to_coco()}
-            results.append(found)
-    truth_file = COCO()
-    truth_file.dataset = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "mask"}]}
+            results.append({"image_id": image_id, "score": one.score, "segmentation": one.rle.to_coco()})
+    categories = [{"id": 1, "name": "mask"}]
+    return cocoeval_of({"images": images, "annotations": annotations, "categories": categories}, results, limits)
+
+
+def cocoeval_of(
+    truth: dict[str, Any], results: Sequence[dict[str, Any]], limits: Sequence[int]
+) -> dict[str, float | None]:
+    """The same of a file of ground truth, and a file of results without categories."""
+    file = COCO()
+    file.dataset = truth
+    first = truth["categories"][0]["id"]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth_file.createIndex()
-        evaluation = COCOeval(truth_file, truth_file.loadRes(results), "segm")
+        file.createIndex()
+        found = file.loadRes([{**one, "category_id": first} for one in results])
+        evaluation = COCOeval(file, found, "segm")
         evaluation.params.useCats = 0
         evaluation.params.maxDets = list(limits)
         evaluation.evaluate()
