@@ -25,19 +25,20 @@ ALLOWED: dict[str, set[str]] = {
     "stages.shards": COMMON | {"stages"},
     "train": COMMON
     | {"train.adapt", "train.generator", "train.pretrain"}
-    | {"train.evaluate.classify", "train.evaluate.semantic"},
+    | {"train.evaluate.classify", "train.evaluate.proposals", "train.evaluate.semantic"},
     "train.data": COMMON | {"stages", "stages.shards"},
     "train.clip": COMMON | {"stages", "train.clip.checkpoint"},
     "train.clip.checkpoint": COMMON | {"stages", "train.clip"},
     "train.adapt": COMMON
     | {"stages", "train", "train.clip", "train.clip.checkpoint", "train.data", "train.evaluate.classify"},
-    "train.generator": COMMON
-    | {"stages", "stages.proposals", "train", "train.data", "train.evaluate.proposals"},
+    "train.generator": COMMON | {"stages", "stages.proposals", "train", "train.data", "train.evaluate.proposals"},
     "train.pretrain": COMMON | {"stages", "stages.nouns", "stages.shards", "train", "train.data"},
     "train.segmenter": COMMON | {"stages", "stages.nouns", "stages.proposals", "train", "train.clip"},
     "train.evaluate": set(),
     "train.evaluate.benchmark_sets": COMMON | {"stages", "train"},
     "train.evaluate.metrics": {"stages.nouns"},
+    "train.evaluate.proposals": COMMON
+    | {"stages.proposals", "train.evaluate.benchmark_sets", "train.evaluate.metrics"},
     "train.evaluate.classify": COMMON | {"stages", "stages.proposals", "train.clip", "train.evaluate.benchmark_sets"},
     "train.evaluate.semantic": COMMON
     | {"stages.proposals", "train", "train.clip", "train.segmenter"}
@@ -55,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.cli": COMMON
     | {"pipeline", "pipeline.audit", "pipeline.report", "pipeline.runners", "pipeline.world"}
     | {"train", "train.adapt", "train.generator", "train.pretrain", "train.clip", "train.segmenter"}
-    | {"train.evaluate.classify", "train.evaluate.semantic"},
+    | {"train.evaluate.classify", "train.evaluate.proposals", "train.evaluate.semantic"},
 }
 """Package -> packages whose modules it may import; that of a folder's own modules is the folder."""
 MODULES = modules()

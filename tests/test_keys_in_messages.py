@@ -14,6 +14,7 @@ from stages.common.renames import RENAMED
 from train.adapt.config import AdaptManifest
 from train.clip.checkpoint.folder import Description
 from train.evaluate.classify.run import ClassifyManifest
+from train.evaluate.proposals import ProposalsManifest
 from train.evaluate.semantic.scorer import SemanticManifest, TuneManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterManifest
@@ -21,7 +22,7 @@ from train.segmenter.config import SegmenterManifest
 ROOT = Path(__file__).parents[1]
 MANIFESTS: tuple[type[Config], ...] = (
     *(BuildManifest, AdaptManifest, ClassifyManifest, PretrainManifest),
-    *(SegmenterManifest, SemanticManifest, TuneManifest, Description),
+    *(ProposalsManifest, SegmenterManifest, SemanticManifest, TuneManifest, Description),
 )
 KEY = re.compile(r"(?<![\w./{-])[a-z]\w*(?:\.[a-z]\w*)+(?![\w/(-])")
 FILES = (".json", ".parquet", ".safetensors")

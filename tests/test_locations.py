@@ -40,6 +40,8 @@ from train.data.samples import DataConfig, ShardSet
 from train.evaluate.benchmark_sets import BenchmarkSet, open_set
 from train.evaluate.benchmark_sets.layouts import LabelFolder
 from train.evaluate.classify.run import ClassifyManifest, CocoRegions, GroundTruth
+from train.evaluate.proposals import ProposalsManifest
+from train.evaluate.proposals.truth import MaskTruth, TruthSet
 from train.evaluate.semantic.scorer import LabelMaps, SemanticManifest, TuneManifest, read_prediction
 from train.pretrain import PretrainManifest
 from train.pretrain.shards import read_captioned
@@ -50,6 +52,7 @@ MANIFESTS: tuple[type[Config], ...] = (
     AdaptManifest,
     PretrainManifest,
     ClassifyManifest,
+    ProposalsManifest,
     SemanticManifest,
     TuneManifest,
     SegmenterConfig,
@@ -106,6 +109,11 @@ def regions_of(config: CocoRegions) -> list[Any]:
     return [(one.file, one.pixels.tobytes(), one.regions) for one in GroundTruth(config).pictures()]
 
 
+def true_masks_of(config: MaskTruth) -> list[Any]:
+    truth = TruthSet(config)
+    return [(truth.picture(photo).tobytes(), truth.masks(photo, 72, 96)) for photo in truth.photos]
+
+
 def prediction_of(config: LabelMaps) -> bytes:
     item = open_set(LabelFolder.model_validate(located(SET, HERE[0]))).items[0]
     return read_prediction(config, item, np.zeros((6, 8), np.int32), 2).tobytes()
@@ -115,6 +123,7 @@ COCO = {"images": "$/photos/images", "captions": "$/photos/captions.json", "mask
 PANOPTIC = {**COCO, "masks": ["$/photos/panoptic.json"], "panoptic_folder": "$/photos/pngs"}
 TABLE = {"path": "$/photos/table.jsonl", "root": "$/photos/images"}
 REGIONS = {"images": "$/photos/images", "annotations": ["$/photos/instances.json"]}
+TRUTH = {**REGIONS, "stuff": ["$/photos/instances.json"]}
 CASES: dict[tuple[str, str], Case] = {
     ("CocoSource", "images"): Case(CocoSource, COCO, images_of),
     ("CocoSource", "captions"): Case(CocoSource, COCO, images_of),
@@ -136,6 +145,9 @@ CASES: dict[tuple[str, str], Case] = {
     ("ClipSource", "weights"): Case(ClipSource, {"weights": "$/adapted"}, lambda config: clip_of(config)),
     ("CocoRegions", "images"): Case(CocoRegions, REGIONS, regions_of),
     ("CocoRegions", "annotations"): Case(CocoRegions, REGIONS, regions_of),
+    ("MaskTruth", "images"): Case(MaskTruth, REGIONS, true_masks_of),
+    ("MaskTruth", "annotations"): Case(MaskTruth, TRUTH, true_masks_of),
+    ("MaskTruth", "stuff"): Case(MaskTruth, TRUTH, true_masks_of),
     ("LabelFiles", "images"): Case(LabelFolder, SET, labels_of),
     ("LabelFiles", "labels"): Case(LabelFolder, SET, labels_of),
     ("LabelFiles", "classes"): Case(LabelFolder, SET, labels_of),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from train.adapt.config import AdaptManifest
 from train.evaluate.classify.run import ClassifyManifest
+from train.evaluate.proposals.run import ProposalsManifest
 from train.evaluate.semantic.scorer import SemanticManifest
 from train.generator.config import GeneratorManifest
 from train.pretrain.config import PretrainManifest
@@ -18,9 +19,10 @@ __all__ = [
     "EvaluateManifest",
     "GeneratorManifest",
     "PretrainManifest",
+    "ProposalsManifest",
     "SemanticManifest",
     "TrainManifest",
 ]
 
 TrainManifest = Annotated[AdaptManifest | GeneratorManifest | PretrainManifest, Field(discriminator="kind")]
-EvaluateManifest = Annotated[ClassifyManifest | SemanticManifest, Field(discriminator="kind")]
+EvaluateManifest = Annotated[ClassifyManifest | SemanticManifest | ProposalsManifest, Field(discriminator="kind")]

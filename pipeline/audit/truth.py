@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.common import Rle, UserError
 from stages.proposals.coco_truth import TruthFile, TruthImage, decoded_masks
@@ -50,7 +48,7 @@ class Truth:
                     f"matched by id or file name: the build has {_example(build_images)}, the truth has "
                     f"{_example({image.image_id: str(image.file_name) for image in file.images.values()})}"
                 )
-            _group(file, {image.image_id for image in found.values()})
+            file.group({image.image_id for image in found.values()})
 
     def labels_of(self, image_id: str) -> list[tuple[int, bool]]:
         """(class, is crowd) of the image's regions, in the order of `regions`; no mask is decoded."""
@@ -87,7 +85,7 @@ class Truth:
         for file, found in zip(self._files, self._found, strict=True):
             if image_id in found:
                 image = found[image_id]
-                yield file, image, file.masks.take(pa.array(file.rows.get(image.image_id, np.zeros(0, np.int64))))
+                yield file, image, file.masks_of(image.image_id)
 
 
 def _matched(file: TruthFile, build_images: Mapping[str, str]) -> dict[str, TruthImage]:
@@ -112,14 +110,3 @@ def _base(path: str) -> str:
 def _example(images: Mapping[str, str]) -> str:
     image_id, name = next(iter(images.items()), ("no images", ""))
     return f"{image_id!r} ({name})"
-
-
-def _group(file: TruthFile, wanted: set[str]) -> None:
-    """Keeps the masks of the wanted images alone, and notes their rows by image."""
-    ids = pa.array(sorted(wanted), pa.string())
-    file.masks = file.masks.filter(pc.is_in(file.masks["image_id"], value_set=ids))
-    codes = pc.index_in(file.masks["image_id"], value_set=ids).to_numpy()
-    order = np.argsort(codes, kind="stable").astype(np.int64)
-    starts = np.searchsorted(codes[order], np.arange(len(ids) + 1))
-    for number, image_id in enumerate(ids.to_pylist()):
-        file.rows[image_id] = order[starts[number] : starts[number + 1]]

@@ -14,7 +14,14 @@ from pipeline.terminal import Activity, AdaptProgress, GeneratorProgress, Pretra
 from stages.common import UserError
 
 if TYPE_CHECKING:
-    from train.manifests import AdaptManifest, ClassifyManifest, GeneratorManifest, PretrainManifest, SemanticManifest
+    from train.manifests import (
+        AdaptManifest,
+        ClassifyManifest,
+        GeneratorManifest,
+        PretrainManifest,
+        ProposalsManifest,
+        SemanticManifest,
+    )
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (YAML).", show_default=False)]
 
@@ -76,22 +83,23 @@ def evaluate(
     setting: Settings = [],  # noqa: B006 - typer's way
     json_file: JsonFile = None,
 ) -> None:
-    """Score a CLIP on ground-truth regions, or a segmenter on a benchmark."""
+    """Score a CLIP on ground-truth regions, a segmenter on a benchmark, or mask proposals on true masks."""
     console = terminal()
     with Activity(console):
         from stages.common import load
-        from train.manifests import ClassifyManifest, EvaluateManifest
+        from train.manifests import EvaluateManifest, SemanticManifest
 
         asked = load(EvaluateManifest, manifest, setting)
-    if isinstance(asked, ClassifyManifest):
-        if out is not None or workers > 1:
-            raise UserError(
-                "--out and --workers are for a semantic_segmentation; a mask_classification has no use for them"
-            )
-        scores = _classify(asked, console)
-    else:
+    if isinstance(asked, SemanticManifest):
         with storage_of(str(out or manifest)):
             scores = _score_segmentation(asked, out, workers, console)
+    elif out is not None or workers > 1:
+        raise UserError(
+            f"--out and --workers are for a semantic_segmentation; this manifest's kind, {asked.kind}, has no use for "
+            "them"
+        )
+    else:
+        scores = _score_proposals(asked, console) if asked.kind == "proposals" else _classify(asked, console)
     write_json(json_file, scores)
 
 
@@ -102,6 +110,17 @@ def _classify(asked: ClassifyManifest, console: Console) -> dict[str, Any]:
         activity("loading ground truth and the CLIP")
         scores = classify(asked, lambda done: activity("naming regions", done))
     print_scores(scores, console)
+    return scores
+
+
+def _score_proposals(asked: ProposalsManifest, console: Console) -> dict[str, Any]:
+    with Activity(console) as activity:
+        from train.evaluate.proposals import evaluate_proposals, print_proposals
+
+        activity("loading ground truth and the proposer")
+        warn_if_slow(activity, asked.precision, asked.device)
+        scores = evaluate_proposals(asked, lambda done, total: activity("proposing masks", done, total))
+    print_proposals(scores, console)
     return scores
 
 

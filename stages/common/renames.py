@@ -27,6 +27,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "pretrain": {},
     "mask_classification": {"sight": "region_input", **_CLIP},
     "semantic_segmentation": _IN_SEGMENTER,
+    "proposals": {},
     "segmenter_tuning": _IN_SEGMENTER,
     "segmenter": _CLIP,
 }

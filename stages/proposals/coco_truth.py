@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,21 +32,37 @@ class TruthImage:
 
 @dataclass(slots=True)
 class TruthFile:
-    """One file: its images and classes, and its masks as Arrow rows (columns of COCO_SCHEMA).
+    """One file: its images and classes, and its masks as Arrow rows.
 
     Attributes:
+        masks: columns of COCO_SCHEMA, and ``area_px``, null where the file has none: that of the annotated polygons,
+            which may differ from the mask's own.
+        stuff: class names whose category says that it is no thing (``isthing`` 0), as panoptic files do.
         synonyms: class name -> other words, where the categories list them, as LVIS does.
-        stuff: names of the categories that are told to be no things, as those of a panoptic file are.
-        rows: image id -> rows of `masks`.
+        rows: image id -> rows of `masks`, once they are grouped.
     """
 
     path: str
     masks: pa.Table
     images: dict[str, TruthImage] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
-    synonyms: dict[str, list[str]] = field(default_factory=dict)
     stuff: set[str] = field(default_factory=set)
+    synonyms: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def group(self, wanted: Collection[str]) -> None:
+        """Keeps the masks of the wanted images alone, and notes their rows by image."""
+        ids = pa.array(sorted(wanted), pa.string())
+        self.masks = self.masks.filter(pc.is_in(self.masks["image_id"], value_set=ids))
+        codes = pc.index_in(self.masks["image_id"], value_set=ids).to_numpy()
+        order = np.argsort(codes, kind="stable").astype(np.int64)
+        starts = np.searchsorted(codes[order], np.arange(len(ids) + 1))
+        for number, image_id in enumerate(ids.to_pylist()):
+            self.rows[image_id] = order[starts[number] : starts[number + 1]]
+
+    def masks_of(self, image_id: str) -> pa.Table:
+        """The rows of one image of those that were grouped, in the file's order."""
+        return self.masks.take(pa.array(self.rows.get(image_id, np.zeros(0, np.int64))))
 
 
 def read_truth_file(path: str) -> TruthFile:
@@ -56,18 +72,16 @@ def read_truth_file(path: str) -> TruthFile:
         UserError: naming the file and what it lacks.
     """
     truth = TruthFile(path, read_coco_masks(path))
+    areas_px: list[float | None] = []
     with open_file(path, "rt") as file:
         for element in iterate_elements(file, path):
             if element.key == "images":
                 image = _image(element, f"{path}: images[{element.index}]")
                 truth.images[image.image_id] = image
             elif element.key == "categories":
-                truth.names.append(str(element.value["name"]))
-                if element.value.get("isthing") == 0:
-                    truth.stuff.add(truth.names[-1])
-                others = element.value.get("synonyms")
-                if isinstance(others, list):
-                    truth.synonyms[truth.names[-1]] = [str(word) for word in others]
+                _take_category(truth, element.value)
+            elif element.key == "annotations":
+                areas_px += _areas_px(element, f"{path}: annotations[{element.index}]")
     for key, there in (("images", truth.images), ("categories", truth.names)):
         if not there:
             raise UserError(
@@ -76,7 +90,27 @@ def read_truth_file(path: str) -> TruthFile:
     if truth.masks["label"].null_count:
         row = pc.index(pc.is_null(truth.masks["label"]), True).as_py()
         raise UserError(f"{path}: mask {row} has no category_id, so that no noun can be compared with it")
+    truth.masks = truth.masks.append_column("area_px", pa.array(areas_px, pa.float64()))
     return truth
+
+
+def _take_category(truth: TruthFile, category: dict[str, Any]) -> None:
+    name, others = str(category["name"]), category.get("synonyms")
+    truth.names.append(name)
+    if category.get("isthing") == 0:
+        truth.stuff.add(name)
+    if isinstance(others, list):
+        truth.synonyms[name] = [str(word) for word in others]
+
+
+def _areas_px(element: Element, where: str) -> list[float | None]:
+    """Of an annotation's mask, or of all segments of a panoptic one."""
+    value = element.value
+    areas = [part.get("area") for part in value.get("segments_info", [value])]
+    for area in areas:
+        if isinstance(area, bool) or not isinstance(area, int | float | None):
+            raise UserError(f"{where}: expected a number 'area', in pixels, got {area!r}")
+    return areas
 
 
 def _image(element: Element, where: str) -> TruthImage:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from stages.common import Config, load
 from train.evaluate.benchmark_sets.layouts import FACTS
 from train.evaluate.classify.run import ClassifyManifest
+from train.evaluate.proposals import ProposalsManifest
 from train.evaluate.semantic import SemanticManifest
 from train.evaluate.semantic.scorer import TuneManifest
 from train.manifests import EvaluateManifest
@@ -26,6 +27,7 @@ MANIFESTS = sorted((ROOT / "manifests/evaluate").glob("*.yaml"))
     [
         ("Mask classification", ClassifyManifest),
         ("Semantic segmentation", SemanticManifest),
+        ("Proposals", ProposalsManifest),
         ("Tune", TuneManifest),
     ],
 )

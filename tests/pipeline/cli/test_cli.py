@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -278,6 +279,19 @@ def test_unit_that_cannot_be_written_fails_alone_and_is_done_later(run: Run, fil
     again = run("build", file, "--out", tmp_path / "out")
     assert again.status == 0
     assert lines_of(again.out)["shards"] == "4, 3 of them from before"
+
+
+def test_evaluate_prints_the_recall_of_proposals_and_keeps_all_figures(run: Run, photos: Path, tmp_path: Path) -> None:
+    truth = {"images": str(photos / "images"), "annotations": [str(photos / "instances.json")]}
+    asked = {"version": 2, "kind": "proposals", "truth": truth, "proposer": {"kind": "ground_truth"}}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(asked))
+    ended = run("evaluate", tmp_path / "m.yaml", "--json", tmp_path / "s.json", "--set", "max_proposals=[1]")
+    assert ended.status == 0
+    assert "all        20          1  0.500  1.000   0.000      -       0.500        0.500\n" in ended.out
+    assert json.loads((tmp_path / "s.json").read_text())["things/recall_75@1"] == 0.5
+    ended = run("evaluate", tmp_path / "m.yaml", "--workers", 2)
+    assert ended.status == 2
+    assert "--out and --workers are for a semantic_segmentation; this manifest's kind, proposals, has" in ended.err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "none.yaml"], ["bild"]])
