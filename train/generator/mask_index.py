@@ -59,6 +59,7 @@ class MaskIndex:
         training: pictures to train on, those of a set together.
         held_out: pictures to score.
         without_masks: how many pictures were left out, since they have no mask but crowds.
+        one_mask_per_name: a picture's masks of one name are given as one.
     """
 
     names: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class MaskIndex:
     training: list[Picture] = field(default_factory=list)
     held_out: list[Picture] = field(default_factory=list)
     without_masks: int = 0
+    one_mask_per_name: bool = False
     _numbers: list[NDArray[np.int64]] = field(default_factory=list)
 
     def repeats(self, sets: tuple[MaskSet, ...]) -> NDArray[np.float64]:
@@ -93,7 +95,7 @@ class MaskIndex:
             for rle, label, name_number, crowd in zip(rles, labels, self._numbers[number][rows], crowds, strict=True):
                 thing = is_thing if is_thing is not None else label not in truth.stuff
                 regions.append(Region(rle, int(name_number), thing, crowd))
-        return pixels, regions
+        return pixels, _one_per_name(regions) if self.one_mask_per_name else regions
 
     def fingerprint(self) -> str:
         """Digest of what is listed: pictures, and the text of their masks."""
@@ -116,7 +118,7 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
         UserError: a file is missing or wrong, a mask has another size than its picture, or a set has no picture
             with masks; names the file, the key and the remedy.
     """
-    found = MaskIndex()
+    found = MaskIndex(one_mask_per_name=data.one_mask_per_name)
     for number, one in enumerate(data.sets):
         key = f"data.sets[{number}]"
         first = len(found.files)
@@ -125,6 +127,7 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
                 progress(f"reading {path.rpartition('/')[2]}")
                 truth = read_truth_file(path)
                 _check_sizes(truth, key)
+                _leave_out(truth, one.leave_out)
                 found.files.append((truth, is_thing))
         pictures, without = _pictures(number, one, found.files[first:], first)
         if not pictures:
@@ -184,6 +187,25 @@ def _number_names(found: MaskIndex) -> None:
     for truth, _ in found.files:
         numbers = pc.index_in(truth.masks["label"], value_set=known)
         found._numbers.append(numbers.to_numpy().astype(np.int64))
+
+
+def _leave_out(truth: TruthFile, names: tuple[str, ...]) -> None:
+    """Takes the masks of some categories out of a file."""
+    if names:
+        truth.masks = truth.masks.filter(pc.invert(pc.is_in(truth.masks["label"], value_set=pa.array(names))))
+        truth.names = [name for name in truth.names if name not in names]
+
+
+def _one_per_name(regions: list[Region]) -> list[Region]:
+    """Masks of one name joined to one, in the order of their first; crowds stay apart."""
+    joined: dict[tuple[int, bool], Region] = {}
+    for region in regions:
+        key = (region.name, region.is_crowd)
+        if before := joined.get(key):
+            mask = Rle.encode(before.rle.decode() | region.rle.decode())
+            region = Region(mask, region.name, region.is_thing, region.is_crowd)
+        joined[key] = region
+    return list(joined.values())
 
 
 def _check_sizes(truth: TruthFile, key: str) -> None:
