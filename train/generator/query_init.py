@@ -15,6 +15,7 @@ from transformers import (
     EomtImageProcessor,
     Mask2FormerImageProcessor,
     MaskFormerImageProcessor,
+    MaskFormerSwinBackbone,
 )
 
 from stages.common import UserError, hash_files, resolve_folder, transformers_files
@@ -104,7 +105,7 @@ def _load_backbone(encoder: nn.Module, folder: Path, files: list[Path], key: str
     """
     kind: Any = encoder.config
     try:
-        if kind.model_type == "maskformer-swin":  # a Swin by another name, whose weights from_pretrained cannot map
+        if isinstance(encoder, MaskFormerSwinBackbone):  # a Swin by another name, whose weights from_pretrained cannot map
             weights = [load_file(file) for file in files if file.suffix == ".safetensors"]
             state = {f"model.{name.removeprefix('swin.')}": value for part in weights for name, value in part.items()}
             missing = encoder.load_state_dict(state, strict=False).missing_keys

@@ -132,11 +132,17 @@ def _floats(value: Any) -> Any:  # noqa: ANN401
 
 @contextmanager
 def shared_loss(model: Any, classes: list[Tensor], processes: Processes) -> Iterator[SharedLoss]:  # noqa: ANN401
-    """Puts a `SharedLoss` in the place of a model's criterion."""
+    """Puts a `SharedLoss` in the place of a model's criterion, and lets every layer of its decoder have a loss.
+
+    Outside of it a MaskFormer has no auxiliary loss: with one, transformers' can only be run in training.
+    """
     config, criterion = model.config, model.criterion
-    queries = config.decoder_config.num_queries if config.model_type == "maskformer" else config.num_queries
+    is_maskformer = config.model_type == "maskformer"
+    queries = config.decoder_config.num_queries if is_maskformer else config.num_queries
     model.criterion = SharedLoss(criterion, queries, classes, processes)
+    config.use_auxiliary_loss = True
     try:
         yield model.criterion
     finally:
         model.criterion = criterion
+        config.use_auxiliary_loss = not is_maskformer

@@ -38,8 +38,8 @@ class QueryModule(nn.Module):
         config = self.model.config
         if not config.model_type.startswith("eomt"):
             named["pixel_mask"] = wanted.pixel_mask
-        if config.model_type == "maskformer":  # it needs to be told what its own auxiliary loss reads
-            named["output_hidden_states"] = config.use_auxiliary_loss
+        if config.model_type == "maskformer":  # its auxiliary loss needs it, and does not ask for it
+            named["output_hidden_states"] = True
         loss: Tensor = self.model(pixel_values=wanted.pixels, **named).loss
         return loss
 
