@@ -101,6 +101,4 @@ def _check_sides(model: Any, sides_px: set[int]) -> None:  # noqa: ANN401
         return
     side = model.config.image_size
     if sides_px != {side}:
-        raise UserError(
-            f"data.sides_px: got {sorted(sides_px)}, and this EoMT takes {side} px alone; set [{side}]"
-        )
+        raise UserError(f"data.sides_px: got {sorted(sides_px)}, and this EoMT takes {side} px alone; set [{side}]")
