@@ -21,6 +21,7 @@ from stages.proposals import (
     build_proposer,
 )
 from stages.proposals.query_masks import QueryGenerator, QueryMasks, WordEmbeddings
+from stages.proposals.words import WordHead
 from train.segmenter.config import SegmenterConfig
 
 
@@ -68,11 +69,13 @@ class MaskSource:
         labels: names of the proposer's own classes; none for SAM, classical and given masks, and for a generator that
             has an opinion on any word.
         needs_record: whether the masks come with the photo's record.
+        words: a trained generator's head for words, if it has one.
     """
 
     def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryGenerator) -> None:
         self._config, self._proposer = config, proposer
         self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryGenerator) else ()
+        self.words: WordHead | None = getattr(proposer, "words", None)
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
 
     @classmethod

@@ -51,7 +51,7 @@ def test_loss_falls_and_the_folder_proposes_masks(tmp_path: Path, kind: str) -> 
     assert all(one.rle.decode().shape == photo.shape[:2] for one in proposals)
 
 
-class Stopped(Exception):
+class StopError(Exception):
     pass
 
 
@@ -62,9 +62,9 @@ def test_a_stopped_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
     def stop(line: Line) -> None:
         if line["step"] == 3:
-            raise Stopped
+            raise StopError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         train_generator(asked, tmp_path / "stopped", stop)
     lines: list[Line] = []
     resumed = weights(train_generator(asked, tmp_path / "stopped", lines.append))
