@@ -207,7 +207,7 @@ def _check_sizes(truth: TruthFile, key: str) -> None:
         if (int(height), int(width)) != (image.height_px, image.width_px):
             raise UserError(
                 f"{key}: {truth.path}: mask {row} is of {height} x {width} px (height x width), and its image "
-                f"{image_id} of {image.height_px} x {image.width_px}; give masks of the picture's size"
+                f"{image_id} of {image.height_px} x {image.width_px} px; give masks of the picture's size"
             )
 
 

@@ -150,14 +150,15 @@ def augmented(
     Returns:
         Pixels uint8 [side, side, 3], and the masks on them.
     """
-    masks = [region.rle.decode().view(np.uint8) for region in regions]
+    masks = [region.rle.decode().view(np.uint8) * np.uint8(255) for region in regions]
     scale = side / max(picture.shape[:2]) * float(np.exp(rng.uniform(*np.log(config.scale))))
     size_hw = (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
     top, left = (int(rng.integers(max(0, length - side) + 1)) for length in size_hw)
     mirrored = config.flip and bool(rng.random() < 0.5)
 
-    def view(plane: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:
+    def view(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if plane.shape[:2] != size_hw:
+            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             plane = cv2.resize(plane, size_hw[::-1], interpolation=how).astype(np.uint8, copy=False)
         plane = plane[top : top + side, left : left + side]
         if mirrored:
@@ -165,10 +166,10 @@ def augmented(
         gap_h, gap_w = side - plane.shape[0], side - plane.shape[1]
         return np.pad(plane, ((0, gap_h), (0, gap_w), (0, 0))[: plane.ndim]) if gap_h or gap_w else plane
 
-    pixels = np.ascontiguousarray(view(picture, cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
+    pixels = np.ascontiguousarray(view(picture))
     if config.color:
         pixels = _recoloured(pixels, config.color, rng)
-    seen = [view(mask, cv2.INTER_NEAREST) for mask in masks]
+    seen = [view(mask) > 127 for mask in masks]  # resized as the picture is: nearest pixels would lie beside it
     kept = [
         (mask, region)
         for mask, region in zip(seen, regions, strict=True)
@@ -177,9 +178,9 @@ def augmented(
     ignored = np.zeros((side, side), bool)
     for mask, region in zip(seen, regions, strict=True):
         if region.is_crowd:
-            ignored |= mask.astype(bool)
+            ignored |= mask
     sample = MaskSample(
-        masks=torch.from_numpy(np.stack([mask for mask, _ in kept]).astype(bool))
+        masks=torch.from_numpy(np.stack([mask for mask, _ in kept]))
         if kept
         else torch.zeros((0, side, side), dtype=torch.bool),
         is_thing=torch.tensor([region.is_thing for _, region in kept], dtype=torch.bool),
