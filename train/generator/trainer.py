@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,7 @@ class _Run:
         self.module = self.trained.module
         self.average: nn.Module = self.module
         if manifest.ema_decay is not None:
-            decay = get_ema_multi_avg_fn(manifest.ema_decay)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.module, multi_avg_fn=decay, use_buffers=True)
+            self.average = AveragedModel(self.module, multi_avg_fn=_moving(manifest.ema_decay), use_buffers=True)
         self.loader = MaskLoader(
             self.index,
             manifest.data,
@@ -234,6 +234,15 @@ class _Run:
         self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _moving(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """A moving average that forgets faster in the beginning, so that it is of use before 1 / (1 - decay) steps."""
+
+    def take_in(average: Any, current: Any, count: Tensor | int) -> None:  # noqa: ANN401 - lists of tensors
+        get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(average, current, count)  # type: ignore[no-untyped-call]
+
+    return take_in
 
 
 def _optimizer(module: nn.Module, manifest: GeneratorManifest) -> torch.optim.AdamW:

@@ -102,7 +102,8 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Recipe, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     two = state(tmp_path / "two/last")
     for name, value in one.items():
-        torch.testing.assert_close(two[name].float(), value.float(), rtol=1e-2, atol=2e-3)
+        # AdamW turns a gradient that is nearly zero into a whole step, whatever its sign: a few values may differ.
+        assert float((two[name].float() - value.float()).abs().mean()) < 1e-4, name
     logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
     for name in ("loss", "iou", "grad_norm"):  # AdamW would hide a gradient that is wrong by a factor
         expected = [line[name] for line in lines if name in line]
@@ -131,7 +132,7 @@ def test_scores_want_pictures_that_are_held_out(recipe: Recipe, tmp_path: Path) 
 def test_a_folder_of_another_model_is_refused_before_training(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "maskformer"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(UserError, match=r"network.init: .*model_type 'maskformer'.*'maskmine_grid'"):
+    with pytest.raises(UserError, match=r"network.init: .*model_type 'maskformer'.*kind 'grid' expects maskmine_grid"):
         train_generator(recipe(network={"kind": "grid", "init": str(tmp_path)}), tmp_path / "run", silent)
 
 
