@@ -32,7 +32,7 @@ from benchmarks.report import ROOT, machine
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import in_batches
 from stages.images import decode_image
-from stages.proposals.queries import QueryMasks, Window
+from stages.proposals.query_masks import QueryMasks, Window
 from train.segmenter import Segmenter, SegmenterConfig
 from train.segmenter.masks import Masks
 from train.segmenter.naming import ClassText

@@ -65,6 +65,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.models",
     "stages.proposals.provided",
     "stages.proposals.queries",
+    "stages.proposals.query_masks",
     "stages.proposals.refine",
     "stages.proposals.sam",
     "stages.regions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -22,10 +22,14 @@ from stages.proposals.models import (
     OneFormerProposals,
     PrecomputedProposals,
     QueryProposals,
+    QueryRules,
     SamProposals,
 )
 from stages.proposals.provided import ProvidedProposer, mask_files
 from stages.proposals.refine import CHANGES, MaskRules, refine
+
+if TYPE_CHECKING:
+    from stages.proposals.query_masks import QueryGenerator
 
 __all__ = [
     "CHANGES",
@@ -37,6 +41,8 @@ __all__ = [
     "ProposalsConfig",
     "Proposer",
     "QueryProposals",
+    "QueryRules",
+    "build_generator",
     "build_proposer",
     "mask_files",
     "model_files",
@@ -80,13 +86,22 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
         return load_sam(config, device, precision)
     from stages.proposals.queries import QueryProposer
 
+    return QueryProposer(config, build_generator(config, device, precision))
+
+
+def build_generator(config: QueryProposals, device: str = "cpu", precision: Precision = "fp32") -> QueryGenerator:
+    """Builds the generator of soft masks that `config` describes; see `build_proposer`.
+
+    Raises:
+        UserError: the model's folder or hub id cannot be used.
+    """
     if isinstance(config, GridProposals):
         from stages.proposals.grid import load_grid_model
 
-        return QueryProposer(config, load_grid_model(config, device, precision))
+        return load_grid_model(config, device, precision)
     from stages.proposals.queries import load_query_model
 
-    return QueryProposer(config, load_query_model(config, device, precision))
+    return load_query_model(config, device, precision)
 
 
 def model_files(config: AnyProposals) -> list[Path]:

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from stages.common import CONFIG, Config, Precision, UserError, autocast, read_model_json, resolve_device
 from stages.proposals.models import GridProposals, LocalModel
-from stages.proposals.queries import QueryMasks, Window
+from stages.proposals.query_masks import QueryMasks, Window
 
 WEIGHTS = "model.safetensors"
 THING_STRIDE, STUFF_STRIDE, MASK_STRIDE = 8, 16, 2
@@ -228,7 +228,7 @@ class GridModel:
         """Runs the network on one photo, [H, W, 3] RGB uint8.
 
         Returns:
-            The masks that are kept, best first; ``class_probs`` [Q, 1] is "no object" alone.
+            The masks that are kept, best first.
         """
         pixels, window = self._input(image)
         with autocast(self._device, self._precision):
@@ -241,7 +241,7 @@ class GridModel:
         scores = scores * (logits.sigmoid() * inside).sum(1) / area.clamp(min=1)
         kept = _without_duplicates(scores, inside.float(), self._config.nms_iou, self._config.max_proposals)
         masks = logits[kept].unflatten(1, output.mask_features.shape[2:])
-        return QueryMasks(masks, (1 - scores[kept])[:, None], (window,))
+        return QueryMasks(masks, torch.stack([scores[kept], 1 - scores[kept]], dim=1), (window,))
 
     def _input(self, image: NDArray[np.uint8]) -> tuple[Tensor, Window]:
         """The photo resized and padded at the right and bottom, [1, 3, H, W] float32, and where it lies."""

@@ -50,16 +50,22 @@ class ModelConfig(Config):
     revision: str | None = Field(default=None, min_length=1)
 
 
-class QueryProposals(ModelConfig):
-    """Keys that all models with one mask per query share.
+class QueryRules(Config):
+    """Keys that all generators with one soft mask per query share.
 
     Attributes:
+        kind: which proposer.
         mask_threshold: a pixel belongs to the mask where its probability is above this.
         weigh_by_mask_confidence: multiply the objectness by the mean probability inside the mask.
     """
 
+    kind: str
     mask_threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
     weigh_by_mask_confidence: bool = False
+
+
+class QueryProposals(QueryRules, ModelConfig):
+    """Keys of transformers' models with one mask per query."""
 
 
 class MaskFormerProposals(QueryProposals):

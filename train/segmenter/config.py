@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
-from stages.proposals import ProposalsConfig, QueryProposals
+from stages.proposals import ProposalsConfig, QueryRules
 from train.clip.source import ClipSource
 
 EVERYTHING_ELSE = ("background", "something else")
@@ -64,7 +64,7 @@ class SegmenterConfig(Config):
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
-        if isinstance(self.proposer, QueryProposals):
+        if isinstance(self.proposer, QueryRules):
             given = self.proposer.model_fields_set & {"mask_threshold", "weigh_by_mask_confidence"}
             if given:
                 raise ValueError(

@@ -17,9 +17,10 @@ from stages.proposals import (
     PrecomputedProposals,
     Proposer,
     QueryProposals,
+    build_generator,
     build_proposer,
 )
-from stages.proposals.queries import QueryMasks, QueryModel, load_query_model
+from stages.proposals.query_masks import QueryGenerator, QueryMasks, WordEmbeddings
 from train.segmenter.config import SegmenterConfig
 
 
@@ -31,9 +32,10 @@ class Masks:
         rles: binary masks, which cut the regions; soft masks above the threshold, some maybe empty.
         scores: float32 [N] in [0, 1], the proposer's own; 1 - p(no object) of a model with classes.
         label_probs: float32 [N, L], probabilities of the proposer's own L classes, 'no object' left out; None where it
-            has none.
+            has none, or `words`.
         queries: what a model with soft masks said; None for binary masks.
         chosen: which of the queries these masks are.
+        words: these masks in CLIP's text space, of a generator that has an opinion on any word.
     """
 
     height: int
@@ -43,6 +45,7 @@ class Masks:
     label_probs: Tensor | None = None
     queries: QueryMasks | None = field(default=None, repr=False)
     chosen: tuple[int, ...] = ()
+    words: WordEmbeddings | None = None
 
     @classmethod
     def of(cls, rles: Sequence[Rle], height: int, width: int, scores: Sequence[float] | None = None) -> Masks:
@@ -62,13 +65,14 @@ class MaskSource:
         proposer: what gives binary masks, or a model that gives soft ones.
 
     Attributes:
-        labels: names of the proposer's own classes; none for SAM, classical and given masks.
+        labels: names of the proposer's own classes; none for SAM, classical and given masks, and for a generator that
+            has an opinion on any word.
         needs_record: whether the masks come with the photo's record.
     """
 
-    def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryModel) -> None:
+    def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryGenerator) -> None:
         self._config, self._proposer = config, proposer
-        self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryModel) else ()
+        self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryGenerator) else ()
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
 
     @classmethod
@@ -80,7 +84,7 @@ class MaskSource:
         """
         precision = resolve_precision(config.precision, device)
         if isinstance(config.proposer, QueryProposals):
-            return cls(config, load_query_model(config.proposer, device, precision))
+            return cls(config, build_generator(config.proposer, device, precision))
         return cls(config, build_proposer(config.proposer, device, precision))
 
     def propose(self, image: NDArray[np.uint8], record: ImageRecord | None) -> Masks:
@@ -90,7 +94,7 @@ class MaskSource:
             SampleError: this one photo cannot be used.
         """
         height, width = image.shape[:2]
-        if isinstance(self._proposer, QueryModel):
+        if isinstance(self._proposer, QueryGenerator):
             return self.soft(self._proposer.queries(image), height, width)
         found = self._proposer.propose(record or ImageRecord("", "", ()), image)
         found = sorted((one for one in found if one.rle.area_px), key=lambda one: -one.score)[: self._config.limit]
@@ -104,5 +108,6 @@ class MaskSource:
         numbers = tuple(int(number) for number in chosen)
         cut = queries.binary_masks(numbers, self._config.mask_threshold, height, width)
         rles = tuple(rle for rle, _ in cut)
-        probs = queries.class_probs[chosen, :-1].cpu()
-        return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers)
+        words = None if queries.words is None else queries.words.take(numbers)
+        probs = queries.class_probs[chosen, :-1].cpu() if words is None else None
+        return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers, words)

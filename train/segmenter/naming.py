@@ -96,9 +96,21 @@ class Namer:
         sofa, and need not look like both words.
         """
         logits = self._config.temperature * features @ text.features.T  # [n, F]
-        best = logits.new_full((len(logits), text.columns), -torch.inf)
-        best = best.scatter_reduce(1, text.class_of_form.expand(len(logits), -1), logits, "amax")
-        return best.softmax(dim=-1)
+        return _best_forms(logits, text).softmax(dim=-1)
+
+    def generator_opinion(self, masks: Masks, text: ClassText) -> Tensor:
+        """p_segmenter of a generator that knows any word, float32 [N, columns], on the CPU; rows sum to at most 1.
+
+        The softmax is over the classes and 'no object', which is left out (OVSeg, arXiv 2210.04150); synonyms count as
+        CLIP counts them.
+
+        Raises:
+            UserError: the generator was trained with another CLIP.
+        """
+        assert masks.words is not None
+        logits = masks.words.logits(text.features.cpu())  # [N, F + 1]
+        with_nothing = torch.cat([_best_forms(logits[:, :-1], text), logits[:, -1:]], dim=1)
+        return with_nothing.softmax(dim=-1)[:, :-1]
 
     def name(self, image: NDArray[np.uint8], masks: Masks, text: ClassText) -> Tensor:
         """Probabilities float32 [N, columns], on the CPU; a mask that is empty or too small has 1 for every class."""
@@ -123,3 +135,9 @@ class Namer:
         for numbers, features in encoded:
             named[numbers] = self.probabilities(features, text).cpu()
         return named
+
+
+def _best_forms(logits: Tensor, text: ClassText) -> Tensor:
+    """A column per class, [n, columns], of logits of all forms [n, F]: the highest of each class's forms."""
+    best = logits.new_full((len(logits), text.columns), -torch.inf)
+    return best.scatter_reduce(1, text.class_of_form.to(logits.device).expand(len(logits), -1), logits, "amax")

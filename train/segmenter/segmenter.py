@@ -155,8 +155,18 @@ class Segmenter:
         return self.namer.name(image, masks, text)
 
     def combine(self, masks: Masks, p_clip: Tensor, text: ClassText) -> Tensor:
-        """p(class) of each mask, float32 [N, columns]: the ensemble with a generator that has classes; else CLIP's."""
+        """p(class) of each mask, float32 [N, columns].
+
+        The ensemble with a generator that knows any word, or has classes of its own; else CLIP's.
+
+        Raises:
+            UserError: the generator knows words by another CLIP's text features.
+        """
         is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.rles], dtype=torch.bool)
+        if masks.words is not None:
+            p_generator = self.namer.generator_opinion(masks, text)
+            is_known = torch.ones(text.columns, dtype=torch.bool)
+            return ensemble(p_clip, p_generator, masks.scores, is_known, is_empty, self.config.clip_weight)
         if masks.label_probs is None:
             return torch.where(is_empty[:, None], 0.0, p_clip)
         matches = self.label_matches(text.classes)

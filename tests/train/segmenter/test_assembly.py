@@ -11,7 +11,8 @@ import torch
 
 from stages.common import Rle
 from stages.proposals.models import EomtProposals, MaskFormerProposals
-from stages.proposals.queries import QueryMasks, Window, load_query_model
+from stages.proposals.queries import load_query_model
+from stages.proposals.query_masks import QueryMasks, Window
 from tests.train.segmenter.conftest import photo
 from train.segmenter import assembly
 from train.segmenter.assembly import assemble, cells_of
