@@ -6,34 +6,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.common import DOES_NOT_COUNT, Config, Device, Location, Manifest, ModelLocation
+from stages.common import DOES_NOT_COUNT, Config, Device, Manifest, ModelLocation
+from train.evaluate.proposals import MaskTruth
 
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class MaskSet(Config):
+class MaskSet(MaskTruth):
     """Pictures with masks in COCO's form: polygons, RLE or panoptic PNGs. Crowds are left out of the loss.
 
     Attributes:
-        images: folder of the pictures.
-        things: files whose masks are objects, one each, such as COCO's or LVIS's instances.
-        stuff: files whose masks are background regions, such as COCO's stuff.
-        panoptic: files that have both, told apart by their categories' ``isthing``.
         weight: how often an epoch holds each picture, on average.
     """
 
-    images: Location = Field(min_length=1)
-    things: tuple[Location, ...] = ()
-    stuff: tuple[Location, ...] = ()
-    panoptic: tuple[Location, ...] = ()
     weight: float = Field(1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _has_masks(self) -> Self:
-        if not (self.things or self.stuff or self.panoptic):
-            raise ValueError("expected files of masks under 'things', 'stuff' or 'panoptic'")
-        return self
 
 
 class MaskAugmentation(Config):

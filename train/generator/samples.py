@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from train.data.loader import load_batches
 from train.data.order import Batches, Draw
+from train.evaluate.proposals import TruthMask
 from train.generator.config import MaskAugmentation, MaskData
-from train.generator.mask_index import MaskIndex, Pixels, Region
+from train.generator.mask_index import MaskIndex, Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +110,7 @@ class _Samples(Dataset[MaskBatch]):
         self, index: MaskIndex, config: MaskData, batch_size: int, steps_per_epoch: int, seed: int, steps: int
     ) -> None:
         self._index, self._config, self._seed = index, config, seed
+        self._numbers = {name: number for number, name in enumerate(index.names)}
         self._batch_size, self._steps_per_epoch, self._steps = batch_size, steps_per_epoch, steps
 
     def __getitem__(self, draw: Draw) -> MaskBatch:
@@ -121,7 +123,7 @@ class _Samples(Dataset[MaskBatch]):
         for row, draw in enumerate(draws):
             rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 3])
             picture, regions = self._index.read(self._index.training[draw.number])
-            image, sample = augmented(picture, regions, side, self._config.augment, rng)
+            image, sample = augmented(picture, regions, self._numbers, side, self._config.augment, rng)
             pixels[row] = torch.from_numpy(image).permute(2, 0, 1)
             samples.append(sample)
         return MaskBatch(pixels, samples)
@@ -136,13 +138,19 @@ class _Samples(Dataset[MaskBatch]):
 
 
 def augmented(
-    picture: Pixels, regions: list[Region], side: int, config: MaskAugmentation, rng: np.random.Generator
+    picture: Pixels,
+    regions: list[TruthMask],
+    numbers: Mapping[str, int],
+    side: int,
+    config: MaskAugmentation,
+    rng: np.random.Generator,
 ) -> tuple[Pixels, MaskSample]:
     """A random view of a picture.
 
     Args:
         picture: uint8 [H, W, 3].
         regions: its masks, crowds included.
+        numbers: of the names.
         side: of the square, in pixels.
         config: what is drawn.
         rng: draws it.
@@ -184,7 +192,7 @@ def augmented(
         if kept
         else torch.zeros((0, side, side), dtype=torch.bool),
         is_thing=torch.tensor([region.is_thing for _, region in kept], dtype=torch.bool),
-        names=torch.tensor([region.name for _, region in kept], dtype=torch.int64),
+        names=torch.tensor([numbers[region.name] for _, region in kept], dtype=torch.int64),
         ignored=torch.from_numpy(ignored),
         valid_hw_px=(min(side, size_hw[0]), min(side, size_hw[1])),
         seed=int(rng.integers(2**62)),

@@ -24,7 +24,7 @@ from stages.common import (
     silent,
     slowness_warning,
 )
-from train.evaluate.proposals import RecallCounter, TruthMask
+from train.evaluate.proposals import RecallCounter
 from train.generator.config import GeneratorManifest
 from train.generator.mask_index import MaskIndex, index_masks
 from train.generator.networks import Trainable, trainable
@@ -174,10 +174,7 @@ class _Run:
             for number, picture in enumerate(pictures):
                 self.progress("scoring what is held out", number, len(pictures))
                 pixels, regions = self.index.read(picture)
-                truth = [
-                    TruthMask(each.rle, self.index.names[each.name], each.is_thing, each.is_crowd) for each in regions
-                ]
-                counter.add(proposer.propose(ImageRecord(picture.image.image_id, picture.file, ()), pixels), truth)
+                counter.add(proposer.propose(ImageRecord(picture.image.image_id, "", ()), pixels), regions)
             self.module.train()
             self._take_in({name: value for name, value in counter.scores().items() if value is not None})
         self.processes.barrier()

@@ -74,7 +74,7 @@ def change(file: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 
 def mask_set(folder: Path, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - any key's value
-    files = {"things": [str(folder / "things.json")], "stuff": [str(folder / "stuff.json")]}
+    files = {"annotations": [str(folder / "things.json")], "stuff": [str(folder / "stuff.json")]}
     return {"images": str(folder / "images"), **files, **settings}
 
 

@@ -10,25 +10,27 @@ import torch
 
 from stages.common import Rle
 from tests.train.generator.conftest import SIDE, mask_set
+from train.evaluate.proposals import TruthMask
 from train.generator.config import MaskAugmentation, MaskData
-from train.generator.mask_index import Region, index_masks
+from train.generator.mask_index import index_masks
 from train.generator.samples import MaskBatch, MaskLoader, augmented
 
+NUMBERS = {"a": 0, "b": 1, "c": 2}
 WIDE = MaskAugmentation(scale=(0.5, 2.0), color=0.0)
 
 
-def two_halves(height: int, width: int) -> tuple[np.ndarray, list[Region]]:
+def two_halves(height: int, width: int) -> tuple[np.ndarray, list[TruthMask]]:
     """A picture of one grey level per region."""
     mask = np.zeros((height, width), bool)
     mask[:, width // 3 :] = True
     pixels = np.where(mask, 200, 50).astype(np.uint8)[..., None].repeat(3, axis=2)
-    return pixels, [Region(Rle.encode(mask), 0, True, False), Region(Rle.encode(~mask), 1, False, False)]
+    return pixels, [TruthMask(Rle.encode(mask), "a"), TruthMask(Rle.encode(~mask), "b", is_thing=False)]
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_masks_stay_on_their_pixels(seed: int) -> None:
     pixels, regions = two_halves(90, 60)
-    image, sample = augmented(pixels, regions, 64, WIDE, np.random.default_rng(seed))
+    image, sample = augmented(pixels, regions, NUMBERS, 64, WIDE, np.random.default_rng(seed))
     assert image.shape == (64, 64, 3)
     height, width = sample.valid_hw_px
     shown = image[..., 0].astype(int)
@@ -45,7 +47,7 @@ def test_masks_stay_on_their_pixels(seed: int) -> None:
 
 def test_a_view_is_larger_smaller_and_mirrored_at_times() -> None:
     pixels, regions = two_halves(64, 64)
-    views = [augmented(pixels, regions, 64, WIDE, np.random.default_rng(seed)) for seed in range(20)]
+    views = [augmented(pixels, regions, NUMBERS, 64, WIDE, np.random.default_rng(seed)) for seed in range(20)]
     assert any(min(sample.valid_hw_px) < 50 for _, sample in views)
     assert any(len(sample.names) == 1 for _, sample in views)  # cropped to a single region
     at_left = {
@@ -57,7 +59,7 @@ def test_a_view_is_larger_smaller_and_mirrored_at_times() -> None:
 def test_no_augmentation_leaves_a_picture_as_it_is() -> None:
     pixels, regions = two_halves(64, 64)
     still = MaskAugmentation(flip=False, color=0.0)
-    image, sample = augmented(pixels, regions, 64, still, np.random.default_rng(0))
+    image, sample = augmented(pixels, regions, NUMBERS, 64, still, np.random.default_rng(0))
     assert (image == pixels).all()
     assert (sample.masks[0].numpy() == regions[0].rle.decode()).all()
 
@@ -65,7 +67,7 @@ def test_no_augmentation_leaves_a_picture_as_it_is() -> None:
 def test_colours_change_and_masks_do_not() -> None:
     pixels, regions = two_halves(64, 64)
     bright = MaskAugmentation(flip=False, color=0.5)
-    image, sample = augmented(pixels, regions, 64, bright, np.random.default_rng(1))
+    image, sample = augmented(pixels, regions, NUMBERS, 64, bright, np.random.default_rng(1))
     assert np.abs(image.astype(int) - pixels).mean() > 5
     assert (sample.masks[0].numpy() == regions[0].rle.decode()).all()
 
@@ -74,9 +76,9 @@ def test_crowds_are_ignored_and_small_rests_left_out() -> None:
     pixels, regions = two_halves(64, 64)
     dot = np.zeros((64, 64), bool)
     dot[:2, :2] = True
-    others = [Region(Rle.encode(dot), 2, True, False), Region(regions[0].rle, 3, True, True)]
+    others = [TruthMask(Rle.encode(dot), "c"), TruthMask(regions[0].rle, "a", is_crowd=True)]
     still = MaskAugmentation(flip=False, color=0.0)
-    _, sample = augmented(pixels, regions + others, 64, still, np.random.default_rng(0))
+    _, sample = augmented(pixels, regions + others, NUMBERS, 64, still, np.random.default_rng(0))
     assert sample.names.tolist() == [0, 1]
     assert (sample.ignored.numpy() == regions[0].rle.decode()).all()
 

@@ -17,7 +17,7 @@ from stages.proposals import build_proposer
 from stages.proposals.models import GridProposals
 from tests.train.adapt.test_processes import torchrun
 from tests.train.generator.conftest import SIDE, Recipe
-from train.evaluate.proposals import RecallCounter, TruthMask
+from train.evaluate.proposals import RecallCounter
 from train.generator import train_generator
 from train.generator.mask_index import index_masks
 
@@ -49,8 +49,7 @@ def test_it_learns_to_find_shapes(recipe: Recipe, tmp_path: Path) -> None:
     index, counter = index_masks(asked.data), RecallCounter((10,))
     for picture in index.held_out:
         pixels, regions = index.read(picture)
-        truth = [TruthMask(each.rle, "", each.is_thing) for each in regions]
-        counter.add(proposer.propose(ImageRecord("1", "1.png", ()), pixels), truth)
+        counter.add(proposer.propose(ImageRecord("1", "1.png", ()), pixels), regions)
     assert counter.scores()["all/ar@10"] == pytest.approx(scored[-1]["held_out"], abs=0.02)
     about = json.loads((tmp_path / "run/best/generator.json").read_text())
     assert about["held_out"]["all/ar@10"] == pytest.approx(max(line["held_out"] for line in scored), abs=1e-4)
@@ -100,15 +99,17 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Recipe, tmp_path: Pat
     manifest.write_text(yaml.safe_dump(asked.model_dump(mode="json")))
     done = torchrun(manifest, tmp_path / "two")
     assert done.returncode == 0, done.stderr
+    logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
+    for name in ("loss", "dice", "score", "grad_norm"):  # AdamW would hide a gradient that is wrong by a factor
+        expected = [line[name] for line in lines if name in line]
+        assert len(expected) == 3
+        found = [line[name] for line in logged if name in line]
+        assert found[0] == pytest.approx(expected[0], rel=1e-4)
+        assert found == pytest.approx(expected, rel=5e-3)
     two = state(tmp_path / "two/last")
     for name, value in one.items():
         # AdamW turns a gradient that is nearly zero into a whole step, whatever its sign: a few values may differ.
-        assert float((two[name].float() - value.float()).abs().mean()) < 1e-4, name
-    logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
-    for name in ("loss", "iou", "grad_norm"):  # AdamW would hide a gradient that is wrong by a factor
-        expected = [line[name] for line in lines if name in line]
-        assert len(expected) == 3
-        assert [line[name] for line in logged if name in line] == pytest.approx(expected, rel=2e-3)
+        assert float((two[name].float() - value.float()).abs().mean()) < 3e-4, name
 
 
 def test_a_run_begins_with_the_weights_of_another(recipe: Recipe, tmp_path: Path) -> None:
