@@ -91,8 +91,9 @@ def test_another_recipe_is_refused(recipe: Recipe, tmp_path: Path) -> None:
         train_generator(recipe(steps=2, lr=1e-3), tmp_path / "run", silent)
 
 
-def test_two_processes_end_with_the_weights_of_one(recipe: Recipe, tmp_path: Path) -> None:
-    asked = recipe(steps=3, ema_decay=None, lr=1e-3)
+def test_two_processes_see_the_loss_and_the_gradient_of_one(recipe: Recipe, tmp_path: Path) -> None:
+    """At a rate that leaves the weights as they are: AdamW makes a whole step of a gradient that is nearly zero."""
+    asked = recipe(steps=3, ema_decay=None, lr=1e-7)
     lines: list[dict[str, Any]] = []
     one = state(train_generator(asked, tmp_path / "one", lines.append))
     manifest = tmp_path / "m.yaml"
@@ -100,16 +101,15 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Recipe, tmp_path: Pat
     done = torchrun(manifest, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
-    for name in ("loss", "dice", "score", "grad_norm"):  # AdamW would hide a gradient that is wrong by a factor
+    for name in ("loss", "dice", "bce", "score", "iou", "grad_norm"):
         expected = [line[name] for line in lines if name in line]
         assert len(expected) == 3
-        found = [line[name] for line in logged if name in line]
-        assert found[0] == pytest.approx(expected[0], rel=1e-4)
-        assert found == pytest.approx(expected, rel=5e-3)
+        assert [line[name] for line in logged if name in line] == pytest.approx(expected, rel=3e-4), name
     two = state(tmp_path / "two/last")
-    for name, value in one.items():
-        # AdamW turns a gradient that is nearly zero into a whole step, whatever its sign: a few values may differ.
-        assert float((two[name].float() - value.float()).abs().mean()) < 3e-4, name
+    norms = [name for name in one if name.endswith(("running_mean", "running_var"))]
+    assert norms
+    for name in norms:
+        torch.testing.assert_close(two[name], one[name], rtol=2e-3, atol=1e-4)
 
 
 def test_a_run_begins_with_the_weights_of_another(recipe: Recipe, tmp_path: Path) -> None:
