@@ -62,6 +62,11 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.classical_grouping",
     "stages.proposals.classical_ranking",
     "stages.proposals.models",
+    "stages.proposals.ovseg",
+    "stages.proposals.ovseg_backbone",
+    "stages.proposals.ovseg_file",
+    "stages.proposals.ovseg_names",
+    "stages.proposals.ovseg_settings",
     "stages.proposals.provided",
     "stages.proposals.queries",
     "stages.proposals.query_masks",
@@ -105,6 +110,7 @@ DECIDES_NOTHING: dict[str, str] = {
     "stages.proposals.base": "an interface",
     "stages.proposals.json_stream": _PLANNED,
     "stages.shards": _EMPTY,
+    "stages.tensors": "gives a file's tensors as they are",
     "stages.shards.reader": "what it reads is checked, not written",
 }
 """Modules that a worker loads and whose code decides none of its bytes, with the reason."""

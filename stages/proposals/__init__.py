@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from stages.common import Precision
+from stages.common import Precision, local_path
 from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
@@ -19,6 +19,7 @@ from stages.proposals.models import (
     MaskFormerProposals,
     ModelConfig,
     OneFormerProposals,
+    OvsegProposals,
     PrecomputedProposals,
     QueryProposals,
     QueryRules,
@@ -36,6 +37,7 @@ __all__ = [
     "GroundTruthProposals",
     "MaskRules",
     "ModelConfig",
+    "OvsegProposals",
     "PrecomputedProposals",
     "ProposalsConfig",
     "Proposer",
@@ -55,6 +57,7 @@ AnyProposals = (
     | Mask2FormerProposals
     | OneFormerProposals
     | EomtProposals
+    | OvsegProposals
     | SamProposals
     | ClassicalProposals
     | GroundTruthProposals
@@ -87,12 +90,18 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
     return QueryProposer(config, build_generator(config, device, precision))
 
 
-def build_generator(config: QueryProposals, device: str = "cpu", precision: Precision = "fp32") -> QueryGenerator:
+def build_generator(
+    config: QueryProposals | OvsegProposals, device: str = "cpu", precision: Precision = "fp32"
+) -> QueryGenerator:
     """Builds the generator of soft masks that `config` describes; see `build_proposer`.
 
     Raises:
-        UserError: the model's folder or hub id cannot be used.
+        UserError: the model's file, folder or hub id cannot be used.
     """
+    if isinstance(config, OvsegProposals):
+        from stages.proposals.ovseg import load_ovseg_generator
+
+        return load_ovseg_generator(config, device, precision)
     from stages.proposals.queries import load_query_model
 
     return load_query_model(config, device, precision)
@@ -104,6 +113,11 @@ def model_files(config: AnyProposals) -> list[Path]:
     Raises:
         UserError: the folder lacks a file or holds another kind of model, or the hub cannot be reached.
     """
+    if isinstance(config, OvsegProposals):
+        from stages.proposals.ovseg_file import ovseg_files
+
+        with local_path(config.model) as path:
+            return ovseg_files(path)
     if not isinstance(config, ModelConfig):
         return []
     return LocalModel.find(config).files

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stages.common import ImageRecord, SampleError, UserError, load, resolve_device
 from stages.images import decode_image
+from stages.proposals import OvsegProposals
 from train.class_names import ClassName, class_names
 from train.segmenter.assembly import NOTHING, assemble
 from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
@@ -25,6 +26,7 @@ from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
 from train.segmenter.masks import Masks, MaskSource
 from train.segmenter.naming import ClassText, Namer
+from train.segmenter.ovseg import load_ovseg_parts
 from train.segmenter.result import NamedRegion, Segmentation
 
 Classes = Sequence[str | ClassName]
@@ -59,6 +61,8 @@ class Segmenter:
             UserError: a model cannot be found or loaded.
         """
         device = resolve_device(device or config.device)
+        if isinstance(config.proposer, OvsegProposals):
+            return cls(config, *load_ovseg_parts(config, config.proposer, device))
         return cls(config, MaskSource.load(config, device), Namer.load(config, device))
 
     @classmethod
@@ -162,7 +166,7 @@ class Segmenter:
         Raises:
             UserError: the generator knows words by another CLIP's text features.
         """
-        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.rles], dtype=torch.bool)
+        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.shown], dtype=torch.bool)
         if masks.words is not None:
             p_generator = self.namer.generator_opinion(masks, text)
             is_known = torch.ones(text.columns, dtype=torch.bool)
