@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "stages.common": set(),
     "stages": COMMON,
     "stages.nouns": COMMON,
-    "stages.proposals": COMMON | {"stages"},
+    "stages.proposals": COMMON,
     "stages.shards": COMMON | {"stages"},
     "train": COMMON | {"train.adapt", "train.pretrain", "train.evaluate.classify", "train.evaluate.semantic"},
     "train.data": COMMON | {"stages", "stages.shards"},

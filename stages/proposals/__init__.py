@@ -101,7 +101,7 @@ def build_generator(
     if isinstance(config, OvsegProposals):
         from stages.proposals.ovseg import load_ovseg_generator
 
-        return load_ovseg_generator(config, device, precision)
+        return load_ovseg_generator(config.model, device, precision)
     from stages.proposals.queries import load_query_model
 
     return load_query_model(config, device, precision)

@@ -10,37 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
-from transformers import MaskFormerModel
 
-from stages.common import Precision, SampleError, UserError, autocast, local_path, resolve_device
-from stages.proposals.models import OvsegProposals
-from stages.proposals.ovseg_backbone import Mlp, maskformer
+from stages.common import Precision, SampleError, autocast, local_path, resolve_device
 from stages.proposals.ovseg_file import OvsegFile
-from stages.proposals.ovseg_names import NO_OBJECT, PREDICTOR, module_tensors
+from stages.proposals.ovseg_network import OvsegNetwork
 from stages.proposals.ovseg_settings import OvsegSettings
 from stages.proposals.query_masks import QueryMasks, Window, WordEmbeddings
-
-
-class OvsegNetwork(nn.Module):
-    """Backbone, pixel decoder and predictor, with the published two heads.
-
-    Args:
-        model: transformers' MaskFormer.
-        mask_embed: from a query to mask features.
-        class_embed: from a query to CLIP's text space.
-    """
-
-    def __init__(self, model: MaskFormerModel, mask_embed: Mlp, class_embed: Mlp) -> None:
-        super().__init__()
-        self.model, self.mask_embed, self.class_embed = model, mask_embed, class_embed
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits [N, Q, h / 4, w / 4] and class embeddings [N, Q, D] of normalised input [N, 3, h, w]."""
-        found = self.model(pixel_values=pixels)
-        queries, features = found.transformer_decoder_last_hidden_state, found.pixel_decoder_last_hidden_state
-        return torch.einsum("nqc,nchw->nqhw", self.mask_embed(queries), features), self.class_embed(queries)
 
 
 class OvsegGenerator:
@@ -73,11 +50,8 @@ class OvsegGenerator:
         Raises:
             UserError: tensors are missing, of another shape, or unknown.
         """
-        network = _network(file)
-        _fill(network, file)
         device = resolve_device(device)
-        no_object = file.state[NO_OBJECT].flatten().to(device)
-        return cls(network.eval().requires_grad_(False).to(device), no_object, file.settings, precision)
+        return cls(OvsegNetwork.of(file).to(device), file.no_object.to(device), file.settings, precision)
 
     def resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A photo [H, W, 3] RGB as the generator is given it, uint8 [h, w, 3]: short and long side as published.
@@ -132,44 +106,11 @@ def _confidence(mask_logits: Tensor, threshold: float) -> Tensor:
     return (soft * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)
 
 
-def load_ovseg_generator(config: OvsegProposals, device: str, precision: Precision = "fp32") -> OvsegGenerator:
-    """The generator of the configured file or folder.
+def load_ovseg_generator(location: str, device: str, precision: Precision = "fp32") -> OvsegGenerator:
+    """The generator of a file or a converted folder, a path or URL.
 
     Raises:
         UserError: it cannot be read, or is no OVSeg.
     """
-    with local_path(config.model) as path:
+    with local_path(location) as path:
         return OvsegGenerator.of(OvsegFile.read(path), device, precision)
-
-
-def _network(file: OvsegFile) -> OvsegNetwork:
-    """The network without values, its sizes taken from the tensors."""
-    with torch.device("meta"):
-        heads = [Mlp(_layers(file, f"{PREDICTOR}{head}.layers.")) for head in ("mask_embed", "class_embed")]
-    return OvsegNetwork(maskformer(file), *heads)
-
-
-def _layers(file: OvsegFile, prefix: str) -> list[tuple[int, ...]]:
-    return [file.shape(f"{prefix}{number}.weight") for number in range(file.count(prefix))]
-
-
-def _fill(network: OvsegNetwork, file: OvsegFile) -> None:
-    """Gives the network its values.
-
-    Raises:
-        UserError: tensors are missing, of another shape, or unknown.
-    """
-    given, wanted = module_tensors(file.state), network.state_dict()
-    missing = sorted(name for name in wanted if name not in given and not name.endswith("num_batches_tracked"))
-    unknown = sorted(published for name, (published, _) in given.items() if name not in wanted)
-    shapes = [
-        f"{published} is {list(value.shape)}, expected {list(wanted[name].shape)}"
-        for name, (published, value) in given.items()
-        if name in wanted and value.shape != wanted[name].shape
-    ]
-    if missing or unknown or shapes:
-        problems = [*shapes, *(f"nothing for {name}" for name in missing), *(f"{name} is unknown" for name in unknown)]
-        raise UserError(f"{file.source}: {len(problems)} tensors do not fit an OVSeg, the first: {problems[0]}")
-    values = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith("num_batches_tracked")}
-    values |= {name: value.contiguous() for name, (_, value) in given.items()}
-    network.load_state_dict(values, assign=True)

@@ -18,10 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.common import UserError, read_model_json
-from stages.proposals.ovseg_names import CLIP, GENERATOR, NO_OBJECT, innermost, is_swin, versions_of, with_new_names
+from stages.common import UserError, load_safetensors, read_model_json, read_tensor_file
+from stages.proposals.ovseg_names import (
+    CLIP,
+    GENERATOR,
+    NO_OBJECT,
+    PREDICTOR,
+    innermost,
+    is_swin,
+    versions_of,
+    with_new_names,
+)
 from stages.proposals.ovseg_settings import OvsegSettings
-from stages.tensors import load_safetensors, read_tensor_file
 
 JSON_FILE, TENSORS_FILE = "ovseg.json", "ovseg.safetensors"
 _VERSION = 1
@@ -92,6 +100,16 @@ class OvsegFile:
         given = about.get("config", {}) if config is None else config
         read = cls.of(load_safetensors(path / TENSORS_FILE), given, str(path))
         return replace(read, versions=about.get("versions", {}))
+
+    @property
+    def queries(self) -> int:
+        """Number of queries, and of masks."""
+        return self.shape(f"{PREDICTOR}query_embed.weight")[0]
+
+    @property
+    def no_object(self) -> Tensor:
+        """The vector of 'no object', [D], not normalised."""
+        return self.state[NO_OBJECT].flatten()
 
     def description(self) -> bytes:
         """Content of ovseg.json; its settings are complete, so that they can be looked up and changed there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -43,6 +44,15 @@ def clip_of(file: OvsegFile, device: str = "cpu") -> tuple[MaskPromptCLIP, Any]:
         raise UserError(f"{file.source}: {error}") from error
     vocabulary, context = len(weights.clip["token_embedding.weight"]), len(weights.clip["positional_embedding"])
     return model.to(device).eval().requires_grad_(False), _tokenizer(vocabulary, context, file.source)
+
+
+def read_clip(path: Path, device: str = "cpu") -> tuple[MaskPromptCLIP, Any]:
+    """`clip_of` a file or a converted folder.
+
+    Raises:
+        UserError: as `clip_of`; or it cannot be read.
+    """
+    return clip_of(OvsegFile.read(path), device)
 
 
 def _empty_clip(file: OvsegFile, weights: Weights) -> Any:  # noqa: ANN401 - open_clip's model

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
-from stages.proposals import OvsegProposals, ProposalsConfig, QueryRules
+from stages.proposals import ProposalsConfig, QueryRules
 from train.clip.source import ClipSource
 
 EVERYTHING_ELSE = ("background", "something else")
@@ -64,7 +64,7 @@ class SegmenterConfig(Config):
 
     @model_validator(mode="after")
     def _some_clip(self) -> Self:
-        if self.clip is None and not isinstance(self.proposer, OvsegProposals):
+        if self.clip is None and self.proposer.kind != "ovseg":
             raise ValueError("expected 'clip'; only a proposer of kind 'ovseg' has a CLIP of its own")
         return self
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from stages.clip import RegionEncoder, in_batches
 from stages.common import resolve_precision
 from train.class_names import ClassName
-from train.clip.source import LoadedClip, resolve
+from train.clip.source import LoadedClip, OvsegClip, resolve
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
 
@@ -38,6 +38,12 @@ class ClassText:
     class_of_form: Tensor
     columns: int
 
+    @classmethod
+    def of(cls, features: Tensor) -> Self:
+        """That of C classes without names, from a unit vector of each, float32 [C, D]."""
+        names = tuple(ClassName((str(number),)) for number in range(len(features)))
+        return cls(names, features, torch.arange(len(features), device=features.device), len(features))
+
 
 class Namer:
     """A CLIP and the rules by which it names masked regions.
@@ -53,13 +59,15 @@ class Namer:
 
     @classmethod
     def load(cls, config: SegmenterConfig, device: str) -> Self:
-        """With the CLIP that is configured.
+        """With the CLIP that is configured, or else the proposer's own.
 
         Raises:
             UserError: it cannot be found or loaded.
         """
-        assert config.clip is not None
-        return cls.of(config, resolve(config.clip).load(device), device)
+        if config.clip is not None:
+            return cls.of(config, resolve(config.clip).load(device), device)
+        assert config.proposer.kind == "ovseg"
+        return cls.of(config, OvsegClip(config.proposer.model).load(device), device)
 
     @classmethod
     def of(cls, config: SegmenterConfig, clip: LoadedClip, device: str) -> Self:

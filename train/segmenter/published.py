@@ -15,15 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip_config import VILD_TEMPLATES, RegionRules
 from stages.common import UserError, resolve_device
-from stages.proposals import OvsegProposals
+from stages.proposals.ovseg import OvsegGenerator
 from stages.proposals.ovseg_file import OvsegFile
-from train.class_names import ClassName
-from train.segmenter.assembly import score_maps
+from train.clip.ovseg import clip_of
 from train.segmenter.config import SegmenterConfig
-from train.segmenter.naming import ClassText
-from train.segmenter.ovseg import ovseg_parts
+from train.segmenter.masks import MaskSource
+from train.segmenter.naming import ClassText, Namer
 from train.segmenter.segmenter import Segmenter
 
 
@@ -67,18 +65,18 @@ class OvsegSegmenter:
         scores = segmenter.combine(masks, p_clip, text)
         if self._clip_alone:
             scores[torch.tensor([rle.area_px == 0 for rle in masks.shown])] = 0.0
-        return score_maps(masks, scores, *photo.shape[:2])
+        return segmenter.score_maps(masks, scores, *photo.shape[:2])
 
     def text(self, text_features: Tensor | NDArray[np.float32]) -> ClassText:
-        """Text features [C, D] as the segmenter takes them."""
+        """Text features [C, D] as the segmenter takes them.
+
+        Raises:
+            UserError: they have another form.
+        """
         features = torch.as_tensor(text_features, dtype=torch.float32, device=self.segmenter.namer.encoder.device)
         if features.ndim != 2 or not len(features):
-            raise UserError(
-                f"text_features: got shape {list(features.shape)}; expected [C, D], a vector for each class"
-            )
-        numbers = torch.arange(len(features), device=features.device)
-        names = tuple(ClassName((str(number),)) for number in range(len(features)))
-        return ClassText(names, features, numbers, len(features))
+            raise UserError(f"text_features: got shape {list(features.shape)}; expected [C, D], a vector a class")
+        return ClassText.of(features)
 
 
 def load_ovseg(
@@ -104,20 +102,23 @@ def load_ovseg(
     rules, device = _rules(file), resolve_device(device)
     adapter = file.settings.clip_adapter
     clip_alone = adapter.CLIP_ENSEMBLE and adapter.CLIP_ENSEMBLE_WEIGHT == 0
-    return OvsegSegmenter(Segmenter(rules, *ovseg_parts(rules, file, device)), clip_alone)
+    masks = MaskSource(rules, OvsegGenerator.of(file, device))
+    return OvsegSegmenter(Segmenter(rules, masks, Namer.of(rules, clip_of(file, device), device)), clip_alone)
 
 
 def _rules(file: OvsegFile) -> SegmenterConfig:
     """The rules of a segmenter that are those of a file's settings."""
     adapter = file.settings.clip_adapter
     weight = adapter.CLIP_ENSEMBLE_WEIGHT or 1.0  # 0 means CLIP alone, which is 1 here
-    return SegmenterConfig(
-        proposer=OvsegProposals(model=file.source),
-        rules=RegionRules(expand_ratio=adapter.MASK_EXPAND_RATIO),
-        templates=file.settings.templates or VILD_TEMPLATES,
-        clip_weight=weight if adapter.CLIP_ENSEMBLE else 0.0,
-        use_prompts=adapter.MASK_PROMPT_FWD,
-        mask_threshold=adapter.MASK_THR,
-        limit=file.shape("sem_seg_head.predictor.query_embed.weight")[0],
-        precision="fp32",
+    return SegmenterConfig.model_validate(
+        {
+            "proposer": {"kind": "ovseg", "model": file.source},
+            "rules": {"expand_ratio": adapter.MASK_EXPAND_RATIO},
+            "clip_weight": weight if adapter.CLIP_ENSEMBLE else 0.0,
+            "use_prompts": adapter.MASK_PROMPT_FWD,
+            "mask_threshold": adapter.MASK_THR,
+            "limit": file.queries,
+            "precision": "fp32",
+            **({"templates": file.settings.templates} if file.settings.templates else {}),
+        }
     )

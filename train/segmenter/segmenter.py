@@ -18,15 +18,13 @@ from torch import Tensor
 
 from stages.common import ImageRecord, SampleError, UserError, load, resolve_device
 from stages.images import decode_image
-from stages.proposals import OvsegProposals
 from train.class_names import ClassName, class_names
-from train.segmenter.assembly import NOTHING, assemble
+from train.segmenter.assembly import NOTHING, assemble, score_maps
 from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
 from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
 from train.segmenter.masks import Masks, MaskSource
 from train.segmenter.naming import ClassText, Namer
-from train.segmenter.ovseg import load_ovseg_parts
 from train.segmenter.result import NamedRegion, Segmentation
 
 Classes = Sequence[str | ClassName]
@@ -61,8 +59,6 @@ class Segmenter:
             UserError: a model cannot be found or loaded.
         """
         device = resolve_device(device or config.device)
-        if isinstance(config.proposer, OvsegProposals):
-            return cls(config, *load_ovseg_parts(config, config.proposer, device))
         return cls(config, MaskSource.load(config, device), Namer.load(config, device))
 
     @classmethod
@@ -183,6 +179,10 @@ class Segmenter:
     def assemble(self, masks: Masks, scores: Tensor, height: int, width: int) -> NDArray[np.int32]:
         """Label map int32 [height, width] of scores [N, columns]; see train.segmenter.assembly."""
         return assemble(masks, scores, height, width, self.config.score_threshold)
+
+    def score_maps(self, masks: Masks, scores: Tensor, height: int, width: int) -> Tensor:
+        """Scores of each class at each pixel, float32 [columns, height, width], of soft masks; see `assemble`."""
+        return score_maps(masks, scores, height, width)
 
     def label_matches(self, classes: Classes) -> tuple[LabelMatch, ...]:
         """What the mask generator knows of each class, and how that was found; nothing for one without classes."""

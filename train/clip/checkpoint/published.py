@@ -12,9 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from stages.common import Precision, UserError
+from stages.common import Precision, UserError, read_tensor_file
 from stages.proposals.ovseg_file import OvsegFile
-from stages.tensors import read_tensor_file
 from train.clip.checkpoint.layouts import Layout, Weights, load_clip_weights, unwrap, wrap
 from train.clip.model import MaskPromptCLIP
 

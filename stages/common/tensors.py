@@ -1,17 +1,18 @@
-"""Files of tensors, read without unpickling anything else: safetensors, and what torch.save wrote."""
+"""Files of tensors, read without unpickling anything else: safetensors, and what torch.save wrote.
+
+Neither torch nor safetensors is loaded before a file is read.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from stages.common.errors import UserError
 
-from stages.common import UserError
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_tensor_file(path: Path) -> Any:  # noqa: ANN401 - what a file held
@@ -24,6 +25,8 @@ def read_tensor_file(path: Path) -> Any:  # noqa: ANN401 - what a file held
         raise UserError(f"{path}: there is no such file; expected a checkpoint (.pt, .pth or .safetensors)")
     if path.suffix == ".safetensors":
         return load_safetensors(path)
+    import torch
+
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many kinds
@@ -36,6 +39,9 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or damaged.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,7 @@
-"""The modules of OVSeg's mask generator, without values: transformers' MaskFormer around a Swin, or timm's ResNet."""
+"""The modules of OVSeg's mask generator: transformers' MaskFormer around a Swin or timm's ResNet, and the two heads.
+
+They are built without values, as large as the file's tensors say, and take these.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from torch import Tensor, nn
 from transformers import MaskFormerConfig, MaskFormerDetrConfig, MaskFormerModel, ResNetConfig, SwinConfig
 from transformers.modeling_outputs import BackboneOutput
 
+from stages.common import UserError
 from stages.proposals.ovseg_file import OvsegFile
-from stages.proposals.ovseg_names import PIXEL_DECODER, PREDICTOR, is_swin
+from stages.proposals.ovseg_names import PIXEL_DECODER, PREDICTOR, is_swin, module_tensors
 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 _RES = (2, 3, 4, 5)
@@ -57,7 +61,71 @@ class DeepLabResNet(nn.Module):
         return BackboneOutput(feature_maps=tuple(maps))
 
 
-def maskformer(file: OvsegFile) -> MaskFormerModel:
+class OvsegNetwork(nn.Module):
+    """Backbone, pixel decoder and predictor, with the published two heads.
+
+    Args:
+        model: transformers' MaskFormer.
+        mask_embed: from a query to mask features.
+        class_embed: from a query to CLIP's text space.
+    """
+
+    def __init__(self, model: MaskFormerModel, mask_embed: Mlp, class_embed: Mlp) -> None:
+        super().__init__()
+        self.model, self.mask_embed, self.class_embed = model, mask_embed, class_embed
+
+    @classmethod
+    def of(cls, file: OvsegFile) -> OvsegNetwork:
+        """That of a checkpoint, frozen and in evaluation mode, on the CPU; it shares the file's memory.
+
+        Raises:
+            UserError: tensors are missing, of another shape, or unknown.
+        """
+        network = _network(file)
+        _fill(network, file)
+        return network.eval().requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits [N, Q, h / 4, w / 4] and class embeddings [N, Q, D] of normalised input [N, 3, h, w]."""
+        found = self.model(pixel_values=pixels)
+        queries, features = found.transformer_decoder_last_hidden_state, found.pixel_decoder_last_hidden_state
+        return torch.einsum("nqc,nchw->nqhw", self.mask_embed(queries), features), self.class_embed(queries)
+
+
+def _network(file: OvsegFile) -> OvsegNetwork:
+    """The network without values, its sizes taken from the tensors."""
+    with torch.device("meta"):
+        heads = [Mlp(_layers(file, f"{PREDICTOR}{head}.layers.")) for head in ("mask_embed", "class_embed")]
+    return OvsegNetwork(_maskformer(file), *heads)
+
+
+def _layers(file: OvsegFile, prefix: str) -> list[tuple[int, ...]]:
+    return [file.shape(f"{prefix}{number}.weight") for number in range(file.count(prefix))]
+
+
+def _fill(network: OvsegNetwork, file: OvsegFile) -> None:
+    """Gives the network its values.
+
+    Raises:
+        UserError: tensors are missing, of another shape, or unknown.
+    """
+    given, wanted = module_tensors(file.state), network.state_dict()
+    missing = sorted(name for name in wanted if name not in given and not name.endswith("num_batches_tracked"))
+    unknown = sorted(published for name, (published, _) in given.items() if name not in wanted)
+    shapes = [
+        f"{published} is {list(value.shape)}, expected {list(wanted[name].shape)}"
+        for name, (published, value) in given.items()
+        if name in wanted and value.shape != wanted[name].shape
+    ]
+    if missing or unknown or shapes:
+        problems = [*shapes, *(f"nothing for {name}" for name in missing), *(f"{name} is unknown" for name in unknown)]
+        raise UserError(f"{file.source}: {len(problems)} tensors do not fit an OVSeg, the first: {problems[0]}")
+    values = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith("num_batches_tracked")}
+    values |= {name: value.contiguous() for name, (_, value) in given.items()}
+    network.load_state_dict(values, assign=True)
+
+
+def _maskformer(file: OvsegFile) -> MaskFormerModel:
     """Backbone, pixel decoder and transformer of a checkpoint, on the device ``meta``."""
     queries, hidden = file.shape(f"{PREDICTOR}query_embed.weight")
     decoder = MaskFormerDetrConfig(
