@@ -19,7 +19,7 @@ from torch import Tensor
 from stages.common import ImageRecord, SampleError, UserError, load, resolve_device
 from stages.images import decode_image
 from train.class_names import ClassName, class_names
-from train.segmenter.assembly import NOTHING, assemble
+from train.segmenter.assembly import NOTHING, assemble, score_maps
 from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
 from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
@@ -162,7 +162,7 @@ class Segmenter:
         Raises:
             UserError: the generator knows words by another CLIP's text features.
         """
-        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.rles], dtype=torch.bool)
+        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.shown], dtype=torch.bool)
         if masks.words is not None:
             p_generator = self.namer.generator_opinion(masks, text)
             is_known = torch.ones(text.columns, dtype=torch.bool)
@@ -179,6 +179,10 @@ class Segmenter:
     def assemble(self, masks: Masks, scores: Tensor, height: int, width: int) -> NDArray[np.int32]:
         """Label map int32 [height, width] of scores [N, columns]; see train.segmenter.assembly."""
         return assemble(masks, scores, height, width, self.config.score_threshold)
+
+    def score_maps(self, masks: Masks, scores: Tensor, height: int, width: int) -> Tensor:
+        """Scores of each class at each pixel, float32 [columns, height, width], of soft masks; see `assemble`."""
+        return score_maps(masks, scores, height, width)
 
     def label_matches(self, classes: Classes) -> tuple[LabelMatch, ...]:
         """What the mask generator knows of each class, and how that was found; nothing for one without classes."""
