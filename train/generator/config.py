@@ -52,6 +52,9 @@ class MaskData(Config):
     Attributes:
         sets: one or more, mixed by their weights.
         held_out: share of the pictures, drawn by their ids, that is never trained on but scored.
+        names: categories whose masks are trained on, as if the others had not been annotated; None for all.
+        unlabelled: what pixels are that no mask covers: `background`, where no region is, or `ignored`: nobody
+            knows, so that a region which is found there costs nothing.
         sides_px: sides of the square inputs; each step draws one, of `final_side_px` near the end.
         final_side_px: the side of the last steps; the largest of `sides_px` if not given.
         final_share: share of the steps that have it.
@@ -61,6 +64,8 @@ class MaskData(Config):
 
     sets: tuple[MaskSet, ...] = Field(min_length=1)
     held_out: float = Field(0.01, ge=0.0, lt=1.0)
+    names: tuple[str, ...] | None = Field(None, min_length=1)
+    unlabelled: Literal["background", "ignored"] = "background"
     sides_px: tuple[Side, ...] = Field((640,), min_length=1)
     final_side_px: Side | None = None
     final_share: Share = 0.3

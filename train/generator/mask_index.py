@@ -39,7 +39,8 @@ class MaskIndex:
         names: of all categories, sorted.
         training: pictures to train on, those of a set together.
         held_out: pictures to score.
-        without_masks: how many pictures were left out, since they have no mask but crowds.
+        without_masks: how many pictures were left out, since they have no mask but crowds, or none of `taught`.
+        taught: names whose masks are trained on.
     """
 
     sets: list[TruthSet]
@@ -47,6 +48,7 @@ class MaskIndex:
     training: list[Picture] = field(default_factory=list)
     held_out: list[Picture] = field(default_factory=list)
     without_masks: int = 0
+    taught: frozenset[str] = frozenset()
 
     def repeats(self, sets: tuple[MaskSet, ...]) -> NDArray[np.float64]:
         """How often an epoch holds each training picture, float64 [N]."""
@@ -88,16 +90,19 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     """
     progress("reading masks")
     sets = [TruthSet(one, key=f"data.sets[{number}]") for number, one in enumerate(data.sets)]
-    found = MaskIndex(sets, tuple(sorted({name for truth in sets for name in truth.names})))
+    names = tuple(sorted({name for truth in sets for name in truth.names}))
+    if unknown := sorted(set(data.names or ()) - set(names)):
+        raise UserError(f"data.names: {unknown[0]!r} is none of the {len(names)} categories of the sets")
+    found = MaskIndex(sets, names, taught=frozenset(names if data.names is None else data.names))
     for number, truth in enumerate(sets):
         key = f"data.sets[{number}]"
         for file in truth.files:
             _check_sizes(file, key)
-        useful = set[str]().union(*map(_with_masks, truth.files))
+        useful = set[str]().union(*(_with_masks(file, found.taught) for file in truth.files))
         pictures = [Picture(number, image) for image in truth.photos if image.image_id in useful]
         if not pictures:
             raise UserError(
-                f"{key}: none of its {len(truth.photos)} pictures has a mask; name the files that hold them"
+                f"{key}: none of its {len(truth.photos)} pictures has a mask to train on; name the files that hold them"
             )
         found.without_masks += len(truth.photos) - len(pictures)
         for picture in pictures:
@@ -108,9 +113,11 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     return found
 
 
-def _with_masks(file: TruthFile) -> set[str]:
-    """Ids of the pictures that have any mask but crowds."""
-    return set(pc.unique(file.masks["image_id"].filter(pc.invert(file.masks["is_crowd"]))).to_pylist())
+def _with_masks(file: TruthFile, taught: frozenset[str]) -> set[str]:
+    """Ids of the pictures that have any mask of these names, but crowds."""
+    is_taught = pc.is_in(file.masks["label"], value_set=pa.array(sorted(taught), pa.string()))
+    rows = pc.and_(is_taught, pc.invert(file.masks["is_crowd"]))
+    return set(pc.unique(file.masks["image_id"].filter(rows)).to_pylist())
 
 
 def _is_held_out(picture: Picture, share: float) -> bool:

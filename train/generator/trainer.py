@@ -169,7 +169,7 @@ class _Run:
         if self.processes.is_first and scores is not None:
             module = self.kept.eval()
             proposer = self.trained.proposer(module, self.precision)
-            counter = RecallCounter((scores.max_proposals,))
+            counter = RecallCounter((scores.max_proposals,), self.manifest.data.names)
             pictures = self.index.held_out[: scores.limit]
             for number, picture in enumerate(pictures):
                 self.progress("scoring what is held out", number, len(pictures))
@@ -194,7 +194,7 @@ class _Run:
         """Writes a folder that a proposer loads, and beside it how it came about."""
         folder = self.out / name
         self.trained.save(self.kept, folder)
-        about: dict[str, Any] = {"manifest": self.manifest.model_dump(mode="json"), "init_sha256": self.trained.digests}
+        about: dict[str, Any] = {"manifest": identity(self.manifest), "init_sha256": self.trained.digests}
         about |= {"step": self.step, "pictures": len(self.index.training), "held_out": scores}
         (folder / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
 
