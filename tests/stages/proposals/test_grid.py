@@ -56,7 +56,7 @@ def config(folder: Path, **settings: float) -> GridProposals:
 
 def test_masks_have_the_photo_s_size_and_the_best_come_first(folder: Path, photo: np.ndarray) -> None:
     found = build_proposer(config(folder)).propose(RECORD, photo)
-    assert len(found) > 3
+    assert len(found) > 1
     assert {(one.rle.height, one.rle.width) for one in found} == {(50, 80)}
     scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)
