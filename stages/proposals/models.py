@@ -123,12 +123,12 @@ class OvsegProposals(QueryRules):
     """The mask generator of a published OVSeg file (arXiv 2210.04150); every query is a proposal, as published.
 
     Attributes:
-        model: the file, or the folder that `maskmine export` converts it to; a path or URL.
+        model: the file, or the folder that `maskmine export` converts it to; a path as a folder's is, or a URL.
         mask_threshold: the published one of Swin-B; R101c has 0.5.
     """
 
     kind: Literal["ovseg"] = "ovseg"
-    model: Location = Field(min_length=1)
+    model: ModelLocation = Field(min_length=1)
     mask_threshold: float = Field(default=0.4, gt=0.0, lt=1.0)
 
 

@@ -97,7 +97,10 @@ def test_a_long_photo_is_held_to_the_longest_side_and_a_sliver_is_set_aside() ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("backbone.norm2.bias"), "nothing for model.pixel_level_module.encoder.hidden_states"),
+        (
+            lambda state: state.pop("backbone.norm2.bias"),
+            "nothing for maskformer.pixel_level_module.encoder.hidden_states",
+        ),
         (lambda state: state.update({"backbone.odd": torch.zeros(1)}), "backbone.odd is unknown"),
         (
             lambda state: state.update({"backbone.norm2.bias": torch.zeros(3)}),
