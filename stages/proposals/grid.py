@@ -228,7 +228,7 @@ class GridModel:
         """Runs the network on one photo, [H, W, 3] RGB uint8.
 
         Returns:
-            The masks that are kept, best first.
+            The masks that are kept, best first; ``class_probs`` [Q, 2]: an object, and none.
         """
         pixels, window = self._input(image)
         with autocast(self._device, self._precision):

@@ -200,11 +200,13 @@ class LocalModel:
         folder: where its files lie.
         name: of the folder in messages: its URL, if it is a copy.
         files: those that the masks depend on, sorted.
+        key: of the manifest, for messages.
     """
 
     folder: Path
     name: str
     files: list[Path]
+    key: str = _KEY
 
     @classmethod
     def find(cls, config: ModelConfig, key: str = _KEY) -> Self:
@@ -227,7 +229,7 @@ class LocalModel:
                 f"{key}: {name}/{CONFIG} has model_type {found!r}, and kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
-        return cls(folder, name, files)
+        return cls(folder, name, files, key)
 
     def load(self, auto_class: type[Any], device: str) -> Any:  # noqa: ANN401
         """The model, in evaluation mode and float32, on `device`.
@@ -249,12 +251,12 @@ class LocalModel:
                 self.folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
         except Exception as error:  # of many kinds: OSError, ValueError, RuntimeError, SafetensorError
-            raise UserError(f"{_KEY}: {self.name} cannot be loaded: {error}") from error
+            raise UserError(f"{self.key}: {self.name} cannot be loaded: {error}") from error
         # transformers fills missing weights with random numbers and goes on. Losses are no part of proposing.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("criterion."))
         if missing:
             raise UserError(
-                f"{_KEY}: the weights in {self.name} lack {len(missing)} tensors of the model, {missing[0]} first; "
+                f"{self.key}: the weights in {self.name} lack {len(missing)} tensors of the model, {missing[0]} first; "
                 f"expected a complete checkpoint of the architecture in {CONFIG}"
             )
         return model.eval().to(device)
@@ -271,7 +273,7 @@ class LocalModel:
         try:
             return load(self.folder, local_files_only=True, **options)
         except Exception as error:  # of many kinds: OSError, ValueError, TypeError, KeyError
-            raise UserError(f"{_KEY}: {self.name} has no usable image processor: {error}") from error
+            raise UserError(f"{self.key}: {self.name} has no usable image processor: {error}") from error
 
 
 @contextmanager

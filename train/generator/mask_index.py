@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Progress, UserError, digest, silent
+from stages.common import Progress, Rle, UserError, digest, silent
 from stages.proposals.coco_truth import TruthFile, TruthImage
 from train.evaluate.proposals import TruthMask, TruthSet
 from train.generator.config import MaskData, MaskSet
@@ -41,6 +41,8 @@ class MaskIndex:
         held_out: pictures to score.
         without_masks: how many pictures were left out, since they have no mask but crowds, or none of `taught`.
         taught: names whose masks are trained on.
+        left_out: of each set, names whose masks are not used at all.
+        one_mask_per_name: a picture's masks of one name are given as one.
     """
 
     sets: list[TruthSet]
@@ -49,6 +51,8 @@ class MaskIndex:
     held_out: list[Picture] = field(default_factory=list)
     without_masks: int = 0
     taught: frozenset[str] = frozenset()
+    left_out: tuple[frozenset[str], ...] = ()
+    one_mask_per_name: bool = False
 
     def repeats(self, sets: tuple[MaskSet, ...]) -> NDArray[np.float64]:
         """How often an epoch holds each training picture, float64 [N]."""
@@ -62,7 +66,9 @@ class MaskIndex:
         """
         truth = self.sets[picture.set_number]
         pixels = truth.picture(picture.image)
-        return pixels, truth.masks(picture.image, pixels.shape[0], pixels.shape[1])
+        masks = truth.masks(picture.image, pixels.shape[0], pixels.shape[1])
+        masks = [mask for mask in masks if mask.name not in self.left_out[picture.set_number]]
+        return pixels, _one_per_name(masks) if self.one_mask_per_name else masks
 
     def fingerprint(self) -> str:
         """Digest of what is listed: pictures, and the text of their masks."""
@@ -90,15 +96,17 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     """
     progress("reading masks")
     sets = [TruthSet(one, key=f"data.sets[{number}]") for number, one in enumerate(data.sets)]
-    names = tuple(sorted({name for truth in sets for name in truth.names}))
+    left_out = tuple(frozenset(one.leave_out) for one in data.sets)
+    names = tuple(sorted({name for truth, out in zip(sets, left_out, strict=True) for name in set(truth.names) - out}))
     if unknown := sorted(set(data.names or ()) - set(names)):
         raise UserError(f"data.names: {unknown[0]!r} is none of the {len(names)} categories of the sets")
-    found = MaskIndex(sets, names, taught=frozenset(names if data.names is None else data.names))
+    taught = frozenset(names if data.names is None else data.names)
+    found = MaskIndex(sets, names, taught=taught, left_out=left_out, one_mask_per_name=data.one_mask_per_name)
     for number, truth in enumerate(sets):
         key = f"data.sets[{number}]"
         for file in truth.files:
             _check_sizes(file, key)
-        useful = set[str]().union(*(_with_masks(file, found.taught) for file in truth.files))
+        useful = set[str]().union(*(_with_masks(file, taught - left_out[number]) for file in truth.files))
         pictures = [Picture(number, image) for image in truth.photos if image.image_id in useful]
         if not pictures:
             raise UserError(
@@ -124,6 +132,17 @@ def _is_held_out(picture: Picture, share: float) -> bool:
     """Drawn by the id alone: a picture that two sets annotate is held out of both."""
     drawn = hashlib.sha256(f"held out {picture.image.image_id}".encode()).digest()
     return int.from_bytes(drawn[:8], "big") < share * 2**64
+
+
+def _one_per_name(masks: list[TruthMask]) -> list[TruthMask]:
+    """Masks of one name joined to one, in the order of their first; crowds stay apart."""
+    joined: dict[tuple[str, bool], TruthMask] = {}
+    for mask in masks:
+        key = (mask.name, mask.is_crowd)
+        if before := joined.get(key):
+            mask = replace(mask, rle=Rle.encode(before.rle.decode() | mask.rle.decode()), area_px=None)
+        joined[key] = mask
+    return list(joined.values())
 
 
 def _check_sizes(file: TruthFile, key: str) -> None:

@@ -136,7 +136,7 @@ class _Samples(Dataset[MaskBatch]):
         number = draw.position // self._batch_size
         config, step = self._config, draw.epoch * self._steps_per_epoch + number
         if step >= (1 - config.final_share) * self._steps:
-            return config.final_side_px or max(config.sides_px)
+            return config.last_side_px
         return int(np.random.default_rng([self._seed, draw.epoch, number, 4]).choice(config.sides_px))
 
 

@@ -124,7 +124,7 @@ class MaskSource:
         rles = self._cut(queries, numbers, height, width)
         cut = None if queries.frame is None else self._cut(queries, numbers, *queries.frame.shape[:2])
         words = None if queries.words is None else queries.words.take(numbers)
-        probs = queries.class_probs[chosen, :-1].cpu() if words is None else None
+        probs = queries.class_probs[chosen, :-1].cpu() if words is None and self.labels else None
         return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers, words, cut)
 
     def _cut(self, queries: QueryMasks, numbers: tuple[int, ...], height: int, width: int) -> tuple[Rle, ...]:
