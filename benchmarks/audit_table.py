@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
+from benchmarks.ablation.worlds import MASKS, PROPOSERS, Proposals
 from benchmarks.report import machine
 from pipeline.audit import audit
 from pipeline.audit.printing import percent
@@ -32,7 +33,6 @@ from pipeline.terminal import terminal
 from pipeline.world import write_world
 
 STRATEGIES = ("best_mask_per_noun", "mutual_best", "one_to_one")
-PROPOSALS = ("classical", "ground_truth")
 THRESHOLDS = {"min_score_cosine": "score_cosine", "min_margin_noun": "margin_noun", "min_margin_mask": "margin_mask"}
 """Key of matching.rules -> column of the index that it cuts."""
 TRUTHS = ("instances.json", "stuff.json")
@@ -61,14 +61,14 @@ class Bench:
         self._folder, self._world, self._clip, self._workers = folder, world, clip, workers
         self._builds = 0
 
-    def mine(self, proposals: str, rules: dict[str, Any], first: bool = False) -> Path:
+    def mine(self, proposals: Proposals, rules: dict[str, Any], first: bool = False) -> Path:
         """Builds with the shared cache; only the first build of its proposals has much to do, and gets the workers."""
         masks = [str(self._world / name) for name in TRUTHS] if proposals == "ground_truth" else []
         workers = {"runner": "ray", "workers": self._workers} if first and self._workers > 1 else {"runner": "loop"}
         images, captions = str(self._world / "images"), str(self._world / "captions.json")
         values = {
             "source": {"kind": "coco", "images": images, "captions": captions, "masks": masks},
-            "proposals": {"proposer": {"kind": proposals}},
+            "proposals": {"proposer": PROPOSERS[proposals]},
             "matching": {"clip": {"model": self._clip}, "rules": rules},
             "run": {"cache": str(self._folder / "cache"), **workers},
         }
@@ -83,7 +83,7 @@ class Bench:
 
     def rows(self, keep: list[float]) -> Iterator[dict[str, Any]]:
         """One row per combination: the figures of COLUMNS, seconds, rules and the whole report."""
-        for proposals in PROPOSALS:
+        for proposals in PROPOSERS:
             for strategy in STRATEGIES:
                 start = time.perf_counter()
                 base = self.mine(proposals, {"strategy": strategy}, first=strategy == STRATEGIES[0])
@@ -97,14 +97,14 @@ class Bench:
                         rules = {"strategy": strategy, key: least if key == "min_score_cosine" else max(least, 0.0)}
                         yield self._row(proposals, rules, self.mine(proposals, rules), start)
 
-    def _row(self, proposals: str, rules: dict[str, Any], mined: Path, start: float) -> dict[str, Any]:
+    def _row(self, proposals: Proposals, rules: dict[str, Any], mined: Path, start: float) -> dict[str, Any]:
         report = self.audited(mined)
         thresholds = [f"{key} {value:.4f}" for key, value in rules.items() if key != "strategy"]
         half, strict = report["precision"]["0.5"], report["precision"]["0.75"]
         found = report["recall"]["0.5"]["hyponym"]
         masks = report["masks"]
         return {
-            "proposals": proposals,
+            "proposals": MASKS[proposals],
             "strategy": rules["strategy"],
             "threshold": thresholds[0] if thresholds else "",
             "pairs": f"{report['pairs']:,}",

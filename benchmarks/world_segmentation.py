@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.ablation.rows import RULES
 from benchmarks.ablation.table import spread
-from benchmarks.ablation.worlds import WORLD_CLIP, Split
+from benchmarks.ablation.worlds import MASKS, PROPOSERS, WORLD_CLIP, Proposals, Split
 from benchmarks.report import machine
 from benchmarks.world_clip import TEMPLATES
 from pipeline.world import WorldConfig, write_world
@@ -25,10 +25,11 @@ from pipeline.world.vocabulary import load_vocabulary
 from train.evaluate.semantic import SemanticManifest, evaluate_semantic
 
 _CLIPS = {"plain CLIP": None, "MPT": "mpt", "FT": "ft", "FT, then MPT": "ft_mpt"}
-_PROPOSALS = {"classical": "classical masks", "ground_truth": "true masks"}
 
 
-def score(runs: Path, seed: int, world: Path, proposals: str, run: str | None, perfect_names: bool) -> dict[str, Any]:
+def score(
+    runs: Path, seed: int, world: Path, proposals: Proposals, run: str | None, perfect_names: bool
+) -> dict[str, Any]:
     """Scores of one cell; kept in the folder of the seed."""
     kept = runs / f"seed{seed}" / "segmentation" / f"{proposals}-{'names' if perfect_names else run or 'plain'}.json"
     if kept.is_file():
@@ -45,7 +46,7 @@ def score(runs: Path, seed: int, world: Path, proposals: str, run: str | None, p
             "classes": str(world / "classes.json"),
         },
         "segmenter": {
-            "proposer": {"kind": proposals},
+            "proposer": PROPOSERS[proposals],
             "clip": clip,
             "rules": RULES.model_dump(),
             "templates": TEMPLATES,
@@ -69,15 +70,18 @@ def main() -> None:
     world = options.runs / f"segmented_{options.scenes}"
     if not (world / "classes.json").is_file():
         write_world(world, options.scenes, 50_000, WorldConfig(single_object=0.0))
-    rows = [(proposals, name, run, False) for proposals in _PROPOSALS for name, run in _CLIPS.items()]
-    rows.insert(len(_CLIPS), ("classical", "perfect names", None, True))
+    rows: list[tuple[Proposals, str, str | None, bool]] = []
+    for proposals in PROPOSERS:
+        rows += [(proposals, name, run, False) for name, run in _CLIPS.items()]
+        if proposals != "ground_truth":
+            rows.append((proposals, "perfect names", None, True))
     print(f"{machine()}; {options.scenes} cluttered scenes, 429 classes, seeds {options.seeds}\n")
     print("| masks | names by | mIoU % seen | unseen | harmonic | pixel accuracy % |\n|---|---|---|---|---|---|")
     for proposals, name, run, perfect_names in rows:
         found = [score(options.runs, seed, world, proposals, run, perfect_names) for seed in options.seeds]
         cells = [spread([one[part]["miou_gt"] for one in found]) for part in ("seen", "unseen")]
         cells += [spread([one["harmonic"]["miou_gt"] for one in found]), spread([one["pacc"] for one in found])]
-        print(f"| {_PROPOSALS[proposals]} | {name} | {' | '.join(cells)} |", flush=True)
+        print(f"| {MASKS[proposals]} | {name} | {' | '.join(cells)} |", flush=True)
         print(f"{proposals}, {name}: done", file=sys.stderr, flush=True)
 
 

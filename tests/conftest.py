@@ -18,6 +18,7 @@ SLOW = (
     "pipeline/report/test_browser.py",
     "pipeline/sources/test_scan.py",
     "train/adapt",
+    "train/generator/test_trainer.py",
     "train/pretrain",
     "train/test_locations_on_s3.py",
     "train/evaluate/semantic",

@@ -27,11 +27,11 @@ ALLOWED: dict[str, set[str]] = {
     | {"train.adapt", "train.generator", "train.pretrain"}
     | {"train.evaluate.classify", "train.evaluate.proposals", "train.evaluate.semantic"},
     "train.data": COMMON | {"stages", "stages.shards"},
-    "train.clip": COMMON | {"stages", "train.clip.checkpoint"},
-    "train.clip.checkpoint": COMMON | {"stages", "train.clip"},
+    "train.clip": COMMON | {"stages", "stages.proposals", "train.clip.checkpoint"},
+    "train.clip.checkpoint": COMMON | {"stages", "stages.proposals", "train.clip"},
     "train.adapt": COMMON
     | {"stages", "train", "train.clip", "train.clip.checkpoint", "train.data", "train.evaluate.classify"},
-    "train.generator": COMMON | {"stages", "stages.proposals", "train", "train.data", "train.evaluate.proposals"},
+    "train.generator": COMMON | {"stages.proposals", "train", "train.data", "train.evaluate.proposals"},
     "train.pretrain": COMMON | {"stages", "stages.nouns", "stages.shards", "train", "train.data"},
     "train.segmenter": COMMON | {"stages", "stages.nouns", "stages.proposals", "train", "train.clip"},
     "train.evaluate": set(),

@@ -16,12 +16,13 @@ from train.clip.checkpoint.folder import Description
 from train.evaluate.classify.run import ClassifyManifest
 from train.evaluate.proposals import ProposalsManifest
 from train.evaluate.semantic.scorer import SemanticManifest, TuneManifest
+from train.generator.config import GeneratorManifest
 from train.pretrain.config import PretrainManifest
 from train.segmenter.config import SegmenterManifest
 
 ROOT = Path(__file__).parents[1]
 MANIFESTS: tuple[type[Config], ...] = (
-    *(BuildManifest, AdaptManifest, ClassifyManifest, PretrainManifest),
+    *(BuildManifest, AdaptManifest, ClassifyManifest, GeneratorManifest, PretrainManifest),
     *(ProposalsManifest, SegmenterManifest, SemanticManifest, TuneManifest, Description),
 )
 KEY = re.compile(r"(?<![\w./{-])[a-z]\w*(?:\.[a-z]\w*)+(?![\w/(-])")

@@ -23,14 +23,18 @@ from stages.clip import load_clip
 from stages.clip_config import ClipConfig, clip_files
 from stages.common import Config, UserError, hash_files
 from stages.nouns import NltkNouns, build_extractor
+from stages.proposals import OvsegProposals, model_files
 from stages.proposals.annotations import read_precomputed
+from stages.proposals.grid import GridConfig, GridGenerator, save_grid
 from stages.proposals.models import GroundTruthProposals, LocalModel, MaskFormerProposals, PrecomputedProposals
 from stages.proposals.provided import ProvidedProposer
 from tests import tiny_models
 from tests.photos import write_photos
 from tests.places import places_in
 from tests.s3 import FileSystem, new_bucket, s3_server
+from tests.tiny_ovseg import write_ovseg
 from tests.train.data.conftest import members_of, write_tar
+from tests.train.generator.conftest import TINY
 from tests.train.tiny_clips import adapted
 from train.adapt import AdaptManifest
 from train.clip.checkpoint.folder import save_adapted
@@ -43,6 +47,9 @@ from train.evaluate.classify.run import ClassifyManifest, CocoRegions, GroundTru
 from train.evaluate.proposals import ProposalsManifest
 from train.evaluate.proposals.truth import MaskTruth, TruthSet
 from train.evaluate.semantic.scorer import LabelMaps, SemanticManifest, TuneManifest, read_prediction
+from train.generator.config import GeneratorManifest, GridNetwork
+from train.generator.networks import TrainableGrid
+from train.loop import Processes
 from train.pretrain import PretrainManifest
 from train.pretrain.shards import read_captioned
 from train.segmenter.config import SegmenterConfig
@@ -50,6 +57,7 @@ from train.segmenter.config import SegmenterConfig
 MANIFESTS: tuple[type[Config], ...] = (
     BuildManifest,
     AdaptManifest,
+    GeneratorManifest,
     PretrainManifest,
     ClassifyManifest,
     ProposalsManifest,
@@ -173,6 +181,14 @@ NAMED: dict[tuple[str, str], Case] = {
     ("ModelConfig", "model"): Case(
         MaskFormerProposals, {"model": "$/maskformer"}, lambda config: hash_files(LocalModel.find(config).files)
     ),
+    ("GridNetwork", "init"): Case(
+        GridNetwork,
+        {"kind": "grid", "init": "$/grid"},
+        lambda config: bytes_of(TrainableGrid(config, 0, Processes(0, 1, "cpu")).module),
+    ),
+    ("OvsegProposals", "model"): Case(
+        OvsegProposals, {"model": "$/ovseg.pth"}, lambda config: hash_files(model_files(config))
+    ),
 }
 """Fields that hold a name, or else a location."""
 HERE: list[str] = []
@@ -218,6 +234,8 @@ def write_models(root: Path) -> None:
     clip = ClipConfig(model=f"local-dir:{save_tiny_clip(root / 'clip')}")
     save_adapted(root / "adapted", adapted(load_clip(clip, "cpu")[0], 1), clip, {})
     tiny_models.tiny_maskformer(root / "maskformer")
+    save_grid(GridGenerator(GridConfig.model_validate(TINY)), root / "grid")
+    write_ovseg(root / "ovseg.pth", vocabulary=30)
     (root / "tagger").mkdir()
     for part, content in {"weights": '{"bias": {"NN": 1.0}}', "tagdict": "{}", "classes": '["NN"]'}.items():
         (root / f"tagger/averaged_perceptron_tagger_eng.{part}.json").write_text(content)
@@ -281,6 +299,7 @@ def test_a_location_behind_a_url_gives_what_a_path_gives(field: tuple[str, str],
     ("case", "message"),
     [
         (NAMED["ModelConfig", "model"], "s3://.*/none: there is no such file or folder"),
+        (NAMED["OvsegProposals", "model"], "s3://.*/none: there is no such file or folder"),
         (NAMED["ClipConfig", "pretrained"], "s3://.*/none: there is no such file or folder"),
         (CASES["NltkNouns", "tagger"], r"tagger: cannot read s3://.*/none/averaged"),
         (CASES["PrecomputedProposals", "path"], "s3://.*/none: does not exist"),

@@ -25,11 +25,15 @@ _TRAIN: dict[Recipe, str] = {"MPT": "prompts", "FT": "tower", "joint": "both"}
 
 
 def mined(worlds: Worlds) -> Path:
-    return worlds.mined("ground_truth", "all")
+    return worlds.mined("generator", "all")
 
 
 def mined_first_caption(worlds: Worlds) -> Path:
-    return worlds.mined("ground_truth", "first")
+    return worlds.mined("generator", "first")
+
+
+def mined_truth(worlds: Worlds) -> Path:
+    return worlds.mined("ground_truth", "all")
 
 
 def mined_classical(worlds: Worlds) -> Path:
@@ -71,7 +75,7 @@ PLAIN = (
     Plain("plain", "plain CLIP, masked crops of them", "cluttered", "masked"),
 )
 RECIPES = (
-    Trained("mpt", "MPT only, mined with true masks", "MPT"),
+    Trained("mpt", "MPT only, mined with the generator's masks", "MPT"),
     Trained("ft", "FT only, the same pairs", "FT"),
     Trained("ft_mpt", "FT, then MPT, the same pairs", "MPT", begins_with="ft"),
     Trained("joint", "joint, the same pairs", "joint"),
@@ -79,13 +83,15 @@ RECIPES = (
 DATA = (
     Trained("labels", "FT, ground-truth masks, 40 fixed labels", "FT", Worlds.labelled),
     Trained("told", "FT, ground-truth masks, caption nouns bound by the truth", "FT", Worlds.told),
-    Trained("ft_first", "FT, mined with true masks from 1 caption per scene, not 5", "FT", mined_first_caption),
+    Trained("ft_first", "FT, mined from 1 caption per scene, not 5", "FT", mined_first_caption),
+    Trained("truth_mpt", "MPT only, mined with true masks", "MPT", mined_truth),
+    Trained("truth_ft", "FT only, mined with true masks", "FT", mined_truth),
     Trained("classical_mpt", "MPT only, mined with classical proposals", "MPT", mined_classical),
     Trained("classical_ft", "FT only, mined with classical proposals", "FT", mined_classical),
 )
 LOSSES = (
-    Trained("ft_in_batch", "FT only, mined with true masks, in_batch loss", "FT", loss="in_batch"),
-    Trained("ft_multi", "FT only, mined with true masks, multi_positive loss", "FT", loss="multi_positive"),
+    Trained("ft_in_batch", "FT only, in_batch loss", "FT", loss="in_batch"),
+    Trained("ft_multi", "FT only, multi_positive loss", "FT", loss="multi_positive"),
 )
 SHORT = (*PLAIN, *RECIPES[:3])
 ALL = (*PLAIN, *RECIPES, *DATA, *LOSSES)

@@ -36,8 +36,10 @@ PUBLISHED = (
 )
 
 GAINS = (
-    ("mpt", "MPT alone, true masks", 10),
-    ("ft", "FT, true masks", 15),
+    ("mpt", "MPT alone, the generator's masks", 10),
+    ("ft", "FT, the generator's masks", 23),
+    ("truth_mpt", "MPT alone, true masks", 10),
+    ("truth_ft", "FT, true masks", 15),
     ("classical_mpt", "MPT alone, classical proposals", 10),
     ("classical_ft", "FT, classical proposals", 15),
 )

@@ -30,7 +30,14 @@ from stages.shards import Sample, write_shard
 from train.evaluate.classify.run import CocoRegions, GroundTruth
 
 WORLD_CLIP = "local-dir:pipeline/world/clip"
-Proposals = Literal["classical", "ground_truth"]
+Proposals = Literal["generator", "ground_truth", "classical"]
+PROPOSERS: dict[Proposals, dict[str, Any]] = {
+    "generator": {"kind": "grid", "model": "pipeline/world/generator"},
+    "ground_truth": {"kind": "ground_truth"},
+    "classical": {"kind": "classical"},
+}
+MASKS = {"generator": "the world's generator", "ground_truth": "true masks", "classical": "classical"}
+"""What tables call them."""
 Captions = Literal["first", "all"]
 _LABELS = 40
 _MARGIN = 0.25  # of the region's longer side, as the miner's crops have
@@ -104,23 +111,23 @@ class Worlds:
         masks = [str(world / name) for name in ("instances.json", "stuff.json")] if proposals == "ground_truth" else []
         values: dict[str, Any] = {
             "source": {"kind": "coco", "images": str(world / "images"), "captions": str(world / "captions.json")},
-            "proposals": {"proposer": {"kind": proposals}},
+            "proposals": {"proposer": PROPOSERS[proposals]},
             "matching": {"clip": {"model": WORLD_CLIP}},
             "shards": {"images_per_shard": 40},
             "run": {"cache": str(self.folder / "cache"), "runner": "ray", "workers": os.cpu_count() or 1},
         }
         values["source"] |= {"use_captions": captions, "masks": masks}
-        self.console.print(f"seed {self.seed}: mining with {proposals} masks")
+        self.console.print(f"seed {self.seed}: mining with masks of {MASKS[proposals]}")
         build(BuildManifest.model_validate(values), str(out), self.console)
         return out
 
     def labelled(self) -> Path:
-        """Ground-truth masks of the fixed labels with these as nouns: as many as mining with true masks finds pairs.
+        """Ground-truth masks of the fixed labels with these as nouns: as many as mining finds pairs.
 
         They come from more scenes of the same kind, since few objects of a scene have one of the labels.
         """
         world = self._world("labels", self.size.scenes * 9, 40_000, WorldConfig(captions=1))
-        as_many = pyarrow.parquet.read_metadata(self.mined("ground_truth", "all") / "index.parquet").num_rows
+        as_many = pyarrow.parquet.read_metadata(self.mined("generator", "all") / "index.parquet").num_rows
         pairs = list(islice(_labelled_pairs(world, set(self.split.labels)), as_many))
         if len(pairs) < as_many:
             raise RuntimeError(f"{world}: found {len(pairs)} labelled masks of {as_many}; render more scenes")

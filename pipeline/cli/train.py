@@ -157,10 +157,15 @@ def tune(
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Weights, such as RUN/last.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="WEIGHTS", help="Such as RUN/last; with ovseg_folder, OVSeg's file.", show_default=False
+        ),
+    ],
     layout: Annotated[
-        Literal["open_clip", "ovseg", "training", "state_dict"],
-        typer.Option(help="open_clip: a folder; the others: a file.", show_default=False),
+        Literal["open_clip", "ovseg", "training", "state_dict", "ovseg_folder"],
+        typer.Option(help="open_clip, ovseg_folder: a folder; the others: a file.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(metavar="PATH", help="New folder or file.", show_default=False)],
     precision: Annotated[Literal["fp32", "fp16", "bf16"], typer.Option(help="Of matrices.")] = "fp32",
@@ -170,7 +175,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
 ) -> None:
-    """Write an adapted CLIP for other systems: open_clip, OVSeg, a state dict. See docs/export.md."""
+    """Write an adapted CLIP for other systems, or OVSeg's file as safetensors. See docs/export.md."""
     console = terminal()
     with storage_of(str(out)), about("--segmenter", "segmenter"), Activity(console):
         from train.clip.export import export as write

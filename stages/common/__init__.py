@@ -47,6 +47,7 @@ from stages.common.records import (
     SourceMask,
     merge_mentions,
 )
+from stages.common.tensors import load_safetensors, read_tensor_file
 
 __all__ = [
     "CONFIG",
@@ -89,6 +90,7 @@ __all__ = [
     "join",
     "limit_threads",
     "load",
+    "load_safetensors",
     "local_copy",
     "local_path",
     "merge_mentions",
@@ -98,6 +100,7 @@ __all__ = [
     "read_json",
     "read_model_json",
     "read_settings",
+    "read_tensor_file",
     "resolve_device",
     "resolve_folder",
     "resolve_precision",

@@ -24,6 +24,7 @@ RENAMED: dict[str, dict[str, str]] = {
         "init.clip.model": "init.model",
         "init.clip.pretrained": "init.pretrained",
     },
+    "generator": {},
     "pretrain": {},
     "mask_classification": {"sight": "region_input", **_CLIP},
     "semantic_segmentation": _IN_SEGMENTER,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from stages.common import Precision
+from stages.common import Precision, local_path
 from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
@@ -20,6 +20,7 @@ from stages.proposals.models import (
     MaskFormerProposals,
     ModelConfig,
     OneFormerProposals,
+    OvsegProposals,
     PrecomputedProposals,
     QueryProposals,
     QueryRules,
@@ -37,6 +38,7 @@ __all__ = [
     "GroundTruthProposals",
     "MaskRules",
     "ModelConfig",
+    "OvsegProposals",
     "PrecomputedProposals",
     "ProposalsConfig",
     "Proposer",
@@ -57,6 +59,7 @@ AnyProposals = (
     | OneFormerProposals
     | EomtProposals
     | GridProposals
+    | OvsegProposals
     | SamProposals
     | ClassicalProposals
     | GroundTruthProposals
@@ -89,16 +92,22 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
     return QueryProposer(config, build_generator(config, device, precision))
 
 
-def build_generator(config: QueryProposals, device: str = "cpu", precision: Precision = "fp32") -> QueryGenerator:
+def build_generator(
+    config: QueryProposals | OvsegProposals, device: str = "cpu", precision: Precision = "fp32"
+) -> QueryGenerator:
     """Builds the generator of soft masks that `config` describes; see `build_proposer`.
 
     Raises:
-        UserError: the model's folder or hub id cannot be used.
+        UserError: the model's file, folder or hub id cannot be used.
     """
     if isinstance(config, GridProposals):
         from stages.proposals.grid import load_grid_model
 
         return load_grid_model(config, device, precision)
+    if isinstance(config, OvsegProposals):
+        from stages.proposals.ovseg import load_ovseg_generator
+
+        return load_ovseg_generator(config.model, device, precision)
     from stages.proposals.queries import load_query_model
 
     return load_query_model(config, device, precision)
@@ -110,6 +119,11 @@ def model_files(config: AnyProposals) -> list[Path]:
     Raises:
         UserError: the folder lacks a file or holds another kind of model, or the hub cannot be reached.
     """
+    if isinstance(config, OvsegProposals):
+        from stages.proposals.ovseg_file import ovseg_files
+
+        with local_path(config.model) as path:
+            return ovseg_files(path)
     if not isinstance(config, ModelConfig):
         return []
     return LocalModel.find(config).files

@@ -119,6 +119,19 @@ class GridProposals(QueryProposals):
     max_proposals: int = Field(default=100, ge=1)
 
 
+class OvsegProposals(QueryRules):
+    """The mask generator of a published OVSeg file (arXiv 2210.04150); every query is a proposal, as published.
+
+    Attributes:
+        model: the file, or the folder that `maskmine export` converts it to; a path as a folder's is, or a URL.
+        mask_threshold: the published one of Swin-B; R101c has 0.5.
+    """
+
+    kind: Literal["ovseg"] = "ovseg"
+    model: ModelLocation = Field(min_length=1)
+    mask_threshold: float = Field(default=0.4, gt=0.0, lt=1.0)
+
+
 class SamProposals(ModelConfig):
     """SAM and its relatives, asked with a grid of points (SAM, arXiv 2304.02643, appendix B).
 

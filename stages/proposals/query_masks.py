@@ -136,12 +136,15 @@ class QueryMasks:
             own has C = 1: how sure it is that there is an object.
         windows: where the inputs lie; each has Q / len(windows) queries, in order.
         words: the queries in CLIP's text space, [Q, D], of a model that has an opinion on any word.
+        frame: the resized photo, uint8 [h, w, 3] RGB, of a model whose soft masks are probabilities at that size, and
+            are cut, shown to CLIP and summed there, as published (OVSeg); None where all that happens at the photo's.
     """
 
     mask_logits: Tensor
     class_probs: Tensor
     windows: tuple[Window, ...]
     words: WordEmbeddings | None = None
+    frame: NDArray[np.uint8] | None = None
 
     @property
     def objectness(self) -> Tensor:
@@ -188,20 +191,17 @@ class QueryMasks:
             found[mine] = window.rows_on_photo(logits, first, last, height_px, width_px)
         return found
 
-    def shares_on_photo(
-        self, chosen: Sequence[int], first: int, last: int, height_px: int, width_px: int, frame_px: tuple[int, int]
-    ) -> Tensor:
-        """Rows of some queries' soft masks, probabilities, that were taken at the resized photo's size.
+    def soft_rows_on_photo(self, chosen: Sequence[int], first: int, last: int, height_px: int, width_px: int) -> Tensor:
+        """Rows `first` to `last` (exclusive) of some queries' soft masks, [len(chosen), rows, width_px] in [0, 1].
 
-        As published (OVSeg): the sigmoid first, at `frame_px`, (height, width) of the resized photo; then bilinear to
-        the photo. `rows_on_photo` resizes logits, and its sigmoid is ours.
-
-        Returns:
-            [len(chosen), last - first, width_px] in [0, 1].
+        With a frame the sigmoid is taken at the frame's size, and its result resized, bilinear; else at the photo's.
         """
-        upper, lower, share = _between(torch.arange(first, last), frame_px[0], height_px)
+        if self.frame is None:
+            return self.rows_on_photo(chosen, first, last, height_px, width_px).sigmoid_()
+        frame_h, frame_w = self.frame.shape[:2]
+        upper, lower, share = _between(torch.arange(first, last), frame_h, height_px)
         top = int(upper[0])
-        soft = self.rows_on_photo(chosen, top, int(lower[-1]) + 1, *frame_px).sigmoid_()
+        soft = self.rows_on_photo(chosen, top, int(lower[-1]) + 1, frame_h, frame_w).sigmoid_()
         return _widen(_rows(soft, upper - top, lower - top, share), width_px)
 
 

@@ -26,7 +26,7 @@ def test_a_kind_of_another_command_is_refused(tmp_path: Path, kind: object) -> N
     file = written(tmp_path, kind=kind, odd=1)
     with pytest.raises(UserError) as caught:
         load(TrainManifest, file)
-    assert str(caught.value) == f"{file}: kind: expected adapt or pretrain, found {kind!r}"
+    assert str(caught.value) == f"{file}: kind: expected adapt or generator or pretrain, found {kind!r}"
 
 
 def test_the_kind_s_mistakes_are_told_with_the_file_s_keys(tmp_path: Path) -> None:

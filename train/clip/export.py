@@ -7,12 +7,15 @@ from typing import Literal
 
 from stages.clip_config import ClipConfig
 from stages.common import LOCAL_DIR, Precision, UserError
+from stages.proposals.ovseg_file import JSON_FILE as OVSEG_JSON
+from stages.proposals.ovseg_file import TENSORS_FILE as OVSEG_TENSORS
+from stages.proposals.ovseg_file import OvsegFile
 from train.clip.checkpoint.folder import CONFIG_FILE, DESCRIPTION_FILE, load_adapted, save_adapted
 from train.clip.checkpoint.layouts import Layout
-from train.clip.checkpoint.published import read_published, save_published
+from train.clip.checkpoint.published import read_published, save_published, write_file
 from train.clip.model import MaskPromptCLIP
 
-ExportLayout = Literal["open_clip", "ovseg", "training", "state_dict"]
+ExportLayout = Literal["open_clip", "ovseg", "training", "state_dict", "ovseg_folder"]
 _PUBLISHED: dict[ExportLayout, Layout] = {"ovseg": "segmenter", "training": "training", "state_dict": "clip"}
 # OpenAI's names, which OVSeg's copy of CLIP has.
 _OPENAI_NAMES = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "text_projection")
@@ -27,12 +30,12 @@ def export(
     segmenter: Path | None = None,
     force: bool = False,
 ) -> list[str]:
-    """Writes a CLIP that training wrote in the form that another system reads.
+    """Writes a CLIP that training wrote in the form that another system reads, or an OVSeg file as a folder.
 
     Args:
-        folder: of the weights, such as RUN/last.
+        folder: of the weights, such as RUN/last; for `ovseg_folder` OVSeg's file.
         layout: `open_clip`, a folder; or a file: `ovseg` (names after ``clip_adapter.clip_model.``), `training` (under
-            ``state_dict``) or `state_dict` (names alone).
+            ``state_dict``) or `state_dict` (names alone). Or `ovseg_folder`: see `_convert`.
         out: the folder, or the file (.pt or .pth; for `state_dict` also .safetensors).
         precision: fp16 or bf16 halve the matrices.
         prompts: whether the mask prompts are written.
@@ -45,6 +48,10 @@ def export(
     Raises:
         UserError: `folder` is no such folder, `out` cannot be or stands already, or the CLIP has no such form.
     """
+    if layout == "ovseg_folder":
+        if precision != "fp32" or not prompts or segmenter is not None:
+            raise UserError("layout ovseg_folder holds the file's own tensors; expected no other option than a path")
+        return _convert(folder, out, force)
     _check_source(folder)
     _check_target(folder, layout, out, force)
     if segmenter is not None and layout != "ovseg":
@@ -62,6 +69,27 @@ def export(
         whole = read_published(segmenter) if segmenter is not None else None
         save_published(out, model, _PUBLISHED[layout], precision, segmenter=whole)
     return _notes(model, layout, segmenter)
+
+
+def _convert(file: Path, out: Path, force: bool) -> list[str]:
+    """Writes a published OVSeg file as a folder of safetensors and JSON, which is read without unpickling.
+
+    Raises:
+        UserError: the file is no OVSeg, or `out` holds other things, or a folder that may not be replaced.
+    """
+    found = any(out.iterdir()) if out.is_dir() else out.exists()
+    if found and not (out / OVSEG_JSON).is_file():
+        raise UserError(f"{out}: expected a new folder, or an earlier export; this holds other things")
+    if found and not force:
+        raise UserError(f"{out}: exists; remove it, or replace it by force")
+    read = OvsegFile.read(file)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / OVSEG_JSON).unlink(missing_ok=True)  # a folder without it is unfinished
+    write_file(out / OVSEG_TENSORS, {name: value.clone().contiguous() for name, value in read.state.items()})
+    write_file(out / OVSEG_JSON, read.description())
+    return [
+        f"Its settings, those of the released file of this backbone, are in {out / OVSEG_JSON}; correct them there."
+    ]
 
 
 def _check_source(folder: Path) -> None:

@@ -14,6 +14,7 @@ from stages.common import LOCAL_DIR, Config, Location, ModelLocation, UserError,
 from train.clip.checkpoint.folder import load_adapted, read_description
 from train.clip.checkpoint.published import load_published
 from train.clip.model import MaskPromptCLIP
+from train.clip.ovseg import read_clip
 
 LoadedClip = tuple[MaskPromptCLIP, Any]
 """The model, frozen and in evaluation mode, and its tokenizer; a plain CLIP has no prompts."""
@@ -140,6 +141,26 @@ class PublishedFile:
         """As of a plain CLIP, of the file."""
         file = local_copy(self.location)
         return {**_name_of(self.base), file.name: sha256_file(file)}
+
+
+@dataclass(frozen=True)
+class OvsegClip:
+    """The CLIP inside of a whole OVSeg checkpoint, whose tensors tell its sizes.
+
+    Attributes:
+        location: path or URL of the file, or of the folder that it is converted to.
+    """
+
+    location: str
+
+    def load(self, device: str) -> LoadedClip:
+        """As of a plain CLIP, with the checkpoint's prompts.
+
+        Raises:
+            UserError: it cannot be read, or is no OVSeg.
+        """
+        with local_path(self.location) as path:
+            return read_clip(path, device)
 
 
 AnyClip = PlainClip | AdaptedFolder | PublishedFile

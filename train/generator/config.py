@@ -7,37 +7,24 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, Templates
-from stages.common import DOES_NOT_COUNT, Config, Device, Location, Manifest, ModelLocation
+from stages.common import DOES_NOT_COUNT, Config, Device, Manifest, ModelLocation
 from train.clip.source import ClipSource
+from train.evaluate.proposals import MaskTruth
 
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class MaskSet(Config):
+class MaskSet(MaskTruth):
     """Pictures with masks in COCO's form: polygons, RLE or panoptic PNGs. Crowds are left out of the loss.
 
     Attributes:
-        images: folder of the pictures.
-        things: files whose masks are objects, one each, such as COCO's or LVIS's instances.
-        stuff: files whose masks are background regions, such as COCO's stuff.
-        panoptic: files that have both, told apart by their categories' ``isthing``.
         leave_out: names of categories whose masks are not used, such as COCO-Stuff's "other".
         weight: how often an epoch holds each picture, on average.
     """
 
-    images: Location = Field(min_length=1)
-    things: tuple[Location, ...] = ()
-    stuff: tuple[Location, ...] = ()
-    panoptic: tuple[Location, ...] = ()
     leave_out: tuple[str, ...] = ()
     weight: float = Field(1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _has_masks(self) -> Self:
-        if not (self.things or self.stuff or self.panoptic):
-            raise ValueError("expected files of masks under 'things', 'stuff' or 'panoptic'")
-        return self
 
 
 class MaskAugmentation(Config):
@@ -69,6 +56,9 @@ class MaskData(Config):
     Attributes:
         sets: one or more, mixed by their weights.
         held_out: share of the pictures, drawn by their ids, that is never trained on but scored.
+        names: categories whose masks are trained on, as if the others had not been annotated; None for all.
+        unlabelled: what pixels are that no mask covers: `background`, where no region is, or `ignored`: nobody
+            knows, so that a region which is found there costs nothing.
         one_mask_per_name: a picture's masks of one name become one, as in semantic segmentation.
         sides_px: sides of the square inputs; each step draws one, of `final_side_px` near the end.
         final_side_px: the side of the last steps; the largest of `sides_px` if not given.
@@ -79,6 +69,8 @@ class MaskData(Config):
 
     sets: tuple[MaskSet, ...] = Field(min_length=1)
     held_out: float = Field(0.01, ge=0.0, lt=1.0)
+    names: tuple[str, ...] | None = Field(None, min_length=1)
+    unlabelled: Literal["background", "ignored"] = "background"
     one_mask_per_name: bool = False
     sides_px: tuple[Side, ...] = Field((640,), min_length=1)
     final_side_px: Side | None = None

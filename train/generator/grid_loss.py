@@ -74,9 +74,13 @@ class GridObjective:
         """
         device = self._processes.device
         output: GridOutput = network(batch.pixels.to(device, non_blocking=True).float())
+        # Taken apart at once: the gradient of each picture's part by itself would be as large as the batch's.
+        pictures = zip(
+            output.mask_features.flatten(2).unbind(), *(_pictures(cells) for cells in output.grids), strict=True
+        )
         parts = None
-        for number, sample in enumerate(batch.samples):
-            mine = self._picture(output, number, sample)
+        for (features, *grids), sample in zip(pictures, batch.samples, strict=True):
+            mine = self._picture(features, grids, sample)
             parts = mine if parts is None else parts + mine
         assert parts is not None
         count = self._processes.sum(parts.masks).clamp(min=1)
@@ -85,37 +89,39 @@ class GridObjective:
         told = {name: self._processes.sum(value) / count for name, value in names.items()}
         return total * self._processes.world_size, told
 
-    def _picture(self, output: GridOutput, number: int, sample: MaskSample) -> Parts:
-        device = output.mask_features.device
-        masks = sample.masks.to(device)
+    def _picture(self, features: Tensor, grids: list[Cells], sample: MaskSample) -> Parts:
+        masks = sample.masks.to(features.device)
         draws = torch.Generator().manual_seed(sample.seed)
         owners = (_thing_cells(sample), _stuff_cells(sample))
         ignored = (_share(sample.ignored[None], THING_STRIDE), _share(sample.ignored[None], STUFF_STRIDE))
-        features = output.mask_features[number].flatten(1)
-        fine = functional.avg_pool2d(masks.float()[None], MASK_STRIDE)[0].flatten(1)
+        fine = _share(masks, MASK_STRIDE).flatten(1)
         parts = None
-        for cells, owner, crowd in zip(output.grids, owners, ignored, strict=True):
+        for cells, owner, crowd in zip(grids, owners, ignored, strict=True):
             shown, counts = _draw_cells(owner, self._most, draws)
             counts &= (crowd[0] < _COVERED) & _on_picture(owner.shape, sample)
-            mine = _grid_parts(cells, number, shown.to(device), counts.to(device), features, fine)
+            mine = _grid_parts(cells, shown.to(features.device), counts.to(features.device), features, fine)
             parts = mine if parts is None else parts + mine
         assert parts is not None
         return parts
 
 
-def _grid_parts(cells: Cells, number: int, shown: Tensor, counts: Tensor, features: Tensor, fine: Tensor) -> Parts:
+def _pictures(cells: Cells) -> list[Cells]:
+    """Cells of each picture by itself: scores [h, w] and kernels [K, h, w]."""
+    return [Cells(*one) for one in zip(cells.scores.unbind(), cells.kernels.unbind(), strict=True)]
+
+
+def _grid_parts(cells: Cells, shown: Tensor, counts: Tensor, features: Tensor, fine: Tensor) -> Parts:
     """Sums over one grid of one picture.
 
     Args:
-        cells: of the batch.
-        number: of the picture.
+        cells: of the picture: scores [h, w], kernels [K, h, w].
         shown: int64 [k, 3]: region, row, column of the cells that show their mask.
         counts: bool [h, w]: cells whose score counts.
         features: float32 [K, pixels] of the picture.
         fine: float32 [n, pixels] in [0, 1]: how much of each pixel of the features its regions cover.
     """
     region, row, column = shown.unbind(1)
-    logits = cells.kernels[number, :, row, column].T @ features
+    logits = cells.kernels[:, row, column].T @ features
     wanted = fine[region]
     probs = logits.sigmoid()
     both = (probs * wanted).sum(1)
@@ -124,7 +130,7 @@ def _grid_parts(cells: Cells, number: int, shown: Tensor, counts: Tensor, featur
     with torch.no_grad():
         inside, covered = logits > 0, wanted > 0.5
         iou = (inside & covered).sum(1) / (inside | covered).sum(1).clamp(min=1)
-    score = cells.scores[number]
+    score = cells.scores
     target = torch.zeros_like(score)
     target[row, column] = iou.to(target)
     focal = (score.sigmoid() - target).abs() ** 2
@@ -196,8 +202,8 @@ def _stuff_cells(sample: MaskSample) -> Tensor:
 
 
 def _share(masks: Tensor, stride: int) -> Tensor:
-    """How much of each cell masks [n, S, S] cover, float32 [n, S / stride, S / stride]."""
-    return functional.avg_pool2d(masks.float()[None], stride)[0]
+    """How much of each cell of a grid masks [n, S, S] cover, float32 [n, S / stride, S / stride]."""
+    return functional.avg_pool2d(masks.float()[:, None], stride)[:, 0]
 
 
 def _on_picture(shape: torch.Size, sample: MaskSample) -> Tensor:

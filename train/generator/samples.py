@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from train.data.loader import load_batches
 from train.data.order import Batches, Draw
+from train.evaluate.proposals import TruthMask
 from train.generator.config import MaskAugmentation, MaskData
-from train.generator.mask_index import MaskIndex, Pixels, Region
+from train.generator.mask_index import MaskIndex, Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class MaskSample:
         masks: bool [n, S, S]; no crowd, none empty.
         is_thing: bool [n].
         names: int64 [n], numbers in `MaskIndex.names`.
-        ignored: bool [S, S], what crowds cover: neither object nor background.
+        ignored: bool [S, S], what crowds cover, and what nobody knows: neither object nor background.
         valid_hw_px: the part that shows the picture: the upper left corner.
         seed: for what the loss draws, so that it depends on the sample alone.
     """
@@ -109,6 +110,7 @@ class _Samples(Dataset[MaskBatch]):
         self, index: MaskIndex, config: MaskData, batch_size: int, steps_per_epoch: int, seed: int, steps: int
     ) -> None:
         self._index, self._config, self._seed = index, config, seed
+        self._numbers = {name: number for number, name in enumerate(index.names)}
         self._batch_size, self._steps_per_epoch, self._steps = batch_size, steps_per_epoch, steps
 
     def __getitem__(self, draw: Draw) -> MaskBatch:
@@ -121,7 +123,10 @@ class _Samples(Dataset[MaskBatch]):
         for row, draw in enumerate(draws):
             rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 3])
             picture, regions = self._index.read(self._index.training[draw.number])
-            image, sample = augmented(picture, regions, side, self._config.augment, rng)
+            known = [region for region in regions if region.name in self._index.taught]
+            image, sample = augmented(picture, known, self._numbers, side, self._config.augment, rng)
+            if self._config.unlabelled == "ignored":
+                sample = replace(sample, ignored=sample.ignored | ~sample.masks.any(dim=0))
             pixels[row] = torch.from_numpy(image).permute(2, 0, 1)
             samples.append(sample)
         return MaskBatch(pixels, samples)
@@ -136,13 +141,19 @@ class _Samples(Dataset[MaskBatch]):
 
 
 def augmented(
-    picture: Pixels, regions: list[Region], side: int, config: MaskAugmentation, rng: np.random.Generator
+    picture: Pixels,
+    regions: list[TruthMask],
+    numbers: Mapping[str, int],
+    side: int,
+    config: MaskAugmentation,
+    rng: np.random.Generator,
 ) -> tuple[Pixels, MaskSample]:
     """A random view of a picture.
 
     Args:
         picture: uint8 [H, W, 3].
         regions: its masks, crowds included.
+        numbers: of the names.
         side: of the square, in pixels.
         config: what is drawn.
         rng: draws it.
@@ -150,14 +161,15 @@ def augmented(
     Returns:
         Pixels uint8 [side, side, 3], and the masks on them.
     """
-    masks = [region.rle.decode().view(np.uint8) for region in regions]
+    masks = [region.rle.decode().view(np.uint8) * np.uint8(255) for region in regions]
     scale = side / max(picture.shape[:2]) * float(np.exp(rng.uniform(*np.log(config.scale))))
     size_hw = (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
     top, left = (int(rng.integers(max(0, length - side) + 1)) for length in size_hw)
     mirrored = config.flip and bool(rng.random() < 0.5)
 
-    def view(plane: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:
+    def view(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if plane.shape[:2] != size_hw:
+            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             plane = cv2.resize(plane, size_hw[::-1], interpolation=how).astype(np.uint8, copy=False)
         plane = plane[top : top + side, left : left + side]
         if mirrored:
@@ -165,10 +177,10 @@ def augmented(
         gap_h, gap_w = side - plane.shape[0], side - plane.shape[1]
         return np.pad(plane, ((0, gap_h), (0, gap_w), (0, 0))[: plane.ndim]) if gap_h or gap_w else plane
 
-    pixels = np.ascontiguousarray(view(picture, cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
+    pixels = np.ascontiguousarray(view(picture))
     if config.color:
         pixels = _recoloured(pixels, config.color, rng)
-    seen = [view(mask, cv2.INTER_NEAREST) for mask in masks]
+    seen = [view(mask) > 127 for mask in masks]  # resized as the picture is: nearest pixels would lie beside it
     kept = [
         (mask, region)
         for mask, region in zip(seen, regions, strict=True)
@@ -177,13 +189,13 @@ def augmented(
     ignored = np.zeros((side, side), bool)
     for mask, region in zip(seen, regions, strict=True):
         if region.is_crowd:
-            ignored |= mask.astype(bool)
+            ignored |= mask
     sample = MaskSample(
-        masks=torch.from_numpy(np.stack([mask for mask, _ in kept]).astype(bool))
+        masks=torch.from_numpy(np.stack([mask for mask, _ in kept]))
         if kept
         else torch.zeros((0, side, side), dtype=torch.bool),
         is_thing=torch.tensor([region.is_thing for _, region in kept], dtype=torch.bool),
-        names=torch.tensor([region.name for _, region in kept], dtype=torch.int64),
+        names=torch.tensor([numbers[region.name] for _, region in kept], dtype=torch.int64),
         ignored=torch.from_numpy(ignored),
         valid_hw_px=(min(side, size_hw[0]), min(side, size_hw[1])),
         seed=int(rng.integers(2**62)),

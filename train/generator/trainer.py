@@ -24,7 +24,7 @@ from stages.common import (
     silent,
     slowness_warning,
 )
-from train.evaluate.proposals import RecallCounter, TruthMask
+from train.evaluate.proposals import RecallCounter
 from train.generator.config import GeneratorManifest
 from train.generator.mask_index import MaskIndex, index_masks
 from train.generator.networks import Trainable, trainable
@@ -93,7 +93,7 @@ class _Run:
         self.module = self.trained.module
         self.average: nn.Module = self.module
         if manifest.ema_decay is not None:
-            self.average = AveragedModel(self.module, multi_avg_fn=_average(manifest.ema_decay), use_buffers=True)
+            self.average = AveragedModel(self.module, multi_avg_fn=_moving(manifest.ema_decay), use_buffers=True)
         self.loader = MaskLoader(
             self.index,
             manifest.data,
@@ -170,15 +170,12 @@ class _Run:
         if self.processes.is_first and scores is not None:
             module = self.kept.eval()
             proposer = self.trained.proposer(module, self.precision)
-            counter = RecallCounter((scores.max_proposals,))
+            counter = RecallCounter((scores.max_proposals,), self.manifest.data.names)
             pictures = self.index.held_out[: scores.limit]
             for number, picture in enumerate(pictures):
                 self.progress("scoring what is held out", number, len(pictures))
                 pixels, regions = self.index.read(picture)
-                truth = [
-                    TruthMask(each.rle, self.index.names[each.name], each.is_thing, each.is_crowd) for each in regions
-                ]
-                counter.add(proposer.propose(ImageRecord(picture.image.image_id, picture.file, ()), pixels), truth)
+                counter.add(proposer.propose(ImageRecord(picture.image.image_id, "", ()), pixels), regions)
             self.module.train()
             self._take_in({name: value for name, value in counter.scores().items() if value is not None})
         self.processes.barrier()
@@ -198,7 +195,7 @@ class _Run:
         """Writes a folder that a proposer loads, and beside it how it came about."""
         folder = self.out / name
         self.trained.save(self.kept, folder)
-        about: dict[str, Any] = {"manifest": self.manifest.model_dump(mode="json"), "init_sha256": self.trained.digests}
+        about: dict[str, Any] = {"manifest": identity(self.manifest), "init_sha256": self.trained.digests}
         about |= {"step": self.step, "pictures": len(self.index.training), "held_out": scores}
         (folder / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
 
@@ -237,15 +234,18 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _average(decay: float) -> Callable[..., None]:
-    """The exponential moving average of lists of tensors; whole numbers, such as indices, are taken as they are."""
-    average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+def _moving(decay: float) -> Callable[..., None]:
+    """The moving average of lists of tensors; whole numbers, such as indices, are taken as they are.
+
+    It forgets faster in the beginning, so that it is of use before 1 / (1 - decay) steps.
+    """
 
     def take_in(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        if kept[0].is_floating_point():
-            average(kept, current, count)
-        else:
+        if not kept[0].is_floating_point():
             torch._foreach_copy_(kept, current)
+            return
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(share)(kept, current, count)  # type: ignore[no-untyped-call]
 
     return take_in
 

@@ -6,6 +6,8 @@ inference, arXiv 2107.06278, section 3.4); the class with the highest score has 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -95,11 +97,9 @@ def _labels_of_cells(members: NDArray[np.bool_], scores: Tensor, threshold: floa
 def _soft(masks: Masks, scores: Tensor, height: int, width: int, threshold: float) -> NDArray[np.int32]:
     assert masks.queries is not None
     weights = scores.to(masks.queries.mask_logits.device).float()
-    rows = max(1, min(_TILE_PX, _BLOCK_VALUES // (width * len(masks))))
     labels = np.empty((height, width), dtype=np.int32)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        soft = masks.queries.rows_on_photo(masks.chosen, top, bottom, height, width).sigmoid_()  # [N, rows, W]
+    for top, soft in _soft_rows(masks, height, width):
+        bottom = top + soft.shape[1]
         tiles = torch.split(soft, _TILE_PX, dim=2)
         keep = _may_win(tiles, weights)  # [tiles, C]
         for number, tile in enumerate(tiles):
@@ -110,6 +110,23 @@ def _soft(masks: Masks, scores: Tensor, height: int, width: int, threshold: floa
             left = number * _TILE_PX
             labels[top:bottom, left : left + tile.shape[2]] = found.to(torch.int32).cpu().numpy()
     return labels
+
+
+@torch.inference_mode()
+def score_maps(masks: Masks, scores: Tensor, height: int, width: int) -> Tensor:
+    """The scores themselves, float32 [C, height, width], of soft masks; for scores [N, C]. See `assemble`."""
+    maps = torch.zeros(scores.shape[1], height, width)
+    for top, soft in _soft_rows(masks, height, width):
+        maps[:, top : top + soft.shape[1]] = torch.einsum("nc,nhw->chw", scores.to(soft), soft).cpu()
+    return maps
+
+
+def _soft_rows(masks: Masks, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
+    """Number of the first row, and some rows of all soft masks, [N, rows, W] in [0, 1]: from top to bottom."""
+    assert masks.queries is not None
+    rows = max(1, min(_TILE_PX, _BLOCK_VALUES // (width * len(masks))))
+    for top in range(0, height, rows):
+        yield top, masks.queries.soft_rows_on_photo(masks.chosen, top, min(top + rows, height), height, width)
 
 
 def _may_win(tiles: tuple[Tensor, ...], weights: Tensor) -> Tensor:

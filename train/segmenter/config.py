@@ -23,7 +23,7 @@ class SegmenterConfig(Config):
 
     Attributes:
         proposer: any kind of mask proposals.
-        clip: which CLIP, plain or adapted.
+        clip: which CLIP, plain or adapted; not needed with a proposer of kind `ovseg`, whose file has its own.
         rules: how a masked region becomes CLIP's input.
         templates: prompts with one ``{}`` each; the 14 published ones by default.
         clip_weight: w in p_segmenter^(1-w) * p_clip^w (OVSeg, arXiv 2210.04150, equation 4; published: 0.7 for ADE20K,
@@ -46,7 +46,7 @@ class SegmenterConfig(Config):
     """
 
     proposer: ProposalsConfig
-    clip: ClipSource
+    clip: ClipSource | None = None
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES
     clip_weight: float = Field(0.7, ge=0.0, le=1.0)
@@ -61,6 +61,12 @@ class SegmenterConfig(Config):
     batch_size: Annotated[int, DOES_NOT_COUNT] = Field(32, ge=1)
     device: Annotated[Device, DOES_NOT_COUNT] = "auto"
     precision: AskedPrecision = "auto"
+
+    @model_validator(mode="after")
+    def _some_clip(self) -> Self:
+        if self.clip is None and self.proposer.kind != "ovseg":
+            raise ValueError("expected 'clip'; only a proposer of kind 'ovseg' has a CLIP of its own")
+        return self
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:

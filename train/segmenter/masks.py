@@ -14,6 +14,7 @@ from torch import Tensor
 from stages.common import ImageRecord, Rle, resolve_precision
 from stages.proposals import (
     GroundTruthProposals,
+    OvsegProposals,
     PrecomputedProposals,
     Proposer,
     QueryProposals,
@@ -37,6 +38,7 @@ class Masks:
         queries: what a model with soft masks said; None for binary masks.
         chosen: which of the queries these masks are.
         words: these masks in CLIP's text space, of a generator that has an opinion on any word.
+        cut: the masks at the size of the queries' frame, if they have one: CLIP is shown regions of that.
     """
 
     height: int
@@ -47,6 +49,7 @@ class Masks:
     queries: QueryMasks | None = field(default=None, repr=False)
     chosen: tuple[int, ...] = ()
     words: WordEmbeddings | None = None
+    cut: tuple[Rle, ...] | None = None
 
     @classmethod
     def of(cls, rles: Sequence[Rle], height: int, width: int, scores: Sequence[float] | None = None) -> Masks:
@@ -56,6 +59,16 @@ class Masks:
 
     def __len__(self) -> int:
         return len(self.rles)
+
+    @property
+    def shown(self) -> tuple[Rle, ...]:
+        """The masks whose regions CLIP is shown, some maybe empty."""
+        return self.rles if self.cut is None else self.cut
+
+    def shown_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What these regions are cut from: the photo [H, W, 3], or the queries' frame."""
+        frame = None if self.queries is None else self.queries.frame
+        return image if frame is None else frame
 
 
 class MaskSource:
@@ -68,6 +81,7 @@ class MaskSource:
     Attributes:
         labels: names of the proposer's own classes; none for SAM, classical and given masks, and for a generator that
             has an opinion on any word.
+        has_opinion: whether the proposer has an opinion on classes, its own or any.
         needs_record: whether the masks come with the photo's record.
         words: a trained generator's head for words, if it has one.
     """
@@ -76,6 +90,7 @@ class MaskSource:
         self._config, self._proposer = config, proposer
         self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryGenerator) else ()
         self.words: WordHead | None = getattr(proposer, "words", None)
+        self.has_opinion = isinstance(proposer, QueryGenerator)
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
 
     @classmethod
@@ -86,7 +101,7 @@ class MaskSource:
             UserError: its model cannot be found or loaded.
         """
         precision = resolve_precision(config.precision, device)
-        if isinstance(config.proposer, QueryProposals):
+        if isinstance(config.proposer, QueryProposals | OvsegProposals):
             return cls(config, build_generator(config.proposer, device, precision))
         return cls(config, build_proposer(config.proposer, device, precision))
 
@@ -109,8 +124,11 @@ class MaskSource:
         objectness = queries.objectness
         chosen = objectness.argsort(descending=True, stable=True)[: self._config.limit]
         numbers = tuple(int(number) for number in chosen)
-        cut = queries.binary_masks(numbers, self._config.mask_threshold, height, width)
-        rles = tuple(rle for rle, _ in cut)
+        rles = self._cut(queries, numbers, height, width)
+        cut = None if queries.frame is None else self._cut(queries, numbers, *queries.frame.shape[:2])
         words = None if queries.words is None else queries.words.take(numbers)
         probs = queries.class_probs[chosen, :-1].cpu() if words is None and self.labels else None
-        return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers, words)
+        return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers, words, cut)
+
+    def _cut(self, queries: QueryMasks, numbers: tuple[int, ...], height: int, width: int) -> tuple[Rle, ...]:
+        return tuple(rle for rle, _ in queries.binary_masks(numbers, self._config.mask_threshold, height, width))

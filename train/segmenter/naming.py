@@ -15,7 +15,7 @@ from torch import Tensor
 from stages.clip import RegionEncoder, in_batches
 from stages.common import resolve_precision
 from train.class_names import ClassName
-from train.clip.source import resolve
+from train.clip.source import LoadedClip, OvsegClip, resolve
 from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
 
@@ -38,6 +38,12 @@ class ClassText:
     class_of_form: Tensor
     columns: int
 
+    @classmethod
+    def of(cls, features: Tensor) -> Self:
+        """That of C classes without names, from a unit vector of each, float32 [C, D]."""
+        names = tuple(ClassName((str(number),)) for number in range(len(features)))
+        return cls(names, features, torch.arange(len(features), device=features.device), len(features))
+
 
 class Namer:
     """A CLIP and the rules by which it names masked regions.
@@ -53,12 +59,20 @@ class Namer:
 
     @classmethod
     def load(cls, config: SegmenterConfig, device: str) -> Self:
-        """With the CLIP that is configured.
+        """With the CLIP that is configured, or else the proposer's own.
 
         Raises:
             UserError: it cannot be found or loaded.
         """
-        model, tokenize = resolve(config.clip).load(device)
+        if config.clip is not None:
+            return cls.of(config, resolve(config.clip).load(device), device)
+        assert config.proposer.kind == "ovseg"
+        return cls.of(config, OvsegClip(config.proposer.model).load(device), device)
+
+    @classmethod
+    def of(cls, config: SegmenterConfig, clip: LoadedClip, device: str) -> Self:
+        """With a CLIP that is there."""
+        model, tokenize = clip
         precision = resolve_precision(config.precision, device)
         rules, templates, size = config.rules, config.templates, config.batch_size
         return cls(config, RegionEncoder(model, tokenize, rules, templates, size, precision, config.use_prompts))
@@ -118,7 +132,7 @@ class Namer:
 
     def numbers(self, masks: Masks) -> list[int]:
         """Of the masks that are large enough to be named."""
-        return [number for number, rle in enumerate(masks.rles) if rle.area_px >= self._config.min_area_px]
+        return [number for number, rle in enumerate(masks.shown) if rle.area_px >= self._config.min_area_px]
 
     def encode(self, image: NDArray[np.uint8], masks: Masks) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers of the masks that are not empty and their unit vectors, float32 [n, D], a batch at a time.
@@ -126,8 +140,9 @@ class Namer:
         Raises:
             UserError: the image tower gives NaN or infinity.
         """
+        shown = masks.shown_image(image)
         for some in in_batches(self.numbers(masks), self._config.batch_size):
-            yield some, self.encoder.encode_batch((image, masks.rles[number]) for number in some)
+            yield some, self.encoder.encode_batch((shown, masks.shown[number]) for number in some)
 
     def name_encoded(self, encoded: Iterable[tuple[list[int], Tensor]], count: int, text: ClassText) -> Tensor:
         """`name` of `count` masks, from what `encode` gave."""

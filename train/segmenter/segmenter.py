@@ -19,7 +19,7 @@ from torch import Tensor
 from stages.common import ImageRecord, SampleError, UserError, load, resolve_device
 from stages.images import decode_image
 from train.class_names import ClassName, class_names
-from train.segmenter.assembly import NOTHING, assemble
+from train.segmenter.assembly import NOTHING, assemble, score_maps
 from train.segmenter.config import PHOTO_SEGMENTER, SegmenterConfig, SegmenterManifest
 from train.segmenter.ensemble import ensemble
 from train.segmenter.generator_labels import LabelMatch, generator_probs, match_labels
@@ -160,18 +160,21 @@ class Segmenter:
     def combine(self, masks: Masks, p_clip: Tensor, text: ClassText) -> Tensor:
         """p(class) of each mask, float32 [N, columns].
 
-        The ensemble with a generator that knows any word, or has classes of its own; else CLIP's.
+        The ensemble with a generator that knows any word, or has classes of its own; with one that knows none, CLIP's
+        opinion as of a class that no generator has; else CLIP's alone.
 
         Raises:
             UserError: the generator knows words by another CLIP's text features.
         """
-        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.rles], dtype=torch.bool)
+        is_empty = torch.tensor([rle.area_px < self.config.min_area_px for rle in masks.shown], dtype=torch.bool)
         if masks.words is not None:
             p_generator = self.namer.generator_opinion(masks, text)
             is_known = torch.ones(text.columns, dtype=torch.bool)
             return ensemble(p_clip, p_generator, masks.scores, is_known, is_empty, self.config.clip_weight)
         if masks.label_probs is None:
-            return torch.where(is_empty[:, None], 0.0, p_clip)
+            # A generator of soft masks says at least how sure it is of each; other proposers' scores mean less.
+            is_sure = masks.scores.pow(1.0 - self.config.clip_weight) if masks.queries is not None else 1.0
+            return torch.where(is_empty, 0.0, is_sure)[:, None] * p_clip
         matches = self.label_matches(text.classes)
         if text.columns > len(matches):
             matches = (*matches, LabelMatch())  # of everything else the generator says nothing
@@ -182,6 +185,10 @@ class Segmenter:
     def assemble(self, masks: Masks, scores: Tensor, height: int, width: int) -> NDArray[np.int32]:
         """Label map int32 [height, width] of scores [N, columns]; see train.segmenter.assembly."""
         return assemble(masks, scores, height, width, self.config.score_threshold)
+
+    def score_maps(self, masks: Masks, scores: Tensor, height: int, width: int) -> Tensor:
+        """Scores of each class at each pixel, float32 [columns, height, width], of soft masks; see `assemble`."""
+        return score_maps(masks, scores, height, width)
 
     def label_matches(self, classes: Classes) -> tuple[LabelMatch, ...]:
         """What the mask generator knows of each class, and how that was found; nothing for one without classes."""

@@ -287,7 +287,7 @@ def test_evaluate_prints_the_recall_of_proposals_and_keeps_all_figures(run: Run,
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(asked))
     ended = run("evaluate", tmp_path / "m.yaml", "--json", tmp_path / "s.json", "--set", "max_proposals=[1]")
     assert ended.status == 0
-    assert "all        20          1  0.500  1.000   0.000      -       0.500        0.500\n" in ended.out
+    assert "all        20      1  0.500  1.000   0.000      -       0.500        0.500\n" in ended.out
     assert json.loads((tmp_path / "s.json").read_text())["things/recall_75@1"] == 0.5
     ended = run("evaluate", tmp_path / "m.yaml", "--workers", 2)
     assert ended.status == 2

@@ -92,13 +92,13 @@ def save_pictures(folder: Path, count: int = 8, side: int = SIDE) -> dict[str, A
     categories = [{"id": 1, "name": "disc"}, {"id": 2, "name": "box"}]
     truth = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(truth))
-    return {"images": str(folder / "images"), "things": [str(folder / "instances.json")]}
+    return {"images": str(folder / "images"), "annotations": [str(folder / "instances.json")]}
 
 
 def manifest(folder: Path, network: dict[str, Any], **changes: Any) -> GeneratorManifest:  # noqa: ANN401
     """A training of a few steps on the pictures of `folder`, which are made if it has none."""
     one = save_pictures(folder) if not (folder / "instances.json").is_file() else None
-    one = one or {"images": str(folder / "images"), "things": [str(folder / "instances.json")]}
+    one = one or {"images": str(folder / "images"), "annotations": [str(folder / "instances.json")]}
     values: dict[str, Any] = {
         "kind": "generator",
         "network": network,

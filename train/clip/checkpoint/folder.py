@@ -26,9 +26,9 @@ import torch
 from pydantic import Field, StringConstraints, ValidationError
 
 from stages.clip_config import ClipConfig, local_model
-from stages.common import LOCAL_DIR, Config, Precision, UserError, sha256_file
+from stages.common import LOCAL_DIR, Config, Precision, UserError, load_safetensors, sha256_file
 from train.clip.checkpoint.layouts import PROMPTS, cast
-from train.clip.checkpoint.published import load_safetensors, weights_of, write_file
+from train.clip.checkpoint.published import weights_of, write_file
 from train.clip.model import MaskPromptCLIP
 
 CONFIG_FILE = "open_clip_config.json"

@@ -9,9 +9,8 @@
 
 The prompts are ``visual.mask_embedding`` among the CLIP's names. Nothing here reads a file.
 
-A segmenter's state dict has versions of its modules in an attribute ``_metadata``. detectron2 goes by that of
-``sem_seg_head``: below 2, or without one, it takes the pixel decoder's names for old ones, which lack
-``pixel_decoder.``, and renames them. Both namings are read; what is written has the new names, and says so.
+Of a segmenter both namings are read (`stages.proposals.ovseg_names`); what is written has the new names, and versions
+of its modules that say so.
 """
 
 from __future__ import annotations
@@ -25,17 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from stages.common import Precision, UserError, dtype_of
+from stages.proposals.ovseg_names import CLIP as SEGMENTER
+from stages.proposals.ovseg_names import innermost, versions_of, with_new_names
 
 Layout = Literal["clip", "training", "training-ddp", "segmenter"]
 
 PROMPTS = "visual.mask_embedding"
 _POSITIONS = "visual.positional_embedding"
 _DDP = "module."
-_SEGMENTER = "clip_adapter.clip_model."
-_HEAD = "sem_seg_head"
-_PIXEL_DECODER = f"{_HEAD}.pixel_decoder."
-_PREDICTOR = f"{_HEAD}.predictor."
-_HEAD_VERSION = 2
 # OpenAI's files carry these beside the weights; all follow from the weights' shapes.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 _SHOWN = 5
@@ -70,7 +66,7 @@ def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file 
     Raises:
         UserError: there is no CLIP in it.
     """
-    tensors = _innermost(content)
+    tensors = innermost(content)
     layout: Layout = "clip" if tensors is content else "training"
     if not isinstance(tensors, Mapping):
         raise UserError(f"{source}: holds a {type(content).__name__}; expected a dictionary of tensors")
@@ -79,60 +75,21 @@ def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file 
         found, layout = {name.removeprefix(_DDP): value for name, value in found.items()}, "training-ddp"
     rest: dict[str, Tensor] = {}
     versions: dict[str, Mapping[str, Any]] = {}
-    if any(name.startswith(_SEGMENTER) for name in found):
+    if any(name.startswith(SEGMENTER) for name in found):
         layout = "segmenter"
-        rest = {name: value for name, value in found.items() if not name.startswith(_SEGMENTER)}
-        found = {name.removeprefix(_SEGMENTER): found[name] for name in found if name.startswith(_SEGMENTER)}
-        rest, versions = _with_new_names(rest, _versions(tensors))
+        rest = {name: value for name, value in found.items() if not name.startswith(SEGMENTER)}
+        found = {name.removeprefix(SEGMENTER): found[name] for name in found if name.startswith(SEGMENTER)}
+        rest, versions = with_new_names(rest, versions_of(tensors))
     if not any(name.startswith("visual.") for name in found):
         raise UserError(
             f"{source}: no CLIP in it; expected names like visual.conv1.weight, bare, under 'state_dict', "
-            f"or after {_SEGMENTER!r}; found {_some(found or map(str, tensors))}"
+            f"or after {SEGMENTER!r}; found {_some(found or map(str, tensors))}"
         )
     prompts = found.pop(PROMPTS, None)
     if prompts is not None and prompts.ndim != 3:
         raise UserError(f"{source}: {PROMPTS}: got shape {list(prompts.shape)}; expected [depth, patches, width]")
     clip = {name: value for name, value in found.items() if name not in _NO_WEIGHTS}
     return Weights(clip, prompts, layout=layout, rest=rest, versions=versions)
-
-
-def _innermost(content: Any) -> Any:  # noqa: ANN401 - what a file held
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return _innermost(content[key])
-    return content
-
-
-def _versions(tensors: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A state dict's ``_metadata``, as far as it has the form that PyTorch gives it."""
-    kept = getattr(tensors, "_metadata", None)
-    if not isinstance(kept, Mapping):
-        return {}
-    return {str(name).removeprefix(_DDP): value for name, value in kept.items() if isinstance(value, Mapping)}
-
-
-def _with_new_names(
-    rest: dict[str, Tensor], versions: dict[str, Mapping[str, Any]]
-) -> tuple[dict[str, Tensor], dict[str, Mapping[str, Any]]]:
-    """A segmenter's other tensors by detectron2's new names, and versions that say so. The names tell which they are.
-
-    The version does not: a plain dictionary of new names has none.
-    """
-    if not any(name.startswith(f"{_HEAD}.") for name in rest):
-        return rest, versions
-
-    def renamed(name: str) -> str:
-        if not name.startswith(f"{_HEAD}.") or f"{name}.".startswith(_PREDICTOR):
-            return name
-        return _PIXEL_DECODER + name.removeprefix(f"{_HEAD}.")
-
-    if not any(name.startswith(_PIXEL_DECODER) for name in rest):
-        rest = {renamed(name): value for name, value in rest.items()}
-        versions = {renamed(name): value for name, value in versions.items()}
-    version = versions.get(_HEAD, {}).get("version")
-    if not isinstance(version, int) or version < _HEAD_VERSION:
-        versions = {**versions, _HEAD: {**versions.get(_HEAD, {}), "version": _HEAD_VERSION}}
-    return rest, versions
 
 
 def wrap(weights: Weights, layout: Layout, precision: Precision = "fp32", prompts: bool = True) -> dict[str, Any]:
@@ -154,7 +111,7 @@ def wrap(weights: Weights, layout: Layout, precision: Precision = "fp32", prompt
         return {"state_dict": {_DDP + name: value for name, value in tensors.items()}}
     if layout == "segmenter":
         return {
-            "model": _state_dict({**weights.rest, **{_SEGMENTER + name: tensors[name] for name in tensors}}, weights)
+            "model": _state_dict({**weights.rest, **{SEGMENTER + name: tensors[name] for name in tensors}}, weights)
         }
     return tensors
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
-from stages.common import Precision, UserError
+from stages.common import Precision, UserError, read_tensor_file
+from stages.proposals.ovseg_file import OvsegFile
 from train.clip.checkpoint.layouts import Layout, Weights, load_clip_weights, unwrap, wrap
 from train.clip.model import MaskPromptCLIP
 
@@ -22,18 +21,15 @@ from train.clip.model import MaskPromptCLIP
 def read_published(path: Path) -> Weights:
     """Reads a published file: .safetensors, or what torch.save wrote, of which only tensors are unpickled.
 
+    The folder that an OVSeg file is converted to counts as that file.
+
     Raises:
         UserError: it cannot be read, needs more than tensors, or holds no CLIP.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; expected a checkpoint (.pt, .pth or .safetensors)")
-    if path.suffix == ".safetensors":
-        return unwrap(load_safetensors(path), str(path))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise errors of many kinds
-        raise UserError(f"{path}: {_unreadable(str(error))}") from error
-    return unwrap(content, str(path))
+    if path.is_dir():
+        file = OvsegFile.read(path)
+        return replace(unwrap(file.state, str(path)), versions=file.versions)
+    return unwrap(read_tensor_file(path), str(path))
 
 
 def load_published(path: Path, clip: nn.Module, depth: int | None = None) -> MaskPromptCLIP:
@@ -93,34 +89,6 @@ def weights_of(model: MaskPromptCLIP) -> Weights:
     """The model's tensors, by open_clip's names; they share the model's memory."""
     prompts = model.mask_embedding
     return Weights(model.clip.state_dict(), None if prompts is None else prompts.detach())
-
-
-def _unreadable(message: str) -> str:
-    if "TorchScript" in message:
-        wanted = "torch.jit.load(FILE).state_dict()"
-        what = "is a TorchScript program, as OpenAI's own files are"
-    elif other := re.search(r"GLOBAL (\S+)", message):
-        wanted = "{'state_dict': torch.load(FILE, weights_only=False)['state_dict']} (a segmenter has 'model')"
-        what = f"holds more than tensors ({other[1]})"
-    else:
-        first_line = (message.strip().splitlines() or ["empty"])[0]
-        return f"is damaged, or no checkpoint ({first_line[:120]}); fetch it again"
-    return (
-        f"{what}, which could run any code, and is not loaded. If you trust its source, keep its weights alone, once, "
-        f"where code can do no harm: torch.save({wanted}, NEW)"
-    )
-
-
-def load_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}; fetch it again") from error
 
 
 def write_file(path: Path, content: bytes | Mapping[str, Any]) -> None:

@@ -5,5 +5,14 @@ from __future__ import annotations
 from train.evaluate.proposals.counter import RecallCounter, TruthMask
 from train.evaluate.proposals.printing import print_proposals
 from train.evaluate.proposals.run import ProposalsManifest, evaluate_proposals
+from train.evaluate.proposals.truth import MaskTruth, TruthSet
 
-__all__ = ["ProposalsManifest", "RecallCounter", "TruthMask", "evaluate_proposals", "print_proposals"]
+__all__ = [
+    "MaskTruth",
+    "ProposalsManifest",
+    "RecallCounter",
+    "TruthMask",
+    "TruthSet",
+    "evaluate_proposals",
+    "print_proposals",
+]

@@ -50,7 +50,7 @@ class RecallCounter:
         self._limits = tuple(max_proposals)
         self._seen = None if seen is None else frozenset(seen)
         splits = ("",) if seen is None else ("", "_seen", "_unseen")
-        names = ["all", *(f"{kind}{split}" for split in splits for kind in ("things", "stuff"))]
+        names = ["all", *(f"{kind}{split}" for kind in ("things", "stuff") for split in splits)]
         self._parts = {name: RecallCounts(self._limits) for name in names}
         self._names: defaultdict[str, RecallCounts] = defaultdict(lambda: RecallCounts(self._limits))
 

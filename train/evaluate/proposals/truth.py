@@ -43,27 +43,29 @@ class TruthSet:
     Args:
         config: where they lie.
         limit: at most so many photos, the first ones; None for all.
+        key: of the manifest, for messages.
 
     Attributes:
         photos: as the files list them; a photo of two files has one id in both.
         names: of the classes.
+        files: what was read.
 
     Raises:
         UserError: a file is missing or not what was expected.
     """
 
-    def __init__(self, config: MaskTruth, limit: int | None = None) -> None:
-        self._images = config.images
-        self._files = [read_truth_file(path) for path in (*config.annotations, *config.stuff)]
-        for file in self._files[len(config.annotations) :]:
+    def __init__(self, config: MaskTruth, limit: int | None = None, key: str = "truth") -> None:
+        self._images, self._key = config.images, key
+        self.files = [read_truth_file(path) for path in (*config.annotations, *config.stuff)]
+        for file in self.files[len(config.annotations) :]:
             file.stuff = set(file.names)
         photos: dict[str, TruthImage] = {}
-        for file in self._files:
+        for file in self.files:
             for image in file.images.values():
                 photos.setdefault(image.image_id, image)
         self.photos = tuple(photos.values())[:limit]
-        self.names = tuple(dict.fromkeys(name for file in self._files for name in file.names))
-        for file in self._files:
+        self.names = tuple(dict.fromkeys(name for file in self.files for name in file.names))
+        for file in self.files:
             file.group({photo.image_id for photo in self.photos})
 
     def has_masks(self, photo: TruthImage) -> bool:
@@ -77,8 +79,10 @@ class TruthSet:
             UserError: the annotations do not say.
         """
         if photo.file_name is None:
-            path = self._files[0].path
-            raise UserError(f"{path}: image {photo.image_id} has no 'file_name'; expected one, below truth.images")
+            path = self.files[0].path
+            raise UserError(
+                f"{path}: image {photo.image_id} has no 'file_name'; expected one, below {self._key}.images"
+            )
         name = photo.file_name
         return join(self._images, "/".join(name.split("/")[-2:]) if "://" in name else name)
 
@@ -94,7 +98,7 @@ class TruthSet:
         if (photo.height_px or height_px, photo.width_px or width_px) != (height_px, width_px):
             raise UserError(
                 f"{file}: is {height_px} x {width_px} pixels (height x width), annotated as {photo.height_px} x "
-                f"{photo.width_px}; expected the photos that were annotated under truth.images"
+                f"{photo.width_px}; expected the photos that were annotated under {self._key}.images"
             )
         return pixels
 
@@ -116,5 +120,5 @@ class TruthSet:
         return masks
 
     def _rows(self, photo: TruthImage) -> Iterator[tuple[TruthFile, pa.Table]]:
-        for file in self._files:
+        for file in self.files:
             yield file, file.masks_of(photo.image_id)

@@ -133,7 +133,7 @@ def _recipe(manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[
     if manifest.segmenter is not None:
         segmenter = manifest.segmenter
         computed_in = resolve_precision(segmenter.precision, resolve_device(segmenter.device))
-        digests = resolve(segmenter.clip).digests()
+        digests = {} if segmenter.clip is None else resolve(segmenter.clip).digests()
         weights = [digests, hash_files(model_files(segmenter.proposer)), {"precision": computed_in}]
     files = [[item.key, *version(item.picture), *version(item.labels)] for item in items]
     if manifest.predictions is not None:
@@ -249,7 +249,7 @@ def _combinations(manifest: TuneManifest, scorer: Scorer) -> list[Settings]:
     values = []
     for name, value in zip(SETTINGS, own, strict=True):
         others = getattr(manifest, name)
-        useless = name == "clip_weight" and not scorer.segmenter.masks.labels
+        useless = name == "clip_weight" and not scorer.segmenter.masks.has_opinion
         values.append((value,) if useless else tuple(dict.fromkeys((value, *others))))
     return list(product(*values))
 

@@ -147,10 +147,10 @@ def test_each_photo_is_told_and_each_part_that_has_masks_is_printed(folder: Path
         manifest(folder, max_proposals=[1, 2], seen=["box"]), lambda now, total: done.append((now, total))
     )
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    console = Console(record=True, width=120)
+    console = Console(record=True, width=80)
     print_proposals(scores, console)
     lines = console.export_text().splitlines()
-    assert [line.split()[0] for line in lines[1:-1]] == ["all", "2", "things", "2", "things,", "2", "things,", "2"]
+    assert [line.split()[0] for line in lines[1:-1]] == ["all", "2", "things", "2", "seen", "2", "unseen", "2"]
     assert lines[2].split() == ["2", "1.000", "1.000", "1.000", "-", "1.000", "1.000"]
     assert lines[-1].startswith("4 photos, 2.0 proposals a photo; ")
 

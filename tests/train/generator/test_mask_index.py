@@ -1,0 +1,152 @@
+"""What a training of a generator lists, holds out, and refuses before it starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.common import UserError
+from tests.train.generator.conftest import SIDE, change, mask_set, rle, write_shapes
+from train.generator.config import MaskData
+from train.generator.mask_index import index_masks
+
+
+def data(*sets: dict[str, Any], held_out: float = 0.0) -> MaskData:
+    return MaskData.model_validate({"sets": sets, "held_out": held_out, "workers": 0})
+
+
+def test_masks_come_with_their_names_and_kinds(own_shapes: Path) -> None:
+    found = index_masks(data(mask_set(own_shapes)))
+    assert found.names == ("box", "disc", "grass", "sky")
+    assert len(found.training) == 6
+    pixels, regions = found.read(found.training[0])
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert [(each.name, each.is_thing, each.is_crowd) for each in regions] == [
+        ("box", True, False),
+        ("disc", True, False),
+        ("sky", False, False),
+        ("grass", False, False),
+    ]
+    covered = np.sum([each.rle.decode() for each in regions], axis=0)
+    assert (covered == 1).all()
+
+
+def test_a_picture_is_held_out_by_its_id_whatever_else_there_is(shapes: Path, tmp_path: Path) -> None:
+    half = data(mask_set(shapes), held_out=0.5)
+    first = {one.image.image_id for one in index_masks(half).held_out}
+    assert 4 < len(first) < 20
+    more = data(mask_set(write_shapes(tmp_path / "more", 40, seed=5)), mask_set(shapes), held_out=0.5)
+    again = {one.image.image_id for one in index_masks(more).held_out if one.set_number == 1}
+    assert again == first
+
+
+def test_pictures_without_masks_are_left_out_and_counted(own_shapes: Path) -> None:
+    def empty(document: dict[str, Any]) -> None:
+        document["annotations"] = [each for each in document["annotations"] if each["image_id"] != 3]
+
+    def crowd(document: dict[str, Any]) -> None:
+        empty(document)
+        document["annotations"].append(
+            {"id": 1, "image_id": 3, "category_id": 1, "iscrowd": 1, "segmentation": rle(np.ones((SIDE, SIDE)))}
+        )
+
+    change(own_shapes / "things.json", crowd)
+    change(own_shapes / "stuff.json", empty)
+    found = index_masks(data(mask_set(own_shapes)))
+    assert found.without_masks == 1
+    assert [one.image.image_id for one in found.training] == ["1", "2", "4", "5", "6"]
+
+
+def test_a_panoptic_file_tells_things_from_stuff(own_shapes: Path) -> None:
+    ids = np.zeros((SIDE, SIDE, 3), np.uint8)
+    ids[..., 2], ids[:9, :9, 2] = 7, 9  # OpenCV's order: red is last
+    (own_shapes / "panoptic").mkdir()
+    cv2.imwrite(str(own_shapes / "panoptic/1.png"), ids)
+    segments = [{"id": 7, "category_id": 1}, {"id": 9, "category_id": 2}]
+    document = {
+        "images": [{"id": 1, "file_name": "1.png", "height": SIDE, "width": SIDE}],
+        "annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": segments}],
+        "categories": [{"id": 1, "name": "sea", "isthing": 0}, {"id": 2, "name": "boat", "isthing": 1}],
+    }
+    (own_shapes / "panoptic.json").write_text(json.dumps(document))
+    one = {"images": str(own_shapes / "images"), "annotations": [str(own_shapes / "panoptic.json")]}
+    found = index_masks(data(one))
+    _, regions = found.read(found.training[0])
+    assert [(each.name, each.is_thing, each.rle.area_px) for each in regions] == [
+        ("sea", False, SIDE * SIDE - 81),
+        ("boat", True, 81),
+    ]
+
+
+def test_an_epoch_holds_a_set_by_its_weight(own_shapes: Path, shapes: Path) -> None:
+    sets = data(mask_set(own_shapes, weight=4.0), mask_set(shapes, weight=0.5))
+    assert index_masks(sets).repeats(sets.sets).sum() == 6 * 4 + 24 / 2
+
+
+def test_a_mask_of_another_size_is_told_before_training(own_shapes: Path) -> None:
+    def shrink(document: dict[str, Any]) -> None:
+        document["annotations"][3]["segmentation"] = rle(np.ones((32, 32)))
+
+    change(own_shapes / "things.json", shrink)
+    with pytest.raises(
+        UserError, match=r"data.sets\[0\]: .*things.json: a mask of image 2 .* is of 32 x 32 px .* 64 x 64 px"
+    ):
+        index_masks(data(mask_set(own_shapes)))
+
+
+def test_pictures_of_another_size_than_told_are_found_before_training(own_shapes: Path) -> None:
+    for file in (own_shapes / "images").iterdir():
+        cv2.imwrite(str(file), np.zeros((SIDE, SIDE + 8, 3), np.uint8))
+    with pytest.raises(UserError, match=r"1.png: is 64 x 72 pixels .* annotated as 64 x 64; .* data.sets\[0\].images"):
+        index_masks(data(mask_set(own_shapes)))
+
+
+def test_a_category_without_a_name_is_refused(own_shapes: Path) -> None:
+    change(own_shapes / "stuff.json", lambda document: document["categories"].pop())
+    with pytest.raises(UserError, match=r"stuff.json: category_id 4 of mask 1 has no name in 'categories'"):
+        index_masks(data(mask_set(own_shapes)))
+
+
+def test_a_set_without_any_mask_is_refused(own_shapes: Path) -> None:
+    for name in ("things", "stuff"):
+        change(own_shapes / f"{name}.json", lambda document: document.update(annotations=[]))
+    with pytest.raises(UserError, match=r"data.sets\[0\]: none of its 6 pictures has a mask to train on"):
+        index_masks(data(mask_set(own_shapes)))
+
+
+def test_the_folder_of_other_pictures_is_refused(own_shapes: Path) -> None:
+    with pytest.raises(UserError, match=r"shapes/1.png: "):
+        index_masks(data(mask_set(own_shapes, images=str(own_shapes))))
+
+
+def test_everything_held_out_leaves_nothing_to_train_on(own_shapes: Path) -> None:
+    with pytest.raises(UserError, match=r"data.held_out: no picture is left to train on"):
+        index_masks(data(mask_set(own_shapes), held_out=0.9999999))
+
+
+def test_the_fingerprint_changes_with_a_mask(own_shapes: Path) -> None:
+    before = index_masks(data(mask_set(own_shapes))).fingerprint()
+    assert index_masks(data(mask_set(own_shapes))).fingerprint() == before
+    change(
+        own_shapes / "things.json",
+        lambda document: document["annotations"][0].update(segmentation=rle(np.eye(SIDE))),
+    )
+    assert index_masks(data(mask_set(own_shapes))).fingerprint() != before
+
+
+def test_pictures_of_other_names_are_left_out(own_shapes: Path) -> None:
+    def no_box_in_the_second(document: dict[str, Any]) -> None:
+        document["annotations"] = [each for each in document["annotations"] if each["id"] != 20]
+
+    change(own_shapes / "things.json", no_box_in_the_second)
+    things = mask_set(own_shapes, stuff=[])
+    found = index_masks(data(things).model_copy(update={"names": ("box",)}))
+    assert found.taught == {"box"}
+    assert found.without_masks == 1
+    with pytest.raises(UserError, match=r"data.names: 'ball' is none of the 2 categories"):
+        index_masks(data(things).model_copy(update={"names": ("ball",)}))
