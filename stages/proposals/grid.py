@@ -167,7 +167,7 @@ def pooled_queries(pyramid: tuple[Tensor, Tensor], logits: Tensor) -> Tensor:
     """
     probs, means = logits.sigmoid()[None], []
     for level in pyramid:
-        share = functional.adaptive_avg_pool2d(probs, tuple(level.shape[-2:]))[0].flatten(1)  # [n, h w]
+        share = functional.adaptive_avg_pool2d(probs, (level.shape[-2], level.shape[-1]))[0].flatten(1)  # [n, h w]
         means.append(share @ level.float().flatten(1).T / share.sum(1, keepdim=True).clamp(min=1e-6))
     return torch.cat(means, dim=1)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
-from stages.proposals.grid import MASK_STRIDE, STUFF_STRIDE, THING_STRIDE, Cells, GridOutput
+from stages.proposals.grid import MASK_STRIDE, STUFF_STRIDE, THING_STRIDE, Cells, GridOutput, pooled_queries
 from train.generator.samples import MaskBatch, MaskSample
+from train.generator.words import WordObjective
 from train.loop import Processes
 
 _CENTER = 0.15
@@ -17,6 +20,7 @@ _CENTER = 0.15
 _COVERED = 0.5
 """Cells of stuff are those that it covers to this share."""
 _BCE_WEIGHT = 2.0
+_CELLS_OF_NONE = 4
 _SMOOTH = 1.0
 
 
@@ -56,10 +60,11 @@ class GridObjective:
     Args:
         masks_per_region: so many of a region's cells, drawn at random, show their mask; the others are left out.
         processes: that train together: the loss is that of the batch of all of them.
+        words: what the head for words learns, if there is one: of the cells that show their mask, and of a few others.
     """
 
-    def __init__(self, masks_per_region: int, processes: Processes) -> None:
-        self._most, self._processes = masks_per_region, processes
+    def __init__(self, masks_per_region: int, processes: Processes, words: WordObjective | None = None) -> None:
+        self._most, self._processes, self._words = masks_per_region, processes, words
 
     def loss(self, network: nn.Module, batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch.
@@ -70,39 +75,76 @@ class GridObjective:
 
         Returns:
             This process's share, to be averaged over all processes, with gradient; and, without, the parts of the whole
-            loss, the same in all processes: ``dice``, ``bce``, ``score``, and ``iou`` of the masks.
+            loss, the same in all processes: ``dice``, ``bce``, ``score``, and ``iou`` of the masks; and ``words``.
         """
+        if self._words is not None and self._words.config.only:
+            network.eval()  # no new statistics of what stays as it is
         device = self._processes.device
         output: GridOutput = network(batch.pixels.to(device, non_blocking=True).float())
         # Taken apart at once: the gradient of each picture's part by itself would be as large as the batch's.
         pictures = zip(
             output.mask_features.flatten(2).unbind(), *(_pictures(cells) for cells in output.grids), strict=True
         )
-        parts = None
+        parts, asked = None, []
         for (features, *grids), sample in zip(pictures, batch.samples, strict=True):
-            mine = self._picture(features, grids, sample)
+            mine, cells = self._picture(features, grids, sample)
             parts = mine if parts is None else parts + mine
+            asked.append(cells)
         assert parts is not None
         count = self._processes.sum(parts.masks).clamp(min=1)
         total = (parts.dice + _BCE_WEIGHT * parts.bce + parts.score) / count
         names = {"dice": parts.dice, "bce": parts.bce, "score": parts.score, "iou": parts.iou}
         told = {name: self._processes.sum(value) / count for name, value in names.items()}
-        return total * self._processes.world_size, told
+        loss = total * self._processes.world_size
+        if self._words is None:
+            return loss, told
+        of_words = self._loss_of_words(network, output, batch.samples, asked)
+        told["words"] = self._processes.sum(of_words) / self._processes.world_size
+        weighed = self._words.config.weight * of_words
+        return weighed if self._words.config.only else loss + weighed, told
 
-    def _picture(self, features: Tensor, grids: list[Cells], sample: MaskSample) -> Parts:
+    def _loss_of_words(
+        self, network: nn.Module, output: GridOutput, samples: list[MaskSample], asked: list[list[Tensor]]
+    ) -> Tensor:
+        """Of the cells that are asked, see `_picture`; what their masks cover is taken as it is, without gradient."""
+        assert self._words is not None
+        head: Any = network.module.words if isinstance(network, DistributedDataParallel) else network.words
+        queries, names = [], []
+        for number, (sample, cells_of) in enumerate(zip(samples, asked, strict=True)):
+            features = output.mask_features[number].detach()
+            for cells, (region, row, column) in zip(output.grids, (each.unbind(1) for each in cells_of), strict=True):
+                masks = torch.einsum("kn,khw->nhw", cells.kernels[number, :, row, column].detach(), features)
+                queries.append(pooled_queries((output.pyramid[0][number], output.pyramid[1][number]), masks))
+                known = torch.cat([sample.names, torch.tensor([-1])])  # the last is that of no region, -1
+                names.append(known[region].to(features.device))
+        return self._words.loss(head(torch.cat(queries)), head.no_object, torch.cat(names))
+
+    def _picture(self, features: Tensor, grids: list[Cells], sample: MaskSample) -> tuple[Parts, list[Tensor]]:
+        """Sums over a picture; and the cells that are asked for words, int64 [k, 3] of each grid: region, row, column.
+
+        The region is -1 for cells of none.
+        """
         masks = sample.masks.to(features.device)
         draws = torch.Generator().manual_seed(sample.seed)
         owners = (_thing_cells(sample), _stuff_cells(sample))
         ignored = (_share(sample.ignored[None], THING_STRIDE), _share(sample.ignored[None], STUFF_STRIDE))
         fine = _share(masks, MASK_STRIDE).flatten(1)
-        parts = None
+        parts, asked = None, []
         for cells, owner, crowd in zip(grids, owners, ignored, strict=True):
             shown, counts = _draw_cells(owner, self._most, draws)
             counts &= (crowd[0] < _COVERED) & _on_picture(owner.shape, sample)
             mine = _grid_parts(cells, shown.to(features.device), counts.to(features.device), features, fine)
             parts = mine if parts is None else parts + mine
+            asked.append(shown if self._words is None else torch.cat([shown, _of_none(owner, counts, draws)]))
         assert parts is not None
-        return parts
+        return parts, asked
+
+
+def _of_none(owner: Tensor, counts: Tensor, draws: torch.Generator) -> Tensor:
+    """A few cells that speak for nothing, int64 [k, 3]: -1, row, column."""
+    places = ((owner < 0) & counts).nonzero()
+    chosen = places[torch.randperm(len(places), generator=draws)[:_CELLS_OF_NONE]]
+    return torch.cat([torch.full_like(chosen[:, :1], -1), chosen], dim=1)
 
 
 def _pictures(cells: Cells) -> list[Cells]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from benchmarks.tiny_clip import save_tiny_clip
 from stages.common import UserError
 from stages.proposals import build_generator
+from stages.proposals.models import GridProposals
 from stages.proposals.query_masks import QueryMasks
 from tests.train.generator.query_sets import CONFIGS, manifest
 from train.generator import train_generator
@@ -121,3 +123,25 @@ def test_a_head_that_is_damaged_is_told(trained: tuple[Path, Path, list[Line]], 
     (tmp_path / "copy/open_vocabulary.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"open_vocabulary.safetensors: expected the head"):
         asked_of(tmp_path / "copy", "eomt", data)
+
+
+def test_a_grid_learns_words_too(tmp_path: Path, clip: str) -> None:
+    config = {"stem_width": 16, "widths": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "side_px": 64}
+    config |= {"neck_width": 32, "tower_width": 16, "mask_width": 16, "kernel_width": 8}
+    lines: list[Line] = []
+    words = {"clip": {"model": clip}}
+    network = {"kind": "grid", "config": config}
+    asked = manifest(tmp_path / "data", network, steps=60, lr=5e-3, open_vocabulary=words, batch_size=8)
+    first = train_generator(asked, tmp_path / "run", lines.append)
+    found = [line["words"] for line in lines if "words" in line]
+    assert sum(found[-5:]) < 0.7 * sum(found[:5])
+    queries = build_generator(GridProposals(model=str(first), min_score=0.0)).queries(np.zeros((64, 48, 3), np.uint8))
+    assert queries.words is not None
+    assert len(queries.words.queries) == len(queries.mask_logits) > 0
+
+    alone = {"kind": "grid", "init": str(first)}
+    only = {"clip": {"model": clip}, "only": True}
+    last = train_generator(manifest(tmp_path / "data", alone, open_vocabulary=only), tmp_path / "only", silent)
+    before, after = (load_file(each / "model.safetensors") for each in (first, last))
+    for name, value in before.items():
+        assert torch.equal(after[name], value) == (not name.startswith("words.") or name == "words.probes"), name
