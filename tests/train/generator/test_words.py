@@ -13,16 +13,18 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.tiny_clip import save_tiny_clip
-from stages.common import UserError
+from stages.common import UserError, load
 from stages.proposals import build_generator
 from stages.proposals.models import GridProposals
 from stages.proposals.query_masks import QueryMasks
 from tests.train.generator.query_sets import CONFIGS, manifest
 from train.generator import train_generator
+from train.generator.config import GeneratorManifest
 from train.generator.query_init import PROPOSALS
 from train.segmenter import Segmenter, SegmenterConfig
 
 Line = dict[str, Any]
+ROOT = Path(__file__).parents[3]
 
 
 def silent(line: Line) -> None:
@@ -145,3 +147,25 @@ def test_a_grid_learns_words_too(tmp_path: Path, clip: str) -> None:
     before, after = (load_file(each / "model.safetensors") for each in (first, last))
     for name, value in before.items():
         assert torch.equal(after[name], value) == (not name.startswith("words.") or name == "words.probes"), name
+
+
+@pytest.mark.parametrize(("name", "kind"), [("coco-generator", "mask2former"), ("coco-maskformer", "maskformer")])
+def test_the_manifests_for_coco_train_a_tiny_stand_in(
+    name: str, kind: str, clip: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coco = shared_data / "coco-mini"
+    if not coco.is_dir():
+        pytest.skip(f"no coco-mini in {shared_data}")
+    monkeypatch.setenv("COCO", str(coco))
+    config = {**CONFIGS[kind], **({"train_num_points": 256} if kind == "mask2former" else {})}
+    settings = [f"network={json.dumps({'kind': kind, 'config': config})}", "steps=2", "batch_size=2", "lr=0.001"]
+    settings += ["data.sides_px=[64]", "data.workers=0", "scores=null", "tensorboard=false", "warmup_steps=1"]
+    one = {"images": str(coco / "train2017"), "annotations": [str(coco / "annotations/instances_train2017.json")]}
+    settings.append(f"data.sets={json.dumps([one])}")
+    if name == "coco-generator":
+        settings.append("open_vocabulary.clip=" + json.dumps({"model": clip}))
+    asked = load(GeneratorManifest, ROOT / f"manifests/train/{name}.yaml", settings)
+    lines: list[Line] = []
+    last = train_generator(asked, tmp_path / "run", lines.append)
+    assert [line["step"] for line in lines if "loss" in line] == [2]
+    build_generator(PROPOSALS[kind](model=str(last)))
