@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.clip_config import VILD_TEMPLATES, Templates
 from stages.common import DOES_NOT_COUNT, Config, Device, Manifest, ModelLocation
+from train.clip.source import ClipSource
 from train.evaluate.proposals import MaskTruth
 
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
@@ -148,6 +150,24 @@ class QueryNetwork(Config):
 AnyNetwork = Annotated[GridNetwork | QueryNetwork, Field(discriminator="kind")]
 
 
+class OpenVocabulary(Config):
+    """A second head: queries as vectors in CLIP's text space, so that the generator has an opinion on any word.
+
+    Attributes:
+        clip: whose text features are learned; they do not change.
+        templates: prompts that the names are put in.
+        weight: of its loss.
+        names: of those of the sets, the ones that are learned; regions of others have no loss of words. None for all.
+        only: all but this head stays as it is.
+    """
+
+    clip: Annotated[ClipSource, DOES_NOT_COUNT]  # its files are hashed instead
+    templates: Templates = VILD_TEMPLATES
+    weight: float = Field(2.0, gt=0)
+    names: tuple[str, ...] | None = Field(None, min_length=1)
+    only: bool = False
+
+
 class HeldOutScores(Config):
     """Scores of the pictures that are held out; see train.evaluate.proposals.
 
@@ -170,6 +190,7 @@ class GeneratorManifest(Manifest):
     Attributes:
         network: which one, from scratch or from weights.
         data: pictures with masks.
+        open_vocabulary: a head for words; None for none.
         batch_size: pictures per step, of all processes together.
         steps: of the whole run.
         lr: peak learning rate of AdamW.
@@ -189,6 +210,7 @@ class GeneratorManifest(Manifest):
     kind: Literal["generator"]
     network: AnyNetwork
     data: MaskData
+    open_vocabulary: OpenVocabulary | None = None
     batch_size: int = Field(16, ge=1)
     steps: int = Field(ge=1)
     lr: float = Field(1e-4, gt=0)

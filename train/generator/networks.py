@@ -17,6 +17,7 @@ from stages.proposals.queries import QueryProposer
 from train.generator.config import GeneratorManifest, GridNetwork
 from train.generator.grid_loss import GridObjective
 from train.generator.samples import MaskBatch
+from train.generator.words import WordObjective
 from train.loop import Processes
 
 
@@ -55,7 +56,8 @@ class TrainableGrid:
 
     Args:
         config: which one.
-        seed: of the weights of one from scratch.
+        manifest: of the training.
+        names: of the sets' categories.
         processes: that train together.
 
     Raises:
@@ -64,17 +66,24 @@ class TrainableGrid:
 
     has_idle_parameters = False
 
-    def __init__(self, config: GridNetwork, seed: int, processes: Processes) -> None:
+    def __init__(
+        self, config: GridNetwork, manifest: GeneratorManifest, names: tuple[str, ...], processes: Processes
+    ) -> None:
         self.digests: dict[str, str] = {}
         if config.init is not None:
             local = LocalModel.find(GridProposals(model=config.init), key="network.init")
             module = load_grid(local.folder, local.name, "cpu", "network.init")
             self.digests = hash_files(local.files)
         else:
-            torch.manual_seed(seed)
+            torch.manual_seed(manifest.seed)
             module = GridGenerator(_grid_config(config))
+        words = None
+        if manifest.open_vocabulary is not None:
+            words = WordObjective(manifest.open_vocabulary, names, processes)
+            _give_words(module, words)
+            self.digests |= {f"clip/{name}": value for name, value in words.digests.items()}
         self.module: nn.Module = module.to(processes.device)
-        self.loss = GridObjective(config.masks_per_region, processes).loss
+        self.loss = GridObjective(config.masks_per_region, processes, words).loss
 
     def lr_share(self, name: str) -> float:
         return 1.0
@@ -102,10 +111,20 @@ def trainable(manifest: GeneratorManifest, names: tuple[str, ...], processes: Pr
     """
     network = manifest.network
     if isinstance(network, GridNetwork):
-        return TrainableGrid(network, manifest.seed, processes)
+        return TrainableGrid(network, manifest, names, processes)
     from train.generator.query_networks import TrainableQueries
 
     return TrainableQueries(network, manifest, names, processes)
+
+
+def _give_words(network: GridGenerator, words: WordObjective) -> None:
+    """A new head for words; with `only`, nothing else is trained."""
+    config = network.config
+    network.words = words.head(2 * config.neck_width, 4 * config.neck_width)
+    network.config = config.model_copy(update={"embedding_width": network.words.space.width})
+    if words.config.only:
+        network.requires_grad_(False)
+        network.words.requires_grad_(True)
 
 
 def _grid_config(config: GridNetwork) -> GridConfig:

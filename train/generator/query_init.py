@@ -105,9 +105,7 @@ def _load_backbone(encoder: nn.Module, folder: Path, files: list[Path], key: str
     """
     kind: Any = encoder.config
     try:
-        if isinstance(
-            encoder, MaskFormerSwinBackbone
-        ):  # a Swin by another name, whose weights from_pretrained cannot map
+        if isinstance(encoder, MaskFormerSwinBackbone):  # from_pretrained cannot map a Swin's weights to it
             weights = [load_file(file) for file in files if file.suffix == ".safetensors"]
             state = {f"model.{name.removeprefix('swin.')}": value for part in weights for name, value in part.items()}
             missing = encoder.load_state_dict(state, strict=False).missing_keys

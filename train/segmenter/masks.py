@@ -22,6 +22,7 @@ from stages.proposals import (
     build_proposer,
 )
 from stages.proposals.query_masks import QueryGenerator, QueryMasks, WordEmbeddings
+from stages.proposals.words import WordHead
 from train.segmenter.config import SegmenterConfig
 
 
@@ -82,11 +83,13 @@ class MaskSource:
             has an opinion on any word.
         has_opinion: whether the proposer has an opinion on classes, its own or any.
         needs_record: whether the masks come with the photo's record.
+        words: a trained generator's head for words, if it has one.
     """
 
     def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryGenerator) -> None:
         self._config, self._proposer = config, proposer
         self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryGenerator) else ()
+        self.words: WordHead | None = getattr(proposer, "words", None)
         self.has_opinion = isinstance(proposer, QueryGenerator)
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
 

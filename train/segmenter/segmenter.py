@@ -56,10 +56,13 @@ class Segmenter:
             device: ``cpu``, ``cuda`` or ``cuda:N``; the configuration's if not given.
 
         Raises:
-            UserError: a model cannot be found or loaded.
+            UserError: a model cannot be found or loaded, or the generator knows words by another CLIP.
         """
         device = resolve_device(device or config.device)
-        return cls(config, MaskSource.load(config, device), Namer.load(config, device))
+        masks, namer = MaskSource.load(config, device), Namer.load(config, device)
+        if masks.words is not None:
+            masks.words.check(namer.encoder.encode_names(masks.words.space.probes))
+        return cls(config, masks, namer)
 
     @classmethod
     def from_manifest(cls, path: str | Path | None = None, settings: Sequence[str] = ()) -> Self:
