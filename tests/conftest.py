@@ -24,6 +24,7 @@ SLOW = (
     "train/evaluate/semantic",
     "train/evaluate/classify/test_world_clip.py",
     "train/data/test_loader.py",
+    "train/segmenter/test_ovseg_command.py",
     "stages/proposals/test_classical.py",
     "test_ablation.py",
 )

@@ -22,6 +22,7 @@ from stages.common import (
     ModelLocation,
     SampleError,
     UserError,
+    local_path,
     read_model_json,
     resolve_device,
     resolve_folder,
@@ -130,6 +131,21 @@ class OvsegProposals(QueryRules):
     kind: Literal["ovseg"] = "ovseg"
     model: ModelLocation = Field(min_length=1)
     mask_threshold: float = Field(default=0.4, gt=0.0, lt=1.0)
+
+    def files(self) -> list[Path]:
+        """The local files that the masks depend on, sorted by name.
+
+        Raises:
+            UserError: there is no such file or folder, or the folder is another's.
+        """
+        with local_path(self.model) as path:
+            files = sorted(path.glob("ovseg.*")) if path.is_dir() else [path]
+            if not files or not all(file.is_file() for file in files):
+                raise UserError(
+                    f"{_KEY}: there is no OVSeg at {path}; expected its file, or a folder that "
+                    "`maskmine export --layout ovseg_folder` wrote. A path in a manifest begins with ./, ../, ~/ or /"
+                )
+            return files
 
 
 class SamProposals(ModelConfig):
