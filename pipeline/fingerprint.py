@@ -73,6 +73,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.query_masks",
     "stages.proposals.refine",
     "stages.proposals.sam",
+    "stages.proposals.words",
     "stages.regions",
     "stages.shards.schema",
     "stages.shards.writer",

@@ -31,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "train.clip.checkpoint": COMMON | {"stages", "stages.proposals", "train.clip"},
     "train.adapt": COMMON
     | {"stages", "train", "train.clip", "train.clip.checkpoint", "train.data", "train.evaluate.classify"},
-    "train.generator": COMMON | {"stages.proposals", "train", "train.data", "train.evaluate.proposals"},
+    "train.generator": COMMON
+    | {"stages", "stages.proposals", "train", "train.clip", "train.data", "train.evaluate.proposals"},
     "train.pretrain": COMMON | {"stages", "stages.nouns", "stages.shards", "train", "train.data"},
     "train.segmenter": COMMON | {"stages", "stages.nouns", "stages.proposals", "train", "train.clip"},
     "train.evaluate": set(),

@@ -12,6 +12,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from transformers import SwinConfig, SwinForImageClassification
 
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
 from pipeline.cache import Cache
@@ -35,6 +36,7 @@ from tests.s3 import FileSystem, new_bucket, s3_server
 from tests.tiny_ovseg import write_ovseg
 from tests.train.data.conftest import members_of, write_tar
 from tests.train.generator.conftest import TINY
+from tests.train.generator.query_sets import MASKFORMER, SWIN
 from tests.train.tiny_clips import adapted
 from train.adapt import AdaptManifest
 from train.clip.checkpoint.folder import save_adapted
@@ -47,8 +49,9 @@ from train.evaluate.classify.run import ClassifyManifest, CocoRegions, GroundTru
 from train.evaluate.proposals import ProposalsManifest
 from train.evaluate.proposals.truth import MaskTruth, TruthSet
 from train.evaluate.semantic.scorer import LabelMaps, SemanticManifest, TuneManifest, read_prediction
-from train.generator.config import GeneratorManifest, GridNetwork
+from train.generator.config import GeneratorManifest, GridNetwork, QueryNetwork
 from train.generator.networks import TrainableGrid
+from train.generator.query_init import first_model
 from train.loop import Processes
 from train.pretrain import PretrainManifest
 from train.pretrain.shards import read_captioned
@@ -132,6 +135,9 @@ PANOPTIC = {**COCO, "masks": ["$/photos/panoptic.json"], "panoptic_folder": "$/p
 TABLE = {"path": "$/photos/table.jsonl", "root": "$/photos/images"}
 REGIONS = {"images": "$/photos/images", "annotations": ["$/photos/instances.json"]}
 TRUTH = {**REGIONS, "stuff": ["$/photos/instances.json"]}
+GENERATOR = GeneratorManifest.model_validate(
+    {"kind": "generator", "network": {"kind": "grid"}, "data": {"sets": [REGIONS]}, "steps": 1}
+)
 CASES: dict[tuple[str, str], Case] = {
     ("CocoSource", "images"): Case(CocoSource, COCO, images_of),
     ("CocoSource", "captions"): Case(CocoSource, COCO, images_of),
@@ -184,7 +190,17 @@ NAMED: dict[tuple[str, str], Case] = {
     ("GridNetwork", "init"): Case(
         GridNetwork,
         {"kind": "grid", "init": "$/grid"},
-        lambda config: bytes_of(TrainableGrid(config, 0, Processes(0, 1, "cpu")).module),
+        lambda config: bytes_of(TrainableGrid(config, GENERATOR, (), Processes(0, 1, "cpu")).module),
+    ),
+    ("QueryNetwork", "init"): Case(
+        QueryNetwork,
+        {"kind": "maskformer", "init": "$/maskformer"},
+        lambda config: first_model(config, ("object",), 64)[2],
+    ),
+    ("QueryNetwork", "backbone_weights"): Case(
+        QueryNetwork,
+        {"kind": "maskformer", "config": MASKFORMER, "backbone_weights": "$/swin"},
+        lambda config: first_model(config, ("object",), 64)[2],
     ),
     ("OvsegProposals", "model"): Case(
         OvsegProposals, {"model": "$/ovseg.pth"}, lambda config: hash_files(model_files(config))
@@ -234,6 +250,7 @@ def write_models(root: Path) -> None:
     clip = ClipConfig(model=f"local-dir:{save_tiny_clip(root / 'clip')}")
     save_adapted(root / "adapted", adapted(load_clip(clip, "cpu")[0], 1), clip, {})
     tiny_models.tiny_maskformer(root / "maskformer")
+    SwinForImageClassification(SwinConfig(**SWIN)).save_pretrained(root / "swin")
     save_grid(GridGenerator(GridConfig.model_validate(TINY)), root / "grid")
     write_ovseg(root / "ovseg.pth", vocabulary=30)
     (root / "tagger").mkdir()

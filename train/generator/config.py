@@ -113,7 +113,7 @@ class QueryNetwork(Config):
         init: a hub id or folder to begin with, as `stages.proposals` has it; None for one from scratch.
         revision: commit of a hub id.
         config: transformers' configuration of the model, that of its backbone included; only from scratch.
-        backbone: a hub id or folder whose weights the backbone begins with; only from scratch, not for EoMT.
+        backbone_weights: a hub id or folder whose weights the backbone begins with; only from scratch, not for EoMT.
         backbone_revision: commit of a hub id.
         classes: ``object``: one class, whatever the name; ``names``: one for each name of the sets, as a closed list.
         backbone_lr_factor: share of the learning rate that the backbone has; if not given, 0.1 where it has weights,
@@ -124,19 +124,19 @@ class QueryNetwork(Config):
     init: Annotated[ModelLocation | None, DOES_NOT_COUNT] = None
     revision: Annotated[str | None, DOES_NOT_COUNT] = Field(None, min_length=1)
     config: dict[str, Any] = Field(default_factory=dict)
-    backbone: Annotated[ModelLocation | None, DOES_NOT_COUNT] = None
+    backbone_weights: Annotated[ModelLocation | None, DOES_NOT_COUNT] = None
     backbone_revision: Annotated[str | None, DOES_NOT_COUNT] = Field(None, min_length=1)
     classes: Literal["object", "names"] = "object"
     backbone_lr_factor: float | None = Field(None, ge=0.0)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if self.init is not None and (self.config or self.backbone):
-            raise ValueError("'config' and 'backbone' are for a network from scratch; 'init' has its own")
+        if self.init is not None and (self.config or self.backbone_weights):
+            raise ValueError("'config' and 'backbone_weights' are for a network from scratch; 'init' has its own")
         if self.init is None and not self.config:
             raise ValueError("expected 'init' (a hub id or folder) or 'config' (transformers' configuration)")
-        if self.kind == "eomt" and self.backbone is not None:
-            raise ValueError("'backbone': an EoMT has none of its own; name a whole EoMT under 'init'")
+        if self.kind == "eomt" and self.backbone_weights is not None:
+            raise ValueError("'backbone_weights': an EoMT has none of its own; name a whole EoMT under 'init'")
         return self
 
     @property
@@ -144,7 +144,7 @@ class QueryNetwork(Config):
         """`backbone_lr_factor`, or what it is if not given."""
         if self.backbone_lr_factor is not None:
             return self.backbone_lr_factor
-        return 1.0 if self.init is None and self.backbone is None else 0.1
+        return 1.0 if self.init is None and self.backbone_weights is None else 0.1
 
 
 AnyNetwork = Annotated[GridNetwork | QueryNetwork, Field(discriminator="kind")]

@@ -52,9 +52,9 @@ def first_model(config: QueryNetwork, names: tuple[str, ...], side_px: int) -> t
         return model, local.image_processor(), hash_files(local.files)
     model = _from_config(config, names)
     digests = {}
-    if config.backbone is not None:
-        key = "network.backbone"
-        folder = resolve_folder(config.backbone, config.backbone_revision, key)
+    if config.backbone_weights is not None:
+        key = "network.backbone_weights"
+        folder = resolve_folder(config.backbone_weights, config.backbone_revision, key)
         files = transformers_files(folder, key, preprocessing=False)
         _load_backbone(model.model.pixel_level_module.encoder, folder, files, key)
         digests = {f"backbone/{name}": value for name, value in hash_files(files).items()}

@@ -19,9 +19,6 @@ from train.generator.samples import MaskBatch
 from train.generator.words import WordObjective
 from train.loop import Processes
 
-_BACKBONE = ("model.model.pixel_level_module.encoder.", "model.embeddings.", "model.layers.")
-"""Where a backbone's parameters begin: of MaskFormer and Mask2Former, and the two parts of EoMT's encoder."""
-
 
 class QueryModule(nn.Module):
     """A model, run with its loss in one pass, as DistributedDataParallel wants it.
@@ -93,7 +90,10 @@ class TrainableQueries:
         self._input = QueryInput(self._processor, config.classes == "names", processes.device)
 
     def lr_share(self, name: str) -> float:
-        return self._config.backbone_share if name.startswith(_BACKBONE) else 1.0
+        of_model, *parts = name.split(".")
+        # Of MaskFormer and Mask2Former, and the two parts of EoMT's encoder.
+        is_backbone = parts[1:3] == ["pixel_level_module", "encoder"] or parts[0] in ("embeddings", "layers")
+        return self._config.backbone_share if of_model == "model" and is_backbone else 1.0
 
     def loss(self, module: nn.Module, batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         wanted = self._input.of(batch)

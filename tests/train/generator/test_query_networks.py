@@ -134,7 +134,7 @@ def test_a_backbone_begins_with_the_weights_of_a_classifier_and_learns_slower(tm
 
     classifier = SwinForImageClassification(SwinConfig(**{**SWIN, "model_type": "swin"}))  # type: ignore[arg-type]
     classifier.save_pretrained(tmp_path / "swin")
-    network = {"kind": kind, "config": CONFIGS[kind], "backbone": str(tmp_path / "swin")}
+    network = {"kind": kind, "config": CONFIGS[kind], "backbone_weights": str(tmp_path / "swin")}
     last = train_generator(manifest(tmp_path / "data", network, steps=1, lr=1e-3), tmp_path / "run", silent)
     (name,) = (each for each in weights(last) if each.endswith("patch_embeddings.projection.weight"))
     moved = (weights(last)[name] - classifier.swin.embeddings.patch_embeddings.projection.weight).abs().max()
@@ -187,8 +187,8 @@ BAD_NETWORKS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "eomt", "config": {"hidden_sizes": 3}}, "network.config.hidden_sizes: .*EomtConfig has no such field"),
     ({"kind": "eomt", "config": {"hidden_size": "3"}}, "network.config: transformers cannot build a eomt"),
     (
-        {"kind": "maskformer", "config": CONFIGS["maskformer"], "backbone": "maskformer"},
-        "network.backbone: the weights in .*maskformer lack",
+        {"kind": "maskformer", "config": CONFIGS["maskformer"], "backbone_weights": "maskformer"},
+        "network.backbone_weights: the weights in .*maskformer lack",
     ),
 ]
 
@@ -206,7 +206,7 @@ def test_a_network_that_cannot_be_used_is_told_before_training(
 
     state = {name: value for name, value in weights(tmp_path / "half").items() if "mask_embedder" not in name}
     save_file(state, tmp_path / "half/model.safetensors", {"format": "pt"})
-    for key in ("init", "backbone"):
+    for key in ("init", "backbone_weights"):
         if key in network:
             network = {**network, key: str(tmp_path / network[key])}
     lines: list[Line] = []
