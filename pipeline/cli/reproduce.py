@@ -76,14 +76,14 @@ class Step:
 
 def reproduce(
     benchmarks: Annotated[
-        list[Literal[BenchmarkName, "all"]],
+        list[str],
         typer.Argument(metavar="BENCHMARK...", help="a-847, pc-459, a-150, pc-59, pas-20, or all.", show_default=False),
     ],
     data: Annotated[str, typer.Option(metavar="DIR", help="Folder of the data sets.", show_default=False)],
     models: Annotated[Path, typer.Option(metavar="DIR", help="Folder of checkpoints and models.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Each step has a folder in it.")] = Path("reproduced"),
     model: Annotated[
-        list[ModelName], typer.Option(help="swin-b or r101c; may be given again. Default: those that are there.")
+        list[str], typer.Option(help="swin-b or r101c; may be given again. Default: those that are there.")
     ] = [],  # noqa: B006 - typer's way
     mine: Annotated[bool, typer.Option("--mine", help="From COCO: mine, adapt the CLIP, score it.")] = False,
     generator: Annotated[Generator, typer.Option(help="With --mine: whose masks are named at the end.")] = "published",
@@ -93,12 +93,15 @@ def reproduce(
     json_file: JsonFile = None,
 ) -> None:
     """Run the published system on its benchmarks, and print measured beside published. See docs/reproduce.md."""
+    _check_words("BENCHMARK", benchmarks, (*BENCHMARKS, "all"))
+    _check_words("--model", model, tuple(MODELS))
     _check_settings(setting)
     console = terminal()
     chosen = tuple(name for name in BENCHMARKS if name in benchmarks or "all" in benchmarks)
     names = _names(model, models, mine and generator == "maskformer")
     asked = Asked(chosen, names, data, models, out, workers, generator, tuple(setting))
-    planned = list(_mining_steps(asked)) if mine else list(_published_steps(asked))
+    with Activity(console):
+        planned = list(_mining_steps(asked)) if mine else list(_published_steps(asked))
     for number, step in enumerate(planned, start=1):
         console.print(f"{number}. {step.title} -> {step.folder}")
     with storage_of(data), Activity(console) as activity:
@@ -116,6 +119,11 @@ def reproduce(
     write_json(json_file, {"rows": [row.to_json() for row in rows]})
 
 
+def _check_words(name: str, given: list[str], known: tuple[str, ...]) -> None:
+    if unknown := [one for one in given if one not in known]:
+        raise UserError(f"{name}: {unknown[0]!r} is unknown; expected {', '.join(known[:-1])} or {known[-1]}")
+
+
 def _check_settings(settings: list[str]) -> None:
     for one in settings:
         if one.partition(".")[0] not in _STEPS:
@@ -125,7 +133,7 @@ def _check_settings(settings: list[str]) -> None:
             )
 
 
-def _names(asked: list[ModelName], models: Path, without_checkpoints: bool) -> tuple[ModelName, ...]:
+def _names(asked: list[str], models: Path, without_checkpoints: bool) -> tuple[ModelName, ...]:
     """Those that are asked for, else those whose checkpoint is there, else both, so that both are told as missing."""
     every: tuple[ModelName, ...] = tuple(MODELS)
     if asked or without_checkpoints:

@@ -74,8 +74,8 @@ BENCHMARKS: Mapping[BenchmarkName, Benchmark] = {
     "pc-59": Benchmark("PC-59", _CONTEXT_ROOTS, 0.6),
     "pas-20": Benchmark("PAS-20", ("VOCdevkit/VOC2012", "VOC2012"), 0.45),
 }
-# Numbers: OVSeg, arXiv 2210.04150, and the page of the checkpoints. Their mIoU is the sum over classes with ground truth,
-# divided by the number of classes with ground truth or prediction.
+# Numbers: OVSeg, arXiv 2210.04150, and the page of the checkpoints. Their mIoU is the sum over classes with ground
+# truth, divided by the number of classes with ground truth or prediction.
 MODELS: Mapping[ModelName, PublishedModel] = {
     "swin-b": PublishedModel(
         title="Swin-B + ViT-L/14",
