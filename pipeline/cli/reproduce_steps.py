@@ -157,25 +157,26 @@ def adapt_by_torchrun(manifest: Path, settings: Sequence[str], folder: Path, pro
 
 
 def print_rows(rows: Sequence[Row], console: Console) -> None:
-    """Measured beside published, with what it cost."""
+    """Measured beside published, and what it cost."""
+    for row in rows:
+        console.print(f"{row.system} on {row.benchmark}: {_cost(row.measured)}")
     table = Table(box=None, pad_edge=False)
-    columns = ("gt", "gt or predicted", "published", "pictures", "time", "s a picture", "memory", "GPU")
+    columns = ("gt", "gt or predicted", "published")
     for name in ("mIoU %", "", *columns):
         table.add_column(name, justify="right" if name in columns else "left")
     for row in rows:
-        cost, per_picture = row.measured, row.measured.seconds / max(1, row.measured.pictures)
-        table.add_row(
-            row.system,
-            row.benchmark,
-            *(_percent(row.scores[key]) for key in ("miou_gt", "miou_gt_or_predicted")),
-            f"{row.published:.1f}",
-            f"{row.scores['images']:,}",
-            duration(cost.seconds),
-            f"{per_picture:.2f}",
-            file_size(cost.peak_bytes),
-            "-" if cost.peak_gpu_bytes is None else file_size(cost.peak_gpu_bytes),
-        )
+        measured = (_percent(row.scores[key]) for key in ("miou_gt", "miou_gt_or_predicted"))
+        table.add_row(row.system, row.benchmark, *measured, f"{row.published:.1f}")
     console.print(table, soft_wrap=False)
+
+
+def _cost(measured: Measured) -> str:
+    per_picture = measured.seconds / max(1, measured.pictures)
+    gpu = f", {file_size(measured.peak_gpu_bytes)} on the GPU" if measured.peak_gpu_bytes is not None else ""
+    return (
+        f"{measured.pictures:,} pictures in {duration(measured.seconds)} ({per_picture:.2f} s each), at most "
+        f"{file_size(measured.peak_bytes)} of memory in a process{gpu}"
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ def run(*arguments: object) -> Any:  # noqa: ANN401 - click's Result
     result = RUNNER.invoke(app, [str(one) for one in ("reproduce", *arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result
+
+
+def last_row(printed: str, system: str) -> str:
+    return [line for line in printed.splitlines() if line.startswith(system)][-1]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def no_more_work(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
+def no_more_work(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From when it is called, a picture that is segmented, an image that is mined or a step of training fails."""
 
     def refuse(*given: object, **named: object) -> None:
@@ -89,7 +94,7 @@ def no_more_work(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
 
 
 def test_measured_stands_beside_published_and_is_not_computed_again(
-    data: Path, models: Path, tmp_path: Path, no_more_work: Any
+    data: Path, models: Path, tmp_path: Path, no_more_work: Callable[[], None]
 ) -> None:
     out = tmp_path / "out"
     command = ("a-150", "--data", data, "--models", models, "--out", out, "--json", tmp_path / "rows.json", *PARTIAL)
@@ -102,9 +107,10 @@ def test_measured_stands_beside_published_and_is_not_computed_again(
     assert row["miou_gt"] >= row["miou_gt_or_predicted"] >= 0
     assert row["seconds"] > 0
     assert row["peak_bytes"] > 1 << 20
-    shown = next(line for line in first.output.splitlines() if line.startswith("OVSeg R101c + ViT-B/16"))
-    assert f"{row['miou_gt']:.1f}" in shown
-    assert "24.8" in shown
+    assert last_row(first.output, "OVSeg R101c + ViT-B/16").split()[-4:] == [
+        *("A-150", f"{row['miou_gt']:.1f}", f"{row['miou_gt_or_predicted']:.1f}", "24.8")
+    ]
+    assert "OVSeg R101c + ViT-B/16 on A-150: 2 pictures in " in first.output
     no_more_work()
     run(*command)
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == [row]
@@ -122,7 +128,7 @@ def test_the_published_rules_are_those_of_the_evaluation(data: Path, models: Pat
 
 
 def test_mine_goes_from_captions_to_a_row_and_is_not_done_again(
-    data: Path, models: Path, tmp_path: Path, no_more_work: Any
+    data: Path, models: Path, tmp_path: Path, no_more_work: Callable[[], None]
 ) -> None:
     settings = [part for one in TINY_MINING for part in ("--set", one)]
     command = ("a-150", "--mine", "--data", data, "--models", models, "--out", tmp_path / "out", *PARTIAL, *settings)
@@ -131,7 +137,7 @@ def test_mine_goes_from_captions_to_a_row_and_is_not_done_again(
     for number, title in enumerate(titles, start=1):
         assert f"{number}. {title}" in first.output
         assert f"Step {number} of 3: {title}" in first.output
-    row = next(line for line in first.output.splitlines() if line.startswith("mined here, ViT-B-16"))
+    row = last_row(first.output, "mined here, ViT-B-16")
     assert "24.8" in row
     provenance = json.loads((tmp_path / "out/adapted-r101c/last/maskmine.json").read_text())
     assert provenance["prompts"]["depth"] == 3
