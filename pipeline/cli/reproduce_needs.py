@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,8 @@ def build_manifest(data: str, models: Path, settings: Sequence[str]) -> BuildMan
 
 def recipe_settings(model: ModelName, shards: Path, models: Path, settings: Sequence[str]) -> list[str]:
     """Settings of the manifest that adapts a model's CLIP, to shards."""
-    places = [f"data.sets.0.shards.0={shards}", *_clip("init", MODELS[model].clip, models)]
+    sets = json.dumps([{"shards": [str(shards)]}])  # JSON is YAML
+    places = [f"data.sets={sets}", *_clip("init", MODELS[model].clip, models)]
     return [*places, *given_for("train", settings)]
 
 
