@@ -13,7 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.tiny_clip import save_tiny_clip
+from pipeline.cli import reproduce_needs as needs
+from pipeline.cli import reproduce_steps as steps
 from pipeline.cli.app import app
+from pipeline.cli.reproduce_plan import MODELS, BenchmarkName
+from pipeline.terminal import terminal
 from stages.common import UserError
 from tests.photos import write_photos
 from tests.tiny_models import tiny_maskformer
@@ -117,11 +121,10 @@ def test_measured_stands_beside_published_and_is_not_computed_again(
 
 
 def test_the_published_rules_are_those_of_the_evaluation(data: Path, models: Path) -> None:
-    from pipeline.cli.reproduce_needs import evaluation
-
-    rules = {name: evaluation("r101c", name, str(data), models, []).segmenter for name in ("a-847", "pc-59", "pas-20")}
+    names: tuple[BenchmarkName, ...] = ("a-847", "pc-59", "pas-20")
+    rules = {name: needs.evaluation("r101c", name, str(data), models, []).segmenter for name in names}
     assert {name: one.clip_weight for name, one in rules.items() if one} == {"a-847": 0.7, "pc-59": 0.6, "pas-20": 0.45}
-    swin = evaluation("swin-b", "a-150", str(data), models, []).segmenter
+    swin = needs.evaluation("swin-b", "a-150", str(data), models, []).segmenter
     assert swin is not None
     assert (swin.mask_threshold, swin.clip, swin.precision) == (0.4, None, "fp32")
     assert {one.mask_threshold for one in rules.values() if one} == {0.5}
@@ -144,6 +147,18 @@ def test_mine_goes_from_captions_to_a_row_and_is_not_done_again(
     no_more_work()
     again = run(*command)
     assert row in again.output
+
+
+def test_two_processes_adapt_what_was_mined(data: Path, models: Path, tmp_path: Path) -> None:
+    asked = list(TINY_MINING)
+    shards, console = tmp_path / "mined", terminal()
+    steps.mine(needs.build_manifest(str(data), models, asked), shards, console)
+    settings = needs.recipe_settings("r101c", shards, models, asked)
+    recipe = needs.manifest_file(MODELS["r101c"].recipe)
+    steps.adapt_by_torchrun(recipe, settings, tmp_path / "adapted", 2)
+    assert (tmp_path / "adapted/last/maskmine.json").is_file()
+    with pytest.raises(UserError, match="the training ended with status"):
+        steps.adapt_by_torchrun(recipe, [*settings, "batch_size=none"], tmp_path / "other", 2)
 
 
 def test_a_maskformer_may_give_the_masks(data: Path, models: Path, tmp_path: Path) -> None:
