@@ -21,7 +21,8 @@ from stages.common import UserError
 
 if TYPE_CHECKING:
     from pipeline.manifest import BuildManifest
-    from train.manifests import AdaptManifest, SemanticManifest
+    from train.adapt import AdaptManifest
+    from train.evaluate.semantic import SemanticManifest
 
 _MEASURED, _SCORES = "measured.json", "scores.json"
 _KIB = 1024
