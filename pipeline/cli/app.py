@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli import segment, train
+from pipeline.cli import reproduce, segment, train
 from pipeline.cli.options import JsonFile, Settings, about, storage_of, write_json
 from pipeline.records import Lock
 from pipeline.terminal import Activity, duration, file_size, terminal
@@ -220,6 +220,7 @@ app.command()(train.evaluate)
 app.command()(train.tune)
 app.command()(segment.segment)
 app.command()(train.export)
+app.command()(reproduce.reproduce)
 
 
 def _summary(console: Console, out: str, lock: Lock, done_before: int, reference: str | None) -> None:

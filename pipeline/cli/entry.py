@@ -23,6 +23,7 @@ _AFTER_A_STOP = {
     "build": "What is done is kept: the same command goes on from here.",
     "train": "The same command goes on from the last checkpoint, or from the start if there is none yet.",
     "evaluate": "With --out, the pictures done are kept: the same command goes on from here.",
+    "reproduce": "What is done is kept: the same command goes on from here.",
     "world": "The folder is unfinished: remove it before the next try.",
 }
 _INTERRUPTED = 128 + signal.SIGINT

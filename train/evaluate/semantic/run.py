@@ -46,7 +46,8 @@ def evaluate_semantic(
     Args:
         manifest: what is scored.
         out: folder that keeps the counts, so that a stopped run goes on; None for none.
-        workers: processes; the counts are the same for any number. 1 works in this one.
+        workers: processes; the counts are the same for any number. 1 works in this one; of several, each takes the
+            next GPU, where there are any.
         progress: called with the pictures done so far and their number.
 
     Returns:
@@ -149,7 +150,8 @@ def _matrices(
         yield from map(counter.count, items)
         return
     context = get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(manifest, pictures, workers)) as pool:
+    given = (manifest, pictures, workers, context.Value("i", 0))
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=given) as pool:
         try:
             with processes_without_ctrl_c():
                 counted = pool.map(_work, items)  # starts all processes
@@ -188,9 +190,14 @@ _counter: _Counter | None = None
 """A worker process's own: a model is loaded once in each."""
 
 
-def _start(manifest: SemanticManifest, pictures: SegmentationSet, workers: int) -> None:
+def _start(manifest: SemanticManifest, pictures: SegmentationSet, workers: int, started: Any) -> None:  # noqa: ANN401
+    """Begins a worker process; `started` is a number that all of them share: how many have begun."""
     global _counter
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if gpus := torch.cuda.device_count():  # each process has a GPU of its own, while there are enough
+        torch.cuda.set_device(number % gpus)
     _counter = _Counter.load(manifest, pictures)
 
 
