@@ -62,6 +62,8 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.classical_grouping",
     "stages.proposals.classical_ranking",
     "stages.proposals.grid",
+    "stages.proposals.grid_masks",
+    "stages.proposals.local_model",
     "stages.proposals.models",
     "stages.proposals.ovseg",
     "stages.proposals.ovseg_file",

@@ -27,7 +27,8 @@ from stages.nouns import NltkNouns, build_extractor
 from stages.proposals import OvsegProposals, model_files
 from stages.proposals.annotations import read_precomputed
 from stages.proposals.grid import GridConfig, GridGenerator, save_grid
-from stages.proposals.models import GroundTruthProposals, LocalModel, MaskFormerProposals, PrecomputedProposals
+from stages.proposals.local_model import LocalModel
+from stages.proposals.models import GroundTruthProposals, MaskFormerProposals, PrecomputedProposals
 from stages.proposals.provided import ProvidedProposer
 from tests import tiny_models
 from tests.photos import write_photos

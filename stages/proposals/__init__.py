@@ -11,11 +11,11 @@ from stages.common import Precision
 from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
+from stages.proposals.local_model import LocalModel
 from stages.proposals.models import (
     EomtProposals,
     GridProposals,
     GroundTruthProposals,
-    LocalModel,
     Mask2FormerProposals,
     MaskFormerProposals,
     ModelConfig,
@@ -101,7 +101,7 @@ def build_generator(
         UserError: the model's file, folder or hub id cannot be used.
     """
     if isinstance(config, GridProposals):
-        from stages.proposals.grid import load_grid_model
+        from stages.proposals.grid_masks import load_grid_model
 
         return load_grid_model(config, device, precision)
     if isinstance(config, OvsegProposals):

@@ -18,14 +18,8 @@ from torch import Tensor
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
 from stages.common import ImageRecord, Precision, Proposal, autocast
-from stages.proposals.models import (
-    EomtProposals,
-    LocalModel,
-    OneFormerProposals,
-    QueryProposals,
-    QueryRules,
-    preprocessing_of,
-)
+from stages.proposals.local_model import LocalModel, preprocessing_of
+from stages.proposals.models import EomtProposals, OneFormerProposals, QueryProposals, QueryRules
 from stages.proposals.query_masks import QueryGenerator, QueryMasks, Window
 from stages.proposals.words import WordHead, class_queries, last_queries, load_words
 

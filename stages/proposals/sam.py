@@ -20,7 +20,8 @@ from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
 from stages.common import ImageRecord, Precision, Proposal, Rle, autocast
-from stages.proposals.models import LocalModel, SamProposals, preprocessing_of
+from stages.proposals.local_model import LocalModel, preprocessing_of
+from stages.proposals.models import SamProposals
 
 # Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
 _CHUNK_PX = 1 << 25

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from stages.common import Precision, UserError, hash_files
 from stages.proposals import Proposer
-from stages.proposals.grid import GridConfig, GridGenerator, GridModel, load_grid, save_grid
-from stages.proposals.models import GridProposals, LocalModel
+from stages.proposals.grid import GridConfig, GridGenerator, load_grid, save_grid
+from stages.proposals.grid_masks import GridModel
+from stages.proposals.local_model import LocalModel
+from stages.proposals.models import GridProposals
 from stages.proposals.queries import QueryProposer
 from train.generator.config import GeneratorManifest, GridNetwork
 from train.generator.grid_loss import GridObjective

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from stages.common import UserError, hash_files, resolve_folder, transformers_files
-from stages.proposals.models import EomtProposals, LocalModel, Mask2FormerProposals, MaskFormerProposals, QueryProposals
+from stages.proposals.local_model import LocalModel
+from stages.proposals.models import EomtProposals, Mask2FormerProposals, MaskFormerProposals, QueryProposals
 from train.generator.config import QueryNetwork
 
 PROPOSALS: dict[str, Callable[..., QueryProposals]] = {

@@ -11,8 +11,9 @@ import torch
 from pycocotools import mask as coco_mask
 
 from stages.common import ImageRecord, UserError
-from stages.proposals import build_proposer, model_files
-from stages.proposals.grid import GridConfig, GridGenerator, GridModel, load_grid, save_grid
+from stages.proposals import build_proposer, grid_masks, model_files
+from stages.proposals.grid import GridConfig, GridGenerator, load_grid, save_grid
+from stages.proposals.grid_masks import GridModel
 from stages.proposals.models import GridProposals
 
 SMALL = GridConfig(
@@ -82,10 +83,9 @@ def test_nothing_is_found_where_no_score_is_high_enough(folder: Path, photo: np.
 def test_padding_proposes_nothing(network: GridGenerator) -> None:
     """A flat photo fills half of the square: cells below it would speak for padding."""
     output = network(torch.rand(1, 3, 64, 64) * 255)
-    from stages.proposals import grid
 
-    scores, kernels = grid._candidates(output, (32, 64), 0.0)
-    all_scores, _ = grid._candidates(output, (64, 64), 0.0)
+    scores, kernels = grid_masks._candidates(output, (32, 64), 0.0)
+    all_scores, _ = grid_masks._candidates(output, (64, 64), 0.0)
     assert 0 < len(scores) < len(all_scores)
     assert kernels.shape == (len(scores), output.mask_features.shape[1])
 

@@ -18,13 +18,8 @@ from transformers import AutoConfig
 
 from stages.common import ImageRecord, Proposal, SampleError, UserError, hash_files
 from stages.proposals import AnyProposals, ProposalsConfig, build_proposer, model_files
-from stages.proposals.models import (
-    EomtProposals,
-    LocalModel,
-    Mask2FormerProposals,
-    MaskFormerProposals,
-    OneFormerProposals,
-)
+from stages.proposals.local_model import LocalModel
+from stages.proposals.models import EomtProposals, Mask2FormerProposals, MaskFormerProposals, OneFormerProposals
 from stages.proposals.queries import QueryModel, QueryProposer, load_query_model
 from tests import tiny_models
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from stages.common import ImageRecord, Precision, Proposal, SampleError
 from stages.proposals import sam as sam_module
-from stages.proposals.models import LocalModel, SamProposals
+from stages.proposals.local_model import LocalModel
+from stages.proposals.models import SamProposals
 from stages.proposals.sam import SamProposer, load_sam
 from tests import tiny_models
 
