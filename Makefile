@@ -7,9 +7,10 @@ DEMO := out/demo
 TRUTH := $(foreach name,instances stuff,--truth $(DEMO)/world/$(name).json) --synonyms $(DEMO)/world/classes.json
 WORDS := sky, snow, christmas tree, alien, orangutan, flip-flop, dog, boat
 CLIP := out/clip
+GENERATOR := out/generator
 STAMP := $(VENV)/.installed
 
-.PHONY: demo clip test quick lint types clean
+.PHONY: demo clip generator test quick lint types clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -42,6 +43,12 @@ demo: $(STAMP)
 	@echo "  maskmine build photos.yaml --out mined           photos.yaml: see \"Mine your own photos\" in README.md"
 	@echo "  maskmine train manifests/train/coco-vit-b-16.yaml --out run    with SHARDS=mined: adapts a CLIP to masked regions"
 	@echo "  maskmine segment photo.jpg --classes \"sea, boat, sofa|couch\"   models are downloaded at their first use"
+
+# The world's own mask generator, anew: an hour on 2 cores. pipeline/world/generator holds the one that it gave.
+generator: $(STAMP)
+	test -f $(GENERATOR)/world/captions.json || (rm -rf $(GENERATOR)/world && $(BIN)/maskmine world \
+		--out $(GENERATOR)/world --images 40000 --seed 500000 --workers 2)
+	$(BIN)/maskmine train manifests/train/world-generator.yaml --out $(GENERATOR)/run
 
 # The world's own CLIP, anew: an hour on 2 cores. pipeline/world/clip holds the one that it gave.
 clip: $(STAMP)

@@ -18,11 +18,13 @@ SLOW = (
     "pipeline/report/test_browser.py",
     "pipeline/sources/test_scan.py",
     "train/adapt",
+    "train/generator/test_trainer.py",
     "train/pretrain",
     "train/test_locations_on_s3.py",
     "train/evaluate/semantic",
     "train/evaluate/classify/test_world_clip.py",
     "train/data/test_loader.py",
+    "train/segmenter/test_ovseg_command.py",
     "stages/proposals/test_classical.py",
     "test_ablation.py",
 )

@@ -23,6 +23,7 @@ from stages.clip import load_clip
 from stages.clip_config import ClipConfig, clip_files
 from stages.common import Config, UserError, hash_files
 from stages.nouns import NltkNouns, build_extractor
+from stages.proposals import OvsegProposals, model_files
 from stages.proposals.annotations import read_precomputed
 from stages.proposals.grid import GridConfig, GridGenerator, save_grid
 from stages.proposals.models import GroundTruthProposals, LocalModel, MaskFormerProposals, PrecomputedProposals
@@ -31,6 +32,7 @@ from tests import tiny_models
 from tests.photos import write_photos
 from tests.places import places_in
 from tests.s3 import FileSystem, new_bucket, s3_server
+from tests.tiny_ovseg import write_ovseg
 from tests.train.data.conftest import members_of, write_tar
 from tests.train.generator.conftest import TINY
 from tests.train.tiny_clips import adapted
@@ -184,6 +186,9 @@ NAMED: dict[tuple[str, str], Case] = {
         {"kind": "grid", "init": "$/grid"},
         lambda config: bytes_of(TrainableGrid(config, 0, Processes(0, 1, "cpu")).module),
     ),
+    ("OvsegProposals", "model"): Case(
+        OvsegProposals, {"model": "$/ovseg.pth"}, lambda config: hash_files(model_files(config))
+    ),
 }
 """Fields that hold a name, or else a location."""
 HERE: list[str] = []
@@ -230,6 +235,7 @@ def write_models(root: Path) -> None:
     save_adapted(root / "adapted", adapted(load_clip(clip, "cpu")[0], 1), clip, {})
     tiny_models.tiny_maskformer(root / "maskformer")
     save_grid(GridGenerator(GridConfig.model_validate(TINY)), root / "grid")
+    write_ovseg(root / "ovseg.pth", vocabulary=30)
     (root / "tagger").mkdir()
     for part, content in {"weights": '{"bias": {"NN": 1.0}}', "tagdict": "{}", "classes": '["NN"]'}.items():
         (root / f"tagger/averaged_perceptron_tagger_eng.{part}.json").write_text(content)
@@ -293,6 +299,7 @@ def test_a_location_behind_a_url_gives_what_a_path_gives(field: tuple[str, str],
     ("case", "message"),
     [
         (NAMED["ModelConfig", "model"], "s3://.*/none: there is no such file or folder"),
+        (NAMED["OvsegProposals", "model"], "s3://.*/none: there is no such file or folder"),
         (NAMED["ClipConfig", "pretrained"], "s3://.*/none: there is no such file or folder"),
         (CASES["NltkNouns", "tagger"], r"tagger: cannot read s3://.*/none/averaged"),
         (CASES["PrecomputedProposals", "path"], "s3://.*/none: does not exist"),

@@ -32,7 +32,7 @@ from train.evaluate.classify.run import CocoRegions, GroundTruth
 WORLD_CLIP = "local-dir:pipeline/world/clip"
 Proposals = Literal["generator", "ground_truth", "classical"]
 PROPOSERS: dict[Proposals, dict[str, Any]] = {
-    "generator": {"kind": "grid", "model": "pipeline/world/generator"},
+    "generator": {"kind": "grid", "model": "pipeline/world/generator", "min_score": 0.2},
     "ground_truth": {"kind": "ground_truth"},
     "classical": {"kind": "classical"},
 }

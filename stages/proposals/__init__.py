@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from stages.common import Precision, local_path
+from stages.common import Precision
 from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
@@ -120,10 +120,7 @@ def model_files(config: AnyProposals) -> list[Path]:
         UserError: the folder lacks a file or holds another kind of model, or the hub cannot be reached.
     """
     if isinstance(config, OvsegProposals):
-        from stages.proposals.ovseg_file import ovseg_files
-
-        with local_path(config.model) as path:
-            return ovseg_files(path)
+        return config.files()
     if not isinstance(config, ModelConfig):
         return []
     return LocalModel.find(config).files

@@ -27,6 +27,7 @@ from torch.nn import functional
 from stages.common import CONFIG, Config, Precision, UserError, autocast, read_model_json, resolve_device
 from stages.proposals.models import GridProposals, LocalModel
 from stages.proposals.query_masks import QueryMasks, Window
+from stages.proposals.words import WordHead, read_description, save_description
 
 WEIGHTS = "model.safetensors"
 THING_STRIDE, STUFF_STRIDE, MASK_STRIDE = 8, 16, 2
@@ -132,6 +133,7 @@ class GridGenerator(nn.Module):
         self.mask_layer = _convolution(neck + _POSITIONS, config.mask_width)
         # Twice as fine as its input: each place gives the features of four.
         self.mask_features = nn.Conv2d(config.mask_width, config.kernel_width * 4, 1)
+        self.words: WordHead | None = None
         self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> GridOutput:
@@ -151,6 +153,23 @@ class GridGenerator(nn.Module):
         masks = functional.pixel_shuffle(self.mask_features(fine), 2).float()
         masks = torch.cat([masks, positions_of(masks), torch.ones_like(masks[:, :1])], dim=1)
         return GridOutput(grids[0], grids[1], masks, pyramid)
+
+
+def pooled_queries(pyramid: tuple[Tensor, Tensor], logits: Tensor) -> Tensor:
+    """What masks cover of one photo's pyramid: means of its features, weighted by the masks' probabilities.
+
+    Args:
+        pyramid: [C, H / 8, W / 8] and [C, H / 16, W / 16].
+        logits: float32 [n, H / 2, W / 2].
+
+    Returns:
+        float32 [n, 2 C].
+    """
+    probs, means = logits.sigmoid()[None], []
+    for level in pyramid:
+        share = functional.adaptive_avg_pool2d(probs, tuple(level.shape[-2:]))[0].flatten(1)  # [n, h w]
+        means.append(share @ level.float().flatten(1).T / share.sum(1, keepdim=True).clamp(min=1e-6))
+    return torch.cat(means, dim=1)
 
 
 def positions_of(features: Tensor) -> Tensor:
@@ -215,12 +234,14 @@ class GridModel:
 
     Attributes:
         class_names: none: its regions are regions, things and stuff alike.
+        words: its head for words, if it has one.
     """
 
     class_names: tuple[str, ...] = ()
 
     def __init__(self, network: GridGenerator, config: GridProposals, precision: Precision = "fp32") -> None:
         self._network, self._config, self._precision = network, config, precision
+        self.words = network.words
         self._device = str(network.mean.device)
 
     @torch.inference_mode()
@@ -228,7 +249,7 @@ class GridModel:
         """Runs the network on one photo, [H, W, 3] RGB uint8.
 
         Returns:
-            The masks that are kept, best first.
+            The masks that are kept, best first; ``class_probs`` [Q, 2]: an object, and none.
         """
         pixels, window = self._input(image)
         with autocast(self._device, self._precision):
@@ -241,7 +262,10 @@ class GridModel:
         scores = scores * (logits.sigmoid() * inside).sum(1) / area.clamp(min=1)
         kept = _without_duplicates(scores, inside.float(), self._config.nms_iou, self._config.max_proposals)
         masks = logits[kept].unflatten(1, output.mask_features.shape[2:])
-        return QueryMasks(masks, torch.stack([scores[kept], 1 - scores[kept]], dim=1), (window,))
+        words = None
+        if self.words is not None:
+            words = self.words.embeddings(pooled_queries((output.pyramid[0][0], output.pyramid[1][0]), masks))
+        return QueryMasks(masks, torch.stack([scores[kept], 1 - scores[kept]], dim=1), (window,), words)
 
     def _input(self, image: NDArray[np.uint8]) -> tuple[Tensor, Window]:
         """The photo resized and padded at the right and bottom, [1, 3, H, W] float32, and where it lies."""
@@ -296,6 +320,8 @@ def save_grid(network: GridGenerator, folder: Path) -> None:
     state = network.state_dict()
     halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     save_file({name: value.cpu().contiguous() for name, value in halves.items()}, str(folder / WEIGHTS))
+    if network.words is not None:
+        save_description(network.words.space, folder)
 
 
 def load_grid(folder: Path, name: str, device: str, key: str = "proposer.model") -> GridGenerator:
@@ -312,6 +338,8 @@ def load_grid(folder: Path, name: str, device: str, key: str = "proposer.model")
     """
     try:
         network = GridGenerator(GridConfig.model_validate(read_model_json(folder / CONFIG, key)))
+        if network.config.embedding_width and (space := read_description(folder, key)):
+            network.words = WordHead(space)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError, ValidationError) as error:
         first = str(error).splitlines()[0]

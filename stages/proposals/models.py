@@ -22,6 +22,7 @@ from stages.common import (
     ModelLocation,
     SampleError,
     UserError,
+    local_path,
     read_model_json,
     resolve_device,
     resolve_folder,
@@ -123,13 +124,28 @@ class OvsegProposals(QueryRules):
     """The mask generator of a published OVSeg file (arXiv 2210.04150); every query is a proposal, as published.
 
     Attributes:
-        model: the file, or the folder that `maskmine export` converts it to; a path or URL.
+        model: the file, or the folder that `maskmine export` converts it to; a path as a folder's is, or a URL.
         mask_threshold: the published one of Swin-B; R101c has 0.5.
     """
 
     kind: Literal["ovseg"] = "ovseg"
-    model: Location = Field(min_length=1)
+    model: ModelLocation = Field(min_length=1)
     mask_threshold: float = Field(default=0.4, gt=0.0, lt=1.0)
+
+    def files(self) -> list[Path]:
+        """The local files that the masks depend on, sorted by name.
+
+        Raises:
+            UserError: there is no such file or folder, or the folder is another's.
+        """
+        with local_path(self.model) as path:
+            files = sorted(path.glob("ovseg.*")) if path.is_dir() else [path]
+            if not files or not all(file.is_file() for file in files):
+                raise UserError(
+                    f"{_KEY}: there is no OVSeg at {path}; expected its file, or a folder that "
+                    "`maskmine export --layout ovseg_folder` wrote. A path in a manifest begins with ./, ../, ~/ or /"
+                )
+            return files
 
 
 class SamProposals(ModelConfig):
@@ -200,11 +216,13 @@ class LocalModel:
         folder: where its files lie.
         name: of the folder in messages: its URL, if it is a copy.
         files: those that the masks depend on, sorted.
+        key: of the manifest, for messages.
     """
 
     folder: Path
     name: str
     files: list[Path]
+    key: str = _KEY
 
     @classmethod
     def find(cls, config: ModelConfig, key: str = _KEY) -> Self:
@@ -227,7 +245,7 @@ class LocalModel:
                 f"{key}: {name}/{CONFIG} has model_type {found!r}, and kind "
                 f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
             )
-        return cls(folder, name, files)
+        return cls(folder, name, files, key)
 
     def load(self, auto_class: type[Any], device: str) -> Any:  # noqa: ANN401
         """The model, in evaluation mode and float32, on `device`.
@@ -249,12 +267,12 @@ class LocalModel:
                 self.folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
         except Exception as error:  # of many kinds: OSError, ValueError, RuntimeError, SafetensorError
-            raise UserError(f"{_KEY}: {self.name} cannot be loaded: {error}") from error
+            raise UserError(f"{self.key}: {self.name} cannot be loaded: {error}") from error
         # transformers fills missing weights with random numbers and goes on. Losses are no part of proposing.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("criterion."))
         if missing:
             raise UserError(
-                f"{_KEY}: the weights in {self.name} lack {len(missing)} tensors of the model, {missing[0]} first; "
+                f"{self.key}: the weights in {self.name} lack {len(missing)} tensors of the model, {missing[0]} first; "
                 f"expected a complete checkpoint of the architecture in {CONFIG}"
             )
         return model.eval().to(device)
@@ -271,7 +289,7 @@ class LocalModel:
         try:
             return load(self.folder, local_files_only=True, **options)
         except Exception as error:  # of many kinds: OSError, ValueError, TypeError, KeyError
-            raise UserError(f"{_KEY}: {self.name} has no usable image processor: {error}") from error
+            raise UserError(f"{self.key}: {self.name} has no usable image processor: {error}") from error
 
 
 @contextmanager

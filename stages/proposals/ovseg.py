@@ -95,7 +95,7 @@ class OvsegGenerator:
             pixels = pixels.flip(0)
         mean, std = (pixels.new_tensor(each).view(3, 1, 1) for each in (settings.pixel_mean, settings.pixel_std))
         height, width = resized.shape[:2]
-        multiple = settings.mask_former.SIZE_DIVISIBILITY
+        multiple = settings.multiple_px
         return pad((pixels - mean) / std, (0, -width % multiple, 0, -height % multiple))[None]
 
 

@@ -137,22 +137,6 @@ class OvsegFile:
         return len(numbers)
 
 
-def ovseg_files(path: Path) -> list[Path]:
-    """The files of a checkpoint, for hashing.
-
-    Raises:
-        UserError: one is missing.
-    """
-    files = [path / JSON_FILE, path / TENSORS_FILE] if path.is_dir() else [path]
-    for file in files:
-        if not file.is_file():
-            raise UserError(
-                f"proposer.model: there is no {file}; expected OVSeg's file, or a folder that "
-                "`maskmine export --layout ovseg_folder` wrote"
-            )
-    return files
-
-
 def _tensor(value: Tensor | np.ndarray[Any, Any]) -> Tensor:
     """On the CPU; half precision becomes float32."""
     tensor = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))

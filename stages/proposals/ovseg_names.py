@@ -23,15 +23,16 @@ PREDICTOR = f"{HEAD}.predictor."
 GENERATOR = ("backbone.", PIXEL_DECODER, PREDICTOR)
 _HEAD_VERSION = 2
 _DDP = "module."
-_ENCODER = "model.pixel_level_module.encoder."
-_DECODER = "model.pixel_level_module.decoder."
-_TRANSFORMER = "model.transformer_module."
+_ENCODER = "maskformer.pixel_level_module.encoder."
+_DECODER = "maskformer.pixel_level_module.decoder."
+_TRANSFORMER = "maskformer.transformer_module."
+_SWIN_MODEL = _ENCODER + "model" + "."
 
 _SWIN = (
-    (r"^backbone\.patch_embed\.proj\.", f"{_ENCODER}model.embeddings.patch_embeddings.projection."),
-    (r"^backbone\.patch_embed\.norm\.", f"{_ENCODER}model.embeddings.norm."),
+    (r"^backbone\.patch_embed\.proj\.", f"{_SWIN_MODEL}embeddings.patch_embeddings.projection."),
+    (r"^backbone\.patch_embed\.norm\.", f"{_SWIN_MODEL}embeddings.norm."),
     (r"^backbone\.norm(\d+)\.", rf"{_ENCODER}hidden_states_norms.\1."),
-    (r"^backbone\.layers\.", f"{_ENCODER}model.encoder.layers."),
+    (r"^backbone\.layers\.", f"{_SWIN_MODEL}encoder.layers."),
     (r"(blocks\.\d+)\.norm1\.", r"\1.layernorm_before."),
     (r"(blocks\.\d+)\.norm2\.", r"\1.layernorm_after."),
     (r"\.attn\.qkv\.", ".attention.self.{query,key,value}."),

@@ -72,7 +72,7 @@ class OvsegNetwork(nn.Module):
 
     def __init__(self, model: MaskFormerModel, mask_embed: Mlp, class_embed: Mlp) -> None:
         super().__init__()
-        self.model, self.mask_embed, self.class_embed = model, mask_embed, class_embed
+        self.maskformer, self.mask_embed, self.class_embed = model, mask_embed, class_embed
 
     @classmethod
     def of(cls, file: OvsegFile) -> OvsegNetwork:
@@ -87,7 +87,7 @@ class OvsegNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mask logits [N, Q, h / 4, w / 4] and class embeddings [N, Q, D] of normalised input [N, 3, h, w]."""
-        found = self.model(pixel_values=pixels)
+        found = self.maskformer(pixel_values=pixels)
         queries, features = found.transformer_decoder_last_hidden_state, found.pixel_decoder_last_hidden_state
         return torch.einsum("nqc,nchw->nqhw", self.mask_embed(queries), features), self.class_embed(queries)
 

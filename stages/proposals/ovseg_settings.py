@@ -49,12 +49,12 @@ class ClipAdapterSettings(_Section):
 
 
 class MaskFormerSettings(_Section):
-    """The predictor."""
+    """The predictor, and the multiple that sides are padded to: none for 0, the backbone's own below."""
 
     NHEADS: int = Field(8, ge=1)
     ENC_LAYERS: Literal[0] = 0
     PRE_NORM: Literal[False] = False
-    SIZE_DIVISIBILITY: int = Field(32, ge=1)
+    SIZE_DIVISIBILITY: int = 32
     TRANSFORMER_IN_FEATURE: Literal["res5"] = "res5"
 
 
@@ -108,6 +108,13 @@ class OvsegSettings(_Section):
     clip: ClipSettings = ClipSettings()
     templates: tuple[str, ...] | None = None
 
+    @property
+    def multiple_px(self) -> int:
+        """The multiple that an input's sides are padded to; 1 for none."""
+        asked = self.mask_former.SIZE_DIVISIBILITY
+        own = 32 if "Swin" in self.backbone else 1
+        return own if asked < 0 else max(1, asked)
+
     @classmethod
     def of(cls, config: Mapping[str, Any] | None, swin: bool, source: str) -> Self:
         """Those of a file.
@@ -122,7 +129,9 @@ class OvsegSettings(_Section):
         """
         given = dict(config or {})
         given.pop("resnets" if swin else "swin", None)  # a configuration has both sections, and one is in use
-        if not swin:
+        if swin:
+            given.setdefault("backbone", "D2SwinTransformer")
+        else:
             for section, values in _R101C.items():
                 given[section] = {**values, **(given.get(section) or {})}
         try:

@@ -7,6 +7,7 @@ of Q queries. `QueryModel.queries` gives both as the model says them; proposals 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from stages.proposals.models import (
     preprocessing_of,
 )
 from stages.proposals.query_masks import QueryGenerator, QueryMasks, Window
+from stages.proposals.words import WordHead, class_queries, last_queries, load_words
 
 
 class QueryModel:
@@ -37,6 +39,7 @@ class QueryModel:
         precision: ``fp32``, or ``fp16`` or ``bf16`` under autocast.
         windowed: whether the model looks through windows, as EoMT does.
         task_tokens: OneFormer's task token ids, [1, length] int64, padding 0.
+        words: its head for words, on the model's device, if it has one.
 
     Attributes:
         class_names: of the model's C classes, in the order of their numbers.
@@ -49,10 +52,12 @@ class QueryModel:
         precision: Precision = "fp32",
         windowed: bool = False,
         task_tokens: Tensor | None = None,
+        words: WordHead | None = None,
     ) -> None:
         self._model, self._processor = model, processor
         self._device, self._precision = str(model.device), precision
         self._windowed, self._task_tokens = windowed, task_tokens
+        self.words = words
         names = model.config.id2label
         self.class_names: tuple[str, ...] = tuple(str(names[number]) for number in sorted(names))
 
@@ -67,12 +72,16 @@ class QueryModel:
             named["pixel_mask"] = inputs["pixel_mask"].to(self._device)
         if self._task_tokens is not None:
             named["task_inputs"] = self._task_tokens.to(self._device)
-        with autocast(self._device, self._precision):
+        reading: AbstractContextManager[list[Tensor]] = nullcontext([])
+        if self.words is not None:
+            reading = class_queries(self._model)
+        with autocast(self._device, self._precision), reading as read:
             outputs = self._model(**named)
         # [windows, queries, ...] -> [windows * queries, ...]
         mask_logits = outputs.masks_queries_logits.float().flatten(0, 1)
         class_probs = outputs.class_queries_logits.float().softmax(-1).flatten(0, 1)
-        return QueryMasks(mask_logits, class_probs, windows)
+        words = None if self.words is None else self.words.embeddings(last_queries(read).float().flatten(0, 1))
+        return QueryMasks(mask_logits, class_probs, windows, words)
 
     def _windows(self, inputs: Any, image: NDArray[np.uint8]) -> tuple[Window, ...]:  # noqa: ANN401
         input_h, input_w = inputs["pixel_values"].shape[-2:]
@@ -111,7 +120,8 @@ def load_query_model(config: QueryProposals, device: str, precision: Precision =
     local = LocalModel.find(config)
     model = local.load(AutoModelForUniversalSegmentation, device)
     if not isinstance(config, OneFormerProposals):
-        return QueryModel(model, local.image_processor(), precision, windowed=isinstance(config, EomtProposals))
+        is_eomt, words = isinstance(config, EomtProposals), load_words(local.folder, str(model.device))
+        return QueryModel(model, local.image_processor(), precision, is_eomt, words=words)
     # OneFormer's processor would fetch class names, which only its training texts need, from the hub.
     processor = local.image_processor(class_info_file=None)
     return QueryModel(model, processor, precision, task_tokens=_task_tokens(config.task, model, local.folder))

@@ -7,12 +7,9 @@ from typing import Literal
 
 from stages.clip_config import ClipConfig
 from stages.common import LOCAL_DIR, Precision, UserError
-from stages.proposals.ovseg_file import JSON_FILE as OVSEG_JSON
-from stages.proposals.ovseg_file import TENSORS_FILE as OVSEG_TENSORS
-from stages.proposals.ovseg_file import OvsegFile
 from train.clip.checkpoint.folder import CONFIG_FILE, DESCRIPTION_FILE, load_adapted, save_adapted
 from train.clip.checkpoint.layouts import Layout
-from train.clip.checkpoint.published import read_published, save_published, write_file
+from train.clip.checkpoint.published import OVSEG_JSON, convert_ovseg, read_published, save_published
 from train.clip.model import MaskPromptCLIP
 
 ExportLayout = Literal["open_clip", "ovseg", "training", "state_dict", "ovseg_folder"]
@@ -82,11 +79,7 @@ def _convert(file: Path, out: Path, force: bool) -> list[str]:
         raise UserError(f"{out}: expected a new folder, or an earlier export; this holds other things")
     if found and not force:
         raise UserError(f"{out}: exists; remove it, or replace it by force")
-    read = OvsegFile.read(file)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / OVSEG_JSON).unlink(missing_ok=True)  # a folder without it is unfinished
-    write_file(out / OVSEG_TENSORS, {name: value.clone().contiguous() for name, value in read.state.items()})
-    write_file(out / OVSEG_JSON, read.description())
+    convert_ovseg(file, out)
     return [
         f"Its settings, those of the released file of this backbone, are in {out / OVSEG_JSON}; correct them there."
     ]

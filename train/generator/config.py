@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.clip_config import VILD_TEMPLATES, Templates
 from stages.common import DOES_NOT_COUNT, Config, Device, Manifest, ModelLocation
+from train.clip.source import ClipSource
 from train.evaluate.proposals import MaskTruth
 
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
@@ -17,9 +19,11 @@ class MaskSet(MaskTruth):
     """Pictures with masks in COCO's form: polygons, RLE or panoptic PNGs. Crowds are left out of the loss.
 
     Attributes:
+        leave_out: names of categories whose masks are not used, such as COCO-Stuff's "other".
         weight: how often an epoch holds each picture, on average.
     """
 
+    leave_out: tuple[str, ...] = ()
     weight: float = Field(1.0, gt=0)
 
 
@@ -52,6 +56,10 @@ class MaskData(Config):
     Attributes:
         sets: one or more, mixed by their weights.
         held_out: share of the pictures, drawn by their ids, that is never trained on but scored.
+        names: categories whose masks are trained on, as if the others had not been annotated; None for all.
+        unlabelled: what pixels are that no mask covers: `background`, where no region is, or `ignored`: nobody
+            knows, so that a region which is found there costs nothing.
+        one_mask_per_name: a picture's masks of one name become one, as in semantic segmentation.
         sides_px: sides of the square inputs; each step draws one, of `final_side_px` near the end.
         final_side_px: the side of the last steps; the largest of `sides_px` if not given.
         final_share: share of the steps that have it.
@@ -61,11 +69,19 @@ class MaskData(Config):
 
     sets: tuple[MaskSet, ...] = Field(min_length=1)
     held_out: float = Field(0.01, ge=0.0, lt=1.0)
+    names: tuple[str, ...] | None = Field(None, min_length=1)
+    unlabelled: Literal["background", "ignored"] = "background"
+    one_mask_per_name: bool = False
     sides_px: tuple[Side, ...] = Field((640,), min_length=1)
     final_side_px: Side | None = None
     final_share: Share = 0.3
     augment: MaskAugmentation = MaskAugmentation()
     workers: Annotated[int, DOES_NOT_COUNT] = Field(2, ge=0)
+
+    @property
+    def last_side_px(self) -> int:
+        """The side of the last steps."""
+        return self.final_side_px or max(self.sides_px)
 
 
 class GridNetwork(Config):
@@ -87,6 +103,69 @@ class GridNetwork(Config):
         if self.init is not None and self.config:
             raise ValueError("'config' is for a network from scratch; 'init' has its own")
         return self
+
+
+class QueryNetwork(Config):
+    """One of transformers' models with one mask a query.
+
+    Attributes:
+        kind: MaskFormer (arXiv 2107.06278), Mask2Former (arXiv 2112.01527) or EoMT (arXiv 2503.19108).
+        init: a hub id or folder to begin with, as `stages.proposals` has it; None for one from scratch.
+        revision: commit of a hub id.
+        config: transformers' configuration of the model, that of its backbone included; only from scratch.
+        backbone: a hub id or folder whose weights the backbone begins with; only from scratch, not for EoMT.
+        backbone_revision: commit of a hub id.
+        classes: ``object``: one class, whatever the name; ``names``: one for each name of the sets, as a closed list.
+        backbone_lr_factor: share of the learning rate that the backbone has; if not given, 0.1 where it has weights,
+            and 1 from scratch.
+    """
+
+    kind: Literal["maskformer", "mask2former", "eomt"]
+    init: Annotated[ModelLocation | None, DOES_NOT_COUNT] = None
+    revision: Annotated[str | None, DOES_NOT_COUNT] = Field(None, min_length=1)
+    config: dict[str, Any] = Field(default_factory=dict)
+    backbone: Annotated[ModelLocation | None, DOES_NOT_COUNT] = None
+    backbone_revision: Annotated[str | None, DOES_NOT_COUNT] = Field(None, min_length=1)
+    classes: Literal["object", "names"] = "object"
+    backbone_lr_factor: float | None = Field(None, ge=0.0)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.init is not None and (self.config or self.backbone):
+            raise ValueError("'config' and 'backbone' are for a network from scratch; 'init' has its own")
+        if self.init is None and not self.config:
+            raise ValueError("expected 'init' (a hub id or folder) or 'config' (transformers' configuration)")
+        if self.kind == "eomt" and self.backbone is not None:
+            raise ValueError("'backbone': an EoMT has none of its own; name a whole EoMT under 'init'")
+        return self
+
+    @property
+    def backbone_share(self) -> float:
+        """`backbone_lr_factor`, or what it is if not given."""
+        if self.backbone_lr_factor is not None:
+            return self.backbone_lr_factor
+        return 1.0 if self.init is None and self.backbone is None else 0.1
+
+
+AnyNetwork = Annotated[GridNetwork | QueryNetwork, Field(discriminator="kind")]
+
+
+class OpenVocabulary(Config):
+    """A second head: queries as vectors in CLIP's text space, so that the generator has an opinion on any word.
+
+    Attributes:
+        clip: whose text features are learned; they do not change.
+        templates: prompts that the names are put in.
+        weight: of its loss.
+        names: of those of the sets, the ones that are learned; regions of others have no loss of words. None for all.
+        only: all but this head stays as it is.
+    """
+
+    clip: Annotated[ClipSource, DOES_NOT_COUNT]  # its files are hashed instead
+    templates: Templates = VILD_TEMPLATES
+    weight: float = Field(2.0, gt=0)
+    names: tuple[str, ...] | None = Field(None, min_length=1)
+    only: bool = False
 
 
 class HeldOutScores(Config):
@@ -111,6 +190,7 @@ class GeneratorManifest(Manifest):
     Attributes:
         network: which one, from scratch or from weights.
         data: pictures with masks.
+        open_vocabulary: a head for words; None for none.
         batch_size: pictures per step, of all processes together.
         steps: of the whole run.
         lr: peak learning rate of AdamW.
@@ -128,8 +208,9 @@ class GeneratorManifest(Manifest):
     """
 
     kind: Literal["generator"]
-    network: GridNetwork
+    network: AnyNetwork
     data: MaskData
+    open_vocabulary: OpenVocabulary | None = None
     batch_size: int = Field(16, ge=1)
     steps: int = Field(ge=1)
     lr: float = Field(1e-4, gt=0)

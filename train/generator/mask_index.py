@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Progress, UserError, digest, silent
+from stages.common import Progress, Rle, UserError, digest, silent
 from stages.proposals.coco_truth import TruthFile, TruthImage
 from train.evaluate.proposals import TruthMask, TruthSet
 from train.generator.config import MaskData, MaskSet
@@ -39,7 +39,10 @@ class MaskIndex:
         names: of all categories, sorted.
         training: pictures to train on, those of a set together.
         held_out: pictures to score.
-        without_masks: how many pictures were left out, since they have no mask but crowds.
+        without_masks: how many pictures were left out, since they have no mask but crowds, or none of `taught`.
+        taught: names whose masks are trained on.
+        left_out: of each set, names whose masks are not used at all.
+        one_mask_per_name: a picture's masks of one name are given as one.
     """
 
     sets: list[TruthSet]
@@ -47,6 +50,9 @@ class MaskIndex:
     training: list[Picture] = field(default_factory=list)
     held_out: list[Picture] = field(default_factory=list)
     without_masks: int = 0
+    taught: frozenset[str] = frozenset()
+    left_out: tuple[frozenset[str], ...] = ()
+    one_mask_per_name: bool = False
 
     def repeats(self, sets: tuple[MaskSet, ...]) -> NDArray[np.float64]:
         """How often an epoch holds each training picture, float64 [N]."""
@@ -60,7 +66,9 @@ class MaskIndex:
         """
         truth = self.sets[picture.set_number]
         pixels = truth.picture(picture.image)
-        return pixels, truth.masks(picture.image, pixels.shape[0], pixels.shape[1])
+        masks = truth.masks(picture.image, pixels.shape[0], pixels.shape[1])
+        masks = [mask for mask in masks if mask.name not in self.left_out[picture.set_number]]
+        return pixels, _one_per_name(masks) if self.one_mask_per_name else masks
 
     def fingerprint(self) -> str:
         """Digest of what is listed: pictures, and the text of their masks."""
@@ -88,16 +96,21 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     """
     progress("reading masks")
     sets = [TruthSet(one, key=f"data.sets[{number}]") for number, one in enumerate(data.sets)]
-    found = MaskIndex(sets, tuple(sorted({name for truth in sets for name in truth.names})))
+    left_out = tuple(frozenset(one.leave_out) for one in data.sets)
+    names = tuple(sorted({name for truth, out in zip(sets, left_out, strict=True) for name in set(truth.names) - out}))
+    if unknown := sorted(set(data.names or ()) - set(names)):
+        raise UserError(f"data.names: {unknown[0]!r} is none of the {len(names)} categories of the sets")
+    taught = frozenset(names if data.names is None else data.names)
+    found = MaskIndex(sets, names, taught=taught, left_out=left_out, one_mask_per_name=data.one_mask_per_name)
     for number, truth in enumerate(sets):
         key = f"data.sets[{number}]"
         for file in truth.files:
             _check_sizes(file, key)
-        useful = set[str]().union(*map(_with_masks, truth.files))
+        useful = set[str]().union(*(_with_masks(file, taught - left_out[number]) for file in truth.files))
         pictures = [Picture(number, image) for image in truth.photos if image.image_id in useful]
         if not pictures:
             raise UserError(
-                f"{key}: none of its {len(truth.photos)} pictures has a mask; name the files that hold them"
+                f"{key}: none of its {len(truth.photos)} pictures has a mask to train on; name the files that hold them"
             )
         found.without_masks += len(truth.photos) - len(pictures)
         for picture in pictures:
@@ -108,15 +121,28 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     return found
 
 
-def _with_masks(file: TruthFile) -> set[str]:
-    """Ids of the pictures that have any mask but crowds."""
-    return set(pc.unique(file.masks["image_id"].filter(pc.invert(file.masks["is_crowd"]))).to_pylist())
+def _with_masks(file: TruthFile, taught: frozenset[str]) -> set[str]:
+    """Ids of the pictures that have any mask of these names, but crowds."""
+    is_taught = pc.is_in(file.masks["label"], value_set=pa.array(sorted(taught), pa.string()))
+    rows = pc.and_(is_taught, pc.invert(file.masks["is_crowd"]))
+    return set(pc.unique(file.masks["image_id"].filter(rows)).to_pylist())
 
 
 def _is_held_out(picture: Picture, share: float) -> bool:
     """Drawn by the id alone: a picture that two sets annotate is held out of both."""
     drawn = hashlib.sha256(f"held out {picture.image.image_id}".encode()).digest()
     return int.from_bytes(drawn[:8], "big") < share * 2**64
+
+
+def _one_per_name(masks: list[TruthMask]) -> list[TruthMask]:
+    """Masks of one name joined to one, in the order of their first; crowds stay apart."""
+    joined: dict[tuple[str, bool], TruthMask] = {}
+    for mask in masks:
+        key = (mask.name, mask.is_crowd)
+        if before := joined.get(key):
+            mask = replace(mask, rle=Rle.encode(before.rle.decode() | mask.rle.decode()), area_px=None)
+        joined[key] = mask
+    return list(joined.values())
 
 
 def _check_sizes(file: TruthFile, key: str) -> None:

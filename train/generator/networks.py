@@ -14,9 +14,10 @@ from stages.proposals import Proposer
 from stages.proposals.grid import GridConfig, GridGenerator, GridModel, load_grid, save_grid
 from stages.proposals.models import GridProposals, LocalModel
 from stages.proposals.queries import QueryProposer
-from train.generator.config import GridNetwork
+from train.generator.config import GeneratorManifest, GridNetwork
 from train.generator.grid_loss import GridObjective
 from train.generator.samples import MaskBatch
+from train.generator.words import WordObjective
 from train.loop import Processes
 
 
@@ -26,10 +27,16 @@ class Trainable(Protocol):
     Attributes:
         module: what is trained.
         digests: SHA-256 of the files that it began with, by name.
+        has_idle_parameters: whether some parameters take no part in the loss, so that they never change.
     """
 
     module: nn.Module
     digests: dict[str, str]
+    has_idle_parameters: bool
+
+    def lr_share(self, name: str) -> float:
+        """Share of the learning rate that a parameter of the module has."""
+        ...
 
     def loss(self, module: nn.Module, batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """This process's share of the loss, and the parts of the whole; see `GridObjective.loss`."""
@@ -49,24 +56,37 @@ class TrainableGrid:
 
     Args:
         config: which one.
-        seed: of the weights of one from scratch.
+        manifest: of the training.
+        names: of the sets' categories.
         processes: that train together.
 
     Raises:
         UserError: the folder to begin with cannot be used, or a field of the network's configuration is wrong.
     """
 
-    def __init__(self, config: GridNetwork, seed: int, processes: Processes) -> None:
+    has_idle_parameters = False
+
+    def __init__(
+        self, config: GridNetwork, manifest: GeneratorManifest, names: tuple[str, ...], processes: Processes
+    ) -> None:
         self.digests: dict[str, str] = {}
         if config.init is not None:
             local = LocalModel.find(GridProposals(model=config.init), key="network.init")
             module = load_grid(local.folder, local.name, "cpu", "network.init")
             self.digests = hash_files(local.files)
         else:
-            torch.manual_seed(seed)
+            torch.manual_seed(manifest.seed)
             module = GridGenerator(_grid_config(config))
+        words = None
+        if manifest.open_vocabulary is not None:
+            words = WordObjective(manifest.open_vocabulary, names, processes)
+            _give_words(module, words)
+            self.digests |= {f"clip/{name}": value for name, value in words.digests.items()}
         self.module: nn.Module = module.to(processes.device)
-        self.loss = GridObjective(config.masks_per_region, processes).loss
+        self.loss = GridObjective(config.masks_per_region, processes, words).loss
+
+    def lr_share(self, name: str) -> float:
+        return 1.0
 
     def proposer(self, module: nn.Module, precision: Precision) -> Proposer:
         assert isinstance(module, GridGenerator)
@@ -78,13 +98,33 @@ class TrainableGrid:
         save_grid(module, folder)
 
 
-def trainable(config: GridNetwork, seed: int, processes: Processes) -> Trainable:
+def trainable(manifest: GeneratorManifest, names: tuple[str, ...], processes: Processes) -> Trainable:
     """The generator that is configured, on this process's device.
+
+    Args:
+        manifest: of the training.
+        names: of the sets' categories.
+        processes: that train together.
 
     Raises:
         UserError: its weights cannot be found or used.
     """
-    return TrainableGrid(config, seed, processes)
+    network = manifest.network
+    if isinstance(network, GridNetwork):
+        return TrainableGrid(network, manifest, names, processes)
+    from train.generator.query_networks import TrainableQueries
+
+    return TrainableQueries(network, manifest, names, processes)
+
+
+def _give_words(network: GridGenerator, words: WordObjective) -> None:
+    """A new head for words; with `only`, nothing else is trained."""
+    config = network.config
+    network.words = words.head(2 * config.neck_width, 4 * config.neck_width)
+    network.config = config.model_copy(update={"embedding_width": network.words.space.width})
+    if words.config.only:
+        network.requires_grad_(False)
+        network.words.requires_grad_(True)
 
 
 def _grid_config(config: GridNetwork) -> GridConfig:

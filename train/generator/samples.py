@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -28,7 +28,7 @@ class MaskSample:
         masks: bool [n, S, S]; no crowd, none empty.
         is_thing: bool [n].
         names: int64 [n], numbers in `MaskIndex.names`.
-        ignored: bool [S, S], what crowds cover: neither object nor background.
+        ignored: bool [S, S], what crowds cover, and what nobody knows: neither object nor background.
         valid_hw_px: the part that shows the picture: the upper left corner.
         seed: for what the loss draws, so that it depends on the sample alone.
     """
@@ -123,7 +123,10 @@ class _Samples(Dataset[MaskBatch]):
         for row, draw in enumerate(draws):
             rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 3])
             picture, regions = self._index.read(self._index.training[draw.number])
-            image, sample = augmented(picture, regions, self._numbers, side, self._config.augment, rng)
+            known = [region for region in regions if region.name in self._index.taught]
+            image, sample = augmented(picture, known, self._numbers, side, self._config.augment, rng)
+            if self._config.unlabelled == "ignored":
+                sample = replace(sample, ignored=sample.ignored | ~sample.masks.any(dim=0))
             pixels[row] = torch.from_numpy(image).permute(2, 0, 1)
             samples.append(sample)
         return MaskBatch(pixels, samples)
@@ -133,7 +136,7 @@ class _Samples(Dataset[MaskBatch]):
         number = draw.position // self._batch_size
         config, step = self._config, draw.epoch * self._steps_per_epoch + number
         if step >= (1 - config.final_share) * self._steps:
-            return config.final_side_px or max(config.sides_px)
+            return config.last_side_px
         return int(np.random.default_rng([self._seed, draw.epoch, number, 4]).choice(config.sides_px))
 
 

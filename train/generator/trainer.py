@@ -85,11 +85,11 @@ class _Run:
         precision = resolve_precision(manifest.precision, processes.device)
         asked: Precision = "fp32" if precision == "fp16" else precision  # fp16 would need a scaled loss
         self.precision: Any = processes.from_first(asked)
-        progress("loading the network")
-        self.trained: Trainable = trainable(manifest.network, manifest.seed, processes)
         self.index: MaskIndex = index_masks(manifest.data, progress)
         if manifest.scores is not None and not self.index.held_out:
             raise UserError("scores: no picture is held out; raise data.held_out, or leave 'scores' out")
+        progress("loading the network")
+        self.trained: Trainable = trainable(manifest, self.index.names, processes)
         self.module = self.trained.module
         self.average: nn.Module = self.module
         if manifest.ema_decay is not None:
@@ -104,7 +104,7 @@ class _Run:
             processes.world_size,
             pin_memory=processes.device != "cpu",
         )
-        self.optimizer = _optimizer(self.module, manifest)
+        self.optimizer = _optimizer(self.trained, manifest)
         progress("hashing masks")
         self.recipe = digest([identity(manifest), self.trained.digests, self.index.fingerprint(), self.precision])
         self.step, self.best = 0, dict[str, Any]()
@@ -117,7 +117,8 @@ class _Run:
         module: nn.Module = self.module
         if self.processes.world_size > 1:
             share_norms(self.module)
-            module = DistributedDataParallel(self.module)
+            idle = self.trained.has_idle_parameters
+            module = DistributedDataParallel(self.module, find_unused_parameters=idle)
         self.module.train()
         clock = Clock(self.step)
         self.progress("training", self.step, manifest.steps)
@@ -169,7 +170,7 @@ class _Run:
         if self.processes.is_first and scores is not None:
             module = self.kept.eval()
             proposer = self.trained.proposer(module, self.precision)
-            counter = RecallCounter((scores.max_proposals,))
+            counter = RecallCounter((scores.max_proposals,), self.manifest.data.names)
             pictures = self.index.held_out[: scores.limit]
             for number, picture in enumerate(pictures):
                 self.progress("scoring what is held out", number, len(pictures))
@@ -194,7 +195,7 @@ class _Run:
         """Writes a folder that a proposer loads, and beside it how it came about."""
         folder = self.out / name
         self.trained.save(self.kept, folder)
-        about: dict[str, Any] = {"manifest": self.manifest.model_dump(mode="json"), "init_sha256": self.trained.digests}
+        about: dict[str, Any] = {"manifest": identity(self.manifest), "init_sha256": self.trained.digests}
         about |= {"step": self.step, "pictures": len(self.index.training), "held_out": scores}
         (folder / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
 
@@ -233,20 +234,31 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _moving(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    """A moving average that forgets faster in the beginning, so that it is of use before 1 / (1 - decay) steps."""
+def _moving(decay: float) -> Callable[..., None]:
+    """The moving average of lists of tensors; whole numbers, such as indices, are taken as they are.
 
-    def take_in(average: Any, current: Any, count: Tensor | int) -> None:  # noqa: ANN401 - lists of tensors
-        get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(average, current, count)  # type: ignore[no-untyped-call]
+    It forgets faster in the beginning, so that it is of use before 1 / (1 - decay) steps.
+    """
+
+    def take_in(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        if not kept[0].is_floating_point():
+            torch._foreach_copy_(kept, current)
+            return
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(share)(kept, current, count)  # type: ignore[no-untyped-call]
 
     return take_in
 
 
-def _optimizer(module: nn.Module, manifest: GeneratorManifest) -> torch.optim.AdamW:
+def _optimizer(trained: Trainable, manifest: GeneratorManifest) -> torch.optim.AdamW:
     """AdamW; vectors and scalars have no weight decay. Each group has its peak rate under ``peak_lr``."""
-    trained = [value for value in module.parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for value in trained if value.ndim >= 2], "weight_decay": manifest.weight_decay},
-        {"params": [value for value in trained if value.ndim < 2], "weight_decay": 0.0},
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, value in trained.module.named_parameters():
+        if value.requires_grad:
+            groups.setdefault((trained.lr_share(name), value.ndim >= 2), []).append(value)
+    rated = [
+        {"params": params, "weight_decay": manifest.weight_decay if decays else 0.0, "peak_lr": manifest.lr * share}
+        for (share, decays), params in groups.items()
+        if params
     ]
-    return torch.optim.AdamW([{**group, "peak_lr": manifest.lr} for group in groups], lr=manifest.lr)
+    return torch.optim.AdamW(rated, lr=manifest.lr)

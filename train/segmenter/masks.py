@@ -22,6 +22,7 @@ from stages.proposals import (
     build_proposer,
 )
 from stages.proposals.query_masks import QueryGenerator, QueryMasks, WordEmbeddings
+from stages.proposals.words import WordHead
 from train.segmenter.config import SegmenterConfig
 
 
@@ -82,11 +83,13 @@ class MaskSource:
             has an opinion on any word.
         has_opinion: whether the proposer has an opinion on classes, its own or any.
         needs_record: whether the masks come with the photo's record.
+        words: a trained generator's head for words, if it has one.
     """
 
     def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryGenerator) -> None:
         self._config, self._proposer = config, proposer
         self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryGenerator) else ()
+        self.words: WordHead | None = getattr(proposer, "words", None)
         self.has_opinion = isinstance(proposer, QueryGenerator)
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
 
@@ -124,7 +127,7 @@ class MaskSource:
         rles = self._cut(queries, numbers, height, width)
         cut = None if queries.frame is None else self._cut(queries, numbers, *queries.frame.shape[:2])
         words = None if queries.words is None else queries.words.take(numbers)
-        probs = queries.class_probs[chosen, :-1].cpu() if words is None else None
+        probs = queries.class_probs[chosen, :-1].cpu() if words is None and self.labels else None
         return Masks(height, width, rles, objectness[chosen].cpu(), probs, queries, numbers, words, cut)
 
     def _cut(self, queries: QueryMasks, numbers: tuple[int, ...], height: int, width: int) -> tuple[Rle, ...]:

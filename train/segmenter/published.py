@@ -95,7 +95,7 @@ def load_ovseg(
         UserError: the file cannot be read; tensors are missing, unknown or of another shape; a setting is wrong, or
             cannot be followed.
     """
-    file = OvsegFile.read(Path(state), config) if isinstance(state, str | Path) else OvsegFile.of(state, config)
+    file = OvsegFile.of(state, config) if isinstance(state, Mapping) else OvsegFile.read(Path(state), config)
     rules, device = _rules(file), resolve_device(device)
     adapter = file.settings.clip_adapter
     clip_alone = adapter.CLIP_ENSEMBLE and adapter.CLIP_ENSEMBLE_WEIGHT == 0

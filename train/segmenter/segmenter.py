@@ -56,10 +56,13 @@ class Segmenter:
             device: ``cpu``, ``cuda`` or ``cuda:N``; the configuration's if not given.
 
         Raises:
-            UserError: a model cannot be found or loaded.
+            UserError: a model cannot be found or loaded, or the generator knows words by another CLIP.
         """
         device = resolve_device(device or config.device)
-        return cls(config, MaskSource.load(config, device), Namer.load(config, device))
+        masks, namer = MaskSource.load(config, device), Namer.load(config, device)
+        if masks.words is not None:
+            masks.words.check(namer.encoder.encode_names(masks.words.space.probes))
+        return cls(config, masks, namer)
 
     @classmethod
     def from_manifest(cls, path: str | Path | None = None, settings: Sequence[str] = ()) -> Self:
@@ -157,7 +160,8 @@ class Segmenter:
     def combine(self, masks: Masks, p_clip: Tensor, text: ClassText) -> Tensor:
         """p(class) of each mask, float32 [N, columns].
 
-        The ensemble with a generator that knows any word, or has classes of its own; else CLIP's.
+        The ensemble with a generator that knows any word, or has classes of its own; with one that knows none, CLIP's
+        opinion as of a class that no generator has; else CLIP's alone.
 
         Raises:
             UserError: the generator knows words by another CLIP's text features.
@@ -168,7 +172,9 @@ class Segmenter:
             is_known = torch.ones(text.columns, dtype=torch.bool)
             return ensemble(p_clip, p_generator, masks.scores, is_known, is_empty, self.config.clip_weight)
         if masks.label_probs is None:
-            return torch.where(is_empty[:, None], 0.0, p_clip)
+            # A generator of soft masks says at least how sure it is of each; other proposers' scores mean less.
+            is_sure = masks.scores.pow(1.0 - self.config.clip_weight) if masks.queries is not None else 1.0
+            return torch.where(is_empty, 0.0, is_sure)[:, None] * p_clip
         matches = self.label_matches(text.classes)
         if text.columns > len(matches):
             matches = (*matches, LabelMatch())  # of everything else the generator says nothing

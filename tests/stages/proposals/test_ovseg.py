@@ -84,7 +84,9 @@ def test_settings_change_what_they_are_of(photo: Any) -> None:  # noqa: ANN401
     assert torch.equal(mirrored, swapped)
     dilated = generator({"resnets": {"RES5_DILATION": 2}}, swin=False)
     assert dilated.queries(photo).mask_logits.shape == plain.shape
-    assert generator({"mask_former": {"NHEADS": 2, "SIZE_DIVISIBILITY": 64}}).queries(photo).mask_logits.shape[2] == 32
+    for swin, multiple, width in ((True, 64, 32), (True, -1, 24), (False, -1, 23), (False, 0, 23)):
+        padded = generator({"mask_former": {"NHEADS": 2, "SIZE_DIVISIBILITY": multiple}}, swin=swin)
+        assert padded.queries(photo).mask_logits.shape[2] == width
 
 
 def test_a_long_photo_is_held_to_the_longest_side_and_a_sliver_is_set_aside() -> None:
@@ -97,7 +99,10 @@ def test_a_long_photo_is_held_to_the_longest_side_and_a_sliver_is_set_aside() ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("backbone.norm2.bias"), "nothing for model.pixel_level_module.encoder.hidden_states"),
+        (
+            lambda state: state.pop("backbone.norm2.bias"),
+            "nothing for maskformer.pixel_level_module.encoder.hidden_states",
+        ),
         (lambda state: state.update({"backbone.odd": torch.zeros(1)}), "backbone.odd is unknown"),
         (
             lambda state: state.update({"backbone.norm2.bias": torch.zeros(3)}),
@@ -150,8 +155,10 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ovseg.json").write_text(json.dumps({"kind": "other"}))
     with pytest.raises(UserError, match="kind 'other', version None; expected kind 'ovseg', version 1"):
         build_generator(OvsegProposals(model=str(tmp_path)))
-    with pytest.raises(UserError, match=r"there is no .*ovseg\.safetensors"):
-        model_files(OvsegProposals(model=str(tmp_path)))
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", Path("none.pth")):
+        with pytest.raises(UserError, match=r"there is no OVSeg at .*A path in a manifest begins with"):
+            model_files(OvsegProposals(model=str(place)))
 
 
 def test_every_query_is_a_proposal_at_the_photos_size(tmp_path: Path, photo: Any) -> None:  # noqa: ANN401

@@ -115,7 +115,7 @@ def test_a_category_without_a_name_is_refused(own_shapes: Path) -> None:
 def test_a_set_without_any_mask_is_refused(own_shapes: Path) -> None:
     for name in ("things", "stuff"):
         change(own_shapes / f"{name}.json", lambda document: document.update(annotations=[]))
-    with pytest.raises(UserError, match=r"data.sets\[0\]: none of its 6 pictures has a mask"):
+    with pytest.raises(UserError, match=r"data.sets\[0\]: none of its 6 pictures has a mask to train on"):
         index_masks(data(mask_set(own_shapes)))
 
 
@@ -137,3 +137,16 @@ def test_the_fingerprint_changes_with_a_mask(own_shapes: Path) -> None:
         lambda document: document["annotations"][0].update(segmentation=rle(np.eye(SIDE))),
     )
     assert index_masks(data(mask_set(own_shapes))).fingerprint() != before
+
+
+def test_pictures_of_other_names_are_left_out(own_shapes: Path) -> None:
+    def no_box_in_the_second(document: dict[str, Any]) -> None:
+        document["annotations"] = [each for each in document["annotations"] if each["id"] != 20]
+
+    change(own_shapes / "things.json", no_box_in_the_second)
+    things = mask_set(own_shapes, stuff=[])
+    found = index_masks(data(things).model_copy(update={"names": ("box",)}))
+    assert found.taught == {"box"}
+    assert found.without_masks == 1
+    with pytest.raises(UserError, match=r"data.names: 'ball' is none of the 2 categories"):
+        index_masks(data(things).model_copy(update={"names": ("ball",)}))

@@ -110,3 +110,14 @@ def test_steps_draw_a_side_and_the_last_ones_have_the_largest(shapes: Path) -> N
     sides = [batch.pixels.shape[-1] for batch in loaded(shapes, 0, 20)]
     assert set(sides[:10]) == {32, 64}
     assert sides[10:] == [SIDE] * 10
+
+
+@pytest.mark.parametrize("unlabelled", ["background", "ignored"])
+def test_what_is_not_taught_is_background_or_unknown(shapes: Path, unlabelled: str) -> None:
+    values = {"sets": [mask_set(shapes)], "names": ["box"], "unlabelled": unlabelled, "sides_px": [64], "workers": 0}
+    config = MaskData.model_validate(values)
+    index = index_masks(config)
+    (batch,) = MaskLoader(index, config, 4, 7, 20).batches(0, 1)
+    for sample in batch.samples:
+        assert {index.names[number] for number in sample.names.tolist()} == {"box"}
+        assert torch.equal(sample.ignored, ~sample.masks[0] & (unlabelled == "ignored"))

@@ -159,3 +159,11 @@ def test_pictures_of_any_shape_are_used(recipe: Recipe, shapes: Path, tmp_path: 
     for height, width in ((SIDE, SIDE), (90, 33), (1, 300), (7, 7)):
         for proposal in proposer.propose(ImageRecord("1", "1.png", ()), cv2.resize(picture, (width, height))):
             assert (proposal.rle.height, proposal.rle.width) == (height, width)
+
+
+def test_scores_tell_seen_from_unseen_names(recipe: Recipe, tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    asked = recipe(steps=1, data={"names": ["box", "sky"]}, scores={"every": 1})
+    train_generator(asked, tmp_path / "run", lines.append)
+    (scored,) = [line for line in lines if "held_out" in line]
+    assert {"things_seen/ar@100", "things_unseen/ar@100", "stuff_unseen/recall_50@100"} <= scored.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,9 @@ def test_other_proposers_need_a_clip_and_one_place_for_the_threshold(folder: Pat
         validate(SegmenterConfig, asked, "segment.yaml")
 
 
-def test_where_the_file_lies_is_no_part_of_an_identity(folder: Path) -> None:
-    here, there = (SegmenterConfig.model_validate(values(place)) for place in (folder, Path("/elsewhere")))
+def test_where_the_file_lies_is_no_part_of_an_identity(tmp_path: Path, folder: Path) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    here, there = (SegmenterConfig.model_validate(values(place)) for place in (folder, tmp_path / "elsewhere"))
     assert identity(here) == identity(there)
 
 

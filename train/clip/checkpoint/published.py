@@ -13,9 +13,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stages.common import Precision, UserError, read_tensor_file
-from stages.proposals.ovseg_file import OvsegFile
+from stages.proposals.ovseg_file import JSON_FILE as OVSEG_JSON
+from stages.proposals.ovseg_file import TENSORS_FILE, OvsegFile
 from train.clip.checkpoint.layouts import Layout, Weights, load_clip_weights, unwrap, wrap
 from train.clip.model import MaskPromptCLIP
+
+__all__ = [
+    "OVSEG_JSON",
+    "convert_ovseg",
+    "load_published",
+    "read_published",
+    "save_published",
+    "weights_of",
+    "write_file",
+]
 
 
 def read_published(path: Path) -> Weights:
@@ -83,6 +94,19 @@ def save_published(
     if segmenter is not None:
         weights = replace(weights, rest=segmenter.rest, versions=segmenter.versions)
     write_file(path, wrap(weights, layout, precision, prompts))
+
+
+def convert_ovseg(file: Path, folder: Path) -> None:
+    """Writes an OVSeg file as a folder of safetensors and JSON, `OVSEG_JSON` last; see `OvsegFile`.
+
+    Raises:
+        UserError: the file cannot be read, or is no OVSeg; nothing is written then.
+    """
+    read = OvsegFile.read(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OVSEG_JSON).unlink(missing_ok=True)
+    write_file(folder / TENSORS_FILE, {name: value.clone().contiguous() for name, value in read.state.items()})
+    write_file(folder / OVSEG_JSON, read.description())
 
 
 def weights_of(model: MaskPromptCLIP) -> Weights:
