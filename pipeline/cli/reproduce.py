@@ -106,10 +106,7 @@ def reproduce(
         console.print(f"{number}. {step.title} -> {step.folder}")
     with storage_of(data), Activity(console) as activity:
         activity("looking for data, checkpoints and models")
-        lacking = needs.problems(one for step in planned for one in step.checks)
-    if lacking:
-        listed = "\n".join(f"- {problem}" for problem in lacking)
-        raise UserError(f"{len(lacking)} thing(s) are missing, and nothing was begun:\n{listed}")
+        _check_needs(planned)
     if check:
         console.print("All of it is there.")
         return
@@ -117,6 +114,12 @@ def reproduce(
     steps.print_rows(rows, console)
     console.print(_PUBLISHED_DENOMINATOR)
     write_json(json_file, {"rows": [row.to_json() for row in rows]})
+
+
+def _check_needs(planned: list[Step]) -> None:
+    if lacking := needs.problems(one for step in planned for one in step.checks):
+        listed = "\n".join(f"- {problem}" for problem in lacking)
+        raise UserError(f"{len(lacking)} thing(s) are missing, and nothing was begun:\n{listed}")
 
 
 def _check_words(name: str, given: list[str], known: tuple[str, ...]) -> None:

@@ -113,7 +113,7 @@ def evaluation(
     """A benchmark scored by the published rules.
 
     Args:
-        model: whose thresholds and checkpoint are taken.
+        model: whose threshold and checkpoint are taken.
         benchmark: which.
         data: folder of the benchmarks.
         models: folder of the checkpoints.
@@ -127,20 +127,13 @@ def evaluation(
     from stages.common import load
     from train.manifests import SemanticManifest
 
-    facts = BENCHMARKS[benchmark]
-    tree = Folder(data)
-    root = next((name for name in facts.roots if tree.is_folder(name)), facts.roots[0])
-    if with_maskformer:
-        masks = ["segmenter.proposer={kind: maskformer}", *_maskformer("segmenter.proposer", models)]
-    else:
-        masks = ["segmenter.proposer={kind: ovseg}", f"segmenter.proposer.model={checkpoint_of(model, models)}"]
-    clip = "null" if adapted is None else "{}"
+    ovseg = ["segmenter.proposer={kind: ovseg}", f"segmenter.proposer.model={checkpoint_of(model, models)}"]
+    maskformer = ["segmenter.proposer={kind: maskformer}", *_maskformer("segmenter.proposer", models)]
     rules = [
-        f"set.root={join(data, root)}",
-        *masks,
-        f"segmenter.clip={clip}",
-        *([] if adapted is None else [f"segmenter.clip.weights={adapted}"]),
-        f"segmenter.clip_weight={facts.clip_weight}",
+        f"set.root={_root(benchmark, data)}",
+        *(maskformer if with_maskformer else ovseg),
+        *(["segmenter.clip=null"] if adapted is None else ["segmenter.clip={}", f"segmenter.clip.weights={adapted}"]),
+        f"segmenter.clip_weight={BENCHMARKS[benchmark].clip_weight}",
         f"segmenter.mask_threshold={MODELS[model].mask_threshold}",
         "segmenter.precision=fp32",
         "seen=null",
@@ -197,6 +190,12 @@ def problems(checks: Iterable[Check]) -> list[str]:
         except UserError as error:
             found[str(error)] = None
     return list(found)
+
+
+def _root(benchmark: BenchmarkName, data: str) -> str:
+    """Where a set lies, or would be expected."""
+    roots, tree = BENCHMARKS[benchmark].roots, Folder(data)
+    return join(data, next((name for name in roots if tree.is_folder(name)), roots[0]))
 
 
 def _check_coco(manifest: BuildManifest) -> None:
