@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/maskmine show $(DEMO)/mined
 	$(BIN)/maskmine audit $(DEMO)/mined $(TRUTH)
 	@echo; echo "The same again with the scenes' true masks as proposals: how much the masks decide."
-	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined-true-masks --set proposals.proposer.kind=ground_truth \
+	$(BIN)/maskmine build manifests/build/demo.yaml --out $(DEMO)/mined-true-masks --set 'proposals.proposer={kind: ground_truth}' \
 		--set 'source.masks=[$(DEMO)/world/instances.json, $(DEMO)/world/stuff.json]'
 	$(BIN)/maskmine audit $(DEMO)/mined-true-masks $(TRUTH)
 	@echo; echo "A CLIP adapted to masked regions, tested on names that it met in mining and on names that it did not."
