@@ -16,6 +16,8 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 # Image processors are saved alone, or inside of the processor that they belong to.
 PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
+WORDS = ("open_vocabulary.json", "open_vocabulary.safetensors")
+"""A mask generator's head for words, which training writes beside the model's own files."""
 TOKENIZER = (
     "added_tokens.json",
     "merges.txt",
@@ -52,7 +54,7 @@ def resolve_folder(model: str, revision: str | None = None, key: str = "model") 
             snapshot_download(
                 model,
                 revision=revision,
-                allow_patterns=[CONFIG, *PREPROCESSING, *TOKENIZER, "model*.safetensors", WEIGHTS_INDEX],
+                allow_patterns=[CONFIG, *PREPROCESSING, *TOKENIZER, *WORDS, "model*.safetensors", WEIGHTS_INDEX],
                 ignore_patterns=["*/*"],
             )
         )
@@ -81,7 +83,7 @@ def transformers_files(folder: Path, key: str = "model", preprocessing: bool = T
         UserError: one of config.json, the image processor's JSON, or safetensors is missing or unreadable.
     """
     read_model_json(folder / CONFIG, key)
-    found = [folder / name for name in (CONFIG, *PREPROCESSING, *TOKENIZER) if (folder / name).is_file()]
+    found = [folder / name for name in (CONFIG, *PREPROCESSING, *TOKENIZER, *WORDS) if (folder / name).is_file()]
     if preprocessing and not any((folder / name).is_file() for name in PREPROCESSING):
         raise UserError(
             f"{key}: {folder} has no {PREPROCESSING[0]}; save the model's image processor there with save_pretrained"

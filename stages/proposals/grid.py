@@ -34,6 +34,7 @@ _RARE_LOGIT = -math.log((1 - 0.01) / 0.01)
 """Where scores begin, so that the many cells of nothing do not drown the few others (RetinaNet, arXiv 1708.02002)."""
 
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
+Depth = Annotated[int, Field(ge=1)]
 
 
 class GridConfig(Config):
@@ -54,7 +55,7 @@ class GridConfig(Config):
     model_type: Literal["maskmine_grid"] = "maskmine_grid"
     stem_width: Width = 32
     widths: tuple[Width, Width, Width, Width] = (64, 96, 192, 256)
-    depths: tuple[int, int, int, int] = (1, 2, 3, 1)
+    depths: tuple[Depth, Depth, Depth, Depth] = (1, 2, 3, 1)
     neck_width: Width = 96
     tower_width: Width = 96
     mask_width: Width = 96

@@ -26,7 +26,7 @@ from stages.proposals.models import GridProposals
 from stages.proposals.query_masks import QueryMasks, Window
 
 _CANDIDATES = 80
-"""Cells of a grid whose masks are looked at, the best ones."""
+"""At least so many cells of a grid have their masks looked at, the best ones."""
 
 
 class GridModel:
@@ -59,7 +59,7 @@ class GridModel:
         pixels, window = self._input(image)
         with autocast(self._device, self._precision):
             output = self._network(pixels)
-        scores, kernels = _candidates(output, window.valid_hw_px, self._config.min_score)
+        scores, kernels = _candidates(output, window.valid_hw_px, self._config)
         logits = kernels @ output.mask_features[0].flatten(1)  # [n, h * w]
         inside = logits > 0
         area = inside.sum(1)
@@ -80,13 +80,14 @@ class GridModel:
         if (new_h, new_w) != (height, width):
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             image = cv2.resize(image, (new_w, new_h), interpolation=how).astype(np.uint8, copy=False)
-        input_hw = (-(-new_h // LARGEST_STRIDE) * LARGEST_STRIDE, -(-new_w // LARGEST_STRIDE) * LARGEST_STRIDE)
-        pixels = self._network.mean.expand(-1, *input_hw).clone()
+        side = -(-self._network.config.side_px // LARGEST_STRIDE) * LARGEST_STRIDE
+        input_hw = (side, side)  # a square with black padding, as in training
+        pixels = self._network.mean.new_zeros(3, side, side)
         pixels[:, :new_h, :new_w] = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(pixels)
         return pixels[None], Window(input_hw, (new_h, new_w), (new_h, new_w))
 
 
-def _candidates(output: GridOutput, valid_hw_px: tuple[int, int], min_score: float) -> tuple[Tensor, Tensor]:
+def _candidates(output: GridOutput, valid_hw_px: tuple[int, int], config: GridProposals) -> tuple[Tensor, Tensor]:
     """Scores [n] and kernels [n, K] of the cells to look at, of both grids: on the photo; of things, peaks alone."""
     scores, kernels = [], []
     for cells, stride in ((output.things, THING_STRIDE), (output.stuff, STUFF_STRIDE)):
@@ -96,8 +97,8 @@ def _candidates(output: GridOutput, valid_hw_px: tuple[int, int], min_score: flo
             score = torch.where(score == highest, score, 0.0)
         rows, columns = (math.ceil(side / stride) for side in valid_hw_px)
         score[rows:], score[:, columns:] = 0.0, 0.0
-        best = score.flatten().topk(min(_CANDIDATES, score.numel()))
-        chosen = best.indices[best.values > min_score]
+        best = score.flatten().topk(min(max(_CANDIDATES, config.max_proposals), score.numel()))
+        chosen = best.indices[best.values > config.min_score]
         scores.append(score.flatten()[chosen])
         kernels.append(cells.kernels[0].flatten(1).T[chosen])
     return torch.cat(scores), torch.cat(kernels)

@@ -225,3 +225,11 @@ class GeneratorManifest(Manifest):
     checkpoint_every: Annotated[int, DOES_NOT_COUNT] = Field(500, ge=1)
     log_every: Annotated[int, DOES_NOT_COUNT] = Field(20, ge=1)
     tensorboard: Annotated[bool, DOES_NOT_COUNT] = False
+
+    @model_validator(mode="after")
+    def _network_can_follow(self) -> Self:
+        if isinstance(self.network, QueryNetwork) and self.data.unlabelled == "ignored":
+            raise ValueError("data.unlabelled: 'ignored' is for network.kind 'grid'; set background")
+        if isinstance(self.network, QueryNetwork) and self.network.classes == "names" and self.data.names is not None:
+            raise ValueError("network.classes: 'names' has a class for every name; leave data.names out")
+        return self

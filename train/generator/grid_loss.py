@@ -81,6 +81,10 @@ class GridObjective:
             network.eval()  # no new statistics of what stays as it is
         device = self._processes.device
         output: GridOutput = network(batch.pixels.to(device, non_blocking=True).float())
+        with torch.autocast(device.partition(":")[0], enabled=False):  # targets do not depend on the precision
+            return self._loss(network, output, batch)
+
+    def _loss(self, network: nn.Module, output: GridOutput, batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         # Taken apart at once: the gradient of each picture's part by itself would be as large as the batch's.
         pictures = zip(
             output.mask_features.flatten(2).unbind(), *(_pictures(cells) for cells in output.grids), strict=True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,7 +77,8 @@ class MaskIndex:
                 text = hashlib.sha256()
                 for segmentation in file.masks["segmentation"]:
                     text.update(segmentation.as_buffer())
-                texts.append([text.hexdigest(), digest(file.masks["label"].to_pylist())])
+                columns = [file.masks[name].to_pylist() for name in ("image_id", "label", "is_crowd")]
+                texts.append([text.hexdigest(), digest([*columns, sorted(file.stuff)])])
         pictures = [[one.set_number, one.image.image_id] for one in (*self.training, *self.held_out)]
         return digest([self.names, pictures, texts])
 
@@ -99,11 +99,15 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     left_out = tuple(frozenset(one.leave_out) for one in data.sets)
     names = tuple(sorted({name for truth, out in zip(sets, left_out, strict=True) for name in set(truth.names) - out}))
     if unknown := sorted(set(data.names or ()) - set(names)):
-        raise UserError(f"data.names: {unknown[0]!r} is none of the {len(names)} categories of the sets")
+        raise UserError(
+            f"data.names: {unknown[0]!r} is none of the {len(names)} categories of the sets; mend or remove it"
+        )
     taught = frozenset(names if data.names is None else data.names)
     found = MaskIndex(sets, names, taught=taught, left_out=left_out, one_mask_per_name=data.one_mask_per_name)
     for number, truth in enumerate(sets):
         key = f"data.sets[{number}]"
+        if odd := sorted(left_out[number] - set(truth.names)):
+            raise UserError(f"{key}.leave_out: {odd[0]!r} is none of the set's categories; mend or remove it")
         for file in truth.files:
             _check_sizes(file, key)
         useful = set[str]().union(*(_with_masks(file, taught - left_out[number]) for file in truth.files))
@@ -169,11 +173,12 @@ def _try_some(found: MaskIndex, progress: Progress) -> None:
     every = [*found.training, *found.held_out]
     for number in range(len(found.sets)):
         mine = [picture for picture in every if picture.set_number == number]
-        for at, picture in enumerate(_spread(mine)):
+        for at, picture in enumerate(spread(mine, _TRIED)):
             progress("trying pictures", at, min(_TRIED, len(mine)))
             found.read(picture)
 
 
-def _spread(pictures: list[Picture]) -> Iterable[Picture]:
-    count = min(_TRIED, len(pictures))
-    return (pictures[at * len(pictures) // count] for at in range(count))
+def spread(pictures: list[Picture], limit: int | None) -> list[Picture]:
+    """At most so many pictures, at even distances, so that all sets have their share."""
+    count = len(pictures) if limit is None else min(limit, len(pictures))
+    return [pictures[at * len(pictures) // count] for at in range(count)]

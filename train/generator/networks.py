@@ -72,16 +72,19 @@ class TrainableGrid:
         self, config: GridNetwork, manifest: GeneratorManifest, names: tuple[str, ...], processes: Processes
     ) -> None:
         self.digests: dict[str, str] = {}
+        torch.manual_seed(manifest.seed)
         if config.init is not None:
             local = LocalModel.find(GridProposals(model=config.init), key="network.init")
             module = load_grid(local.folder, local.name, "cpu", "network.init")
             self.digests = hash_files(local.files)
+            # Words that it knew would be of a pyramid that is no more.
+            module.words = None
+            module.config = module.config.model_copy(update={"embedding_width": 0})
         else:
-            torch.manual_seed(manifest.seed)
-            module = GridGenerator(_grid_config(config))
+            module = GridGenerator(_grid_config(config, manifest.data.last_side_px))
         words = None
         if manifest.open_vocabulary is not None:
-            words = WordObjective(manifest.open_vocabulary, names, processes)
+            words = WordObjective(manifest.open_vocabulary, names, processes, manifest.data.names)
             _give_words(module, words)
             self.digests |= {f"clip/{name}": value for name, value in words.digests.items()}
         self.module: nn.Module = module.to(processes.device)
@@ -129,10 +132,13 @@ def _give_words(network: GridGenerator, words: WordObjective) -> None:
         network.words.requires_grad_(True)
 
 
-def _grid_config(config: GridNetwork) -> GridConfig:
+def _grid_config(config: GridNetwork, side_px: int) -> GridConfig:
+    """That of a network from scratch, which sees photos at the size of the last steps unless it is told otherwise."""
     try:
-        return GridConfig.model_validate(config.config)
+        return GridConfig.model_validate({"side_px": side_px, **config.config})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"network.config.{place}: {first['msg']}; see GridConfig in docs/generator.md") from error
+        raise UserError(
+            f"network.config.{place}: {first['msg']}; GridConfig in stages/proposals/grid.py has the fields"
+        ) from error

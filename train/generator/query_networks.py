@@ -53,7 +53,8 @@ class QueryModule(nn.Module):
             loss: Tensor = self.model(pixel_values=wanted.pixels, **named).loss
         if self.words is None:
             return loss, None, None
-        return loss, self.words(last_queries(read)), self.words.no_object
+        # A parameter itself would count as one that the pass did not use.
+        return loss, self.words(last_queries(read)), self.words.no_object.clone()
 
 
 class TrainableQueries:
@@ -81,7 +82,7 @@ class TrainableQueries:
         words, settings = None, manifest.open_vocabulary
         self._words: WordObjective | None = None
         if settings is not None:
-            self._words = WordObjective(settings, names, processes)
+            self._words = WordObjective(settings, names, processes, manifest.data.names)
             width = model.class_predictor.in_features
             words = self._words.head(width, 4 * width)
             self.digests |= {f"clip/{name}": value for name, value in self._words.digests.items()}

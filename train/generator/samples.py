@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from stages.common import UserError
 from train.data.loader import load_batches
 from train.data.order import Batches, Draw
 from train.evaluate.proposals import TruthMask
@@ -97,14 +98,20 @@ class MaskLoader:
         Raises:
             UserError: a picture or a mask cannot be read.
         """
-        yield from load_batches(self._samples, self._batches(first, last), self._config.workers, self._pin)
+        for found in load_batches(self._samples, self._batches(first, last), self._config.workers, self._pin):
+            if isinstance(found, str):
+                raise UserError(found)
+            yield found
 
     def _batches(self, first: int, last: int) -> Batches:
         return Batches(*self._order, first, last, *self._place)
 
 
-class _Samples(Dataset[MaskBatch]):
-    """Pictures by their draws, a batch at once."""
+class _Samples(Dataset["MaskBatch | str"]):
+    """Pictures by their draws, a batch at once; or, where one cannot be read, what is to be said of it.
+
+    An error that a process for reading raises would reach the user as a traceback.
+    """
 
     def __init__(
         self, index: MaskIndex, config: MaskData, batch_size: int, steps_per_epoch: int, seed: int, steps: int
@@ -113,10 +120,16 @@ class _Samples(Dataset[MaskBatch]):
         self._numbers = {name: number for number, name in enumerate(index.names)}
         self._batch_size, self._steps_per_epoch, self._steps = batch_size, steps_per_epoch, steps
 
-    def __getitem__(self, draw: Draw) -> MaskBatch:
+    def __getitem__(self, draw: Draw) -> MaskBatch | str:
         return self.__getitems__([draw])
 
-    def __getitems__(self, draws: list[Draw]) -> MaskBatch:
+    def __getitems__(self, draws: list[Draw]) -> MaskBatch | str:
+        try:
+            return self._batch(draws)
+        except UserError as error:
+            return str(error)
+
+    def _batch(self, draws: list[Draw]) -> MaskBatch:
         side = self._side_px(draws[0])
         pixels = torch.empty((len(draws), 3, side, side), dtype=torch.uint8)
         samples = []
@@ -172,15 +185,17 @@ def augmented(
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             plane = cv2.resize(plane, size_hw[::-1], interpolation=how).astype(np.uint8, copy=False)
         plane = plane[top : top + side, left : left + side]
-        if mirrored:
-            plane = plane[:, ::-1]
+        return plane[:, ::-1] if mirrored else plane
+
+    def padded(plane: NDArray[Any]) -> NDArray[Any]:
         gap_h, gap_w = side - plane.shape[0], side - plane.shape[1]
         return np.pad(plane, ((0, gap_h), (0, gap_w), (0, 0))[: plane.ndim]) if gap_h or gap_w else plane
 
     pixels = np.ascontiguousarray(view(picture))
     if config.color:
         pixels = _recoloured(pixels, config.color, rng)
-    seen = [view(mask) > 127 for mask in masks]  # resized as the picture is: nearest pixels would lie beside it
+    pixels = np.ascontiguousarray(padded(pixels))
+    seen = [padded(view(mask) > 127) for mask in masks]  # resized as the picture is: nearest pixels would lie beside it
     kept = [
         (mask, region)
         for mask, region in zip(seen, regions, strict=True)

@@ -16,6 +16,7 @@ from stages.common import (
     ImageRecord,
     Precision,
     Progress,
+    SampleError,
     UserError,
     autocast,
     digest,
@@ -26,7 +27,7 @@ from stages.common import (
 )
 from train.evaluate.proposals import RecallCounter
 from train.generator.config import GeneratorManifest
-from train.generator.mask_index import MaskIndex, index_masks
+from train.generator.mask_index import MaskIndex, index_masks, spread
 from train.generator.networks import Trainable, trainable
 from train.generator.samples import MaskBatch, MaskLoader
 from train.generator.shared_norm import share_norms
@@ -171,11 +172,15 @@ class _Run:
             module = self.kept.eval()
             proposer = self.trained.proposer(module, self.precision)
             counter = RecallCounter((scores.max_proposals,), self.manifest.data.names)
-            pictures = self.index.held_out[: scores.limit]
+            pictures = spread(self.index.held_out, scores.limit)
             for number, picture in enumerate(pictures):
                 self.progress("scoring what is held out", number, len(pictures))
                 pixels, regions = self.index.read(picture)
-                counter.add(proposer.propose(ImageRecord(picture.image.image_id, "", ()), pixels), regions)
+                try:
+                    proposals = proposer.propose(ImageRecord(picture.image.image_id, "", ()), pixels)
+                except SampleError:  # a sliver that the network cannot take: nothing is found there
+                    proposals = []
+                counter.add(proposals, regions)
             self.module.train()
             self._take_in({name: value for name, value in counter.scores().items() if value is not None})
         self.processes.barrier()

@@ -25,6 +25,7 @@ class WordObjective:
         config: which CLIP, and which names.
         names: of the sets' categories.
         processes: that train together.
+        taught: the categories whose masks are trained on; None for all.
 
     Attributes:
         digests: SHA-256 of CLIP's files by name.
@@ -33,9 +34,15 @@ class WordObjective:
         UserError: the CLIP cannot be used, or a name that is to be learned is no category.
     """
 
-    def __init__(self, config: OpenVocabulary, names: tuple[str, ...], processes: Processes) -> None:
+    def __init__(
+        self,
+        config: OpenVocabulary,
+        names: tuple[str, ...],
+        processes: Processes,
+        taught: tuple[str, ...] | None = None,
+    ) -> None:
         self.config, self._processes = config, processes
-        learned = names if config.names is None else config.names
+        learned = config.names or taught or names
         if unknown := [name for name in learned if name not in names]:
             raise UserError(f"open_vocabulary.names: {unknown[0]!r} is no category of data.sets; name some of theirs")
         clip = resolve(config.clip)

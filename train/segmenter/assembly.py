@@ -116,6 +116,8 @@ def _soft(masks: Masks, scores: Tensor, height: int, width: int, threshold: floa
 def score_maps(masks: Masks, scores: Tensor, height: int, width: int) -> Tensor:
     """The scores themselves, float32 [C, height, width], of soft masks; for scores [N, C]. See `assemble`."""
     maps = torch.zeros(scores.shape[1], height, width)
+    if not len(masks):
+        return maps
     for top, soft in _soft_rows(masks, height, width):
         maps[:, top : top + soft.shape[1]] = torch.einsum("nc,nhw->chw", scores.to(soft), soft).cpu()
     return maps

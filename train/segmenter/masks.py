@@ -25,6 +25,9 @@ from stages.proposals.query_masks import QueryGenerator, QueryMasks, WordEmbeddi
 from stages.proposals.words import WordHead
 from train.segmenter.config import SegmenterConfig
 
+NO_CLASSES = ("object",)
+"""The class of a generator that was trained to tell objects from nothing, and no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Masks:
@@ -88,8 +91,10 @@ class MaskSource:
 
     def __init__(self, config: SegmenterConfig, proposer: Proposer | QueryGenerator) -> None:
         self._config, self._proposer = config, proposer
-        self.labels: tuple[str, ...] = proposer.class_names if isinstance(proposer, QueryGenerator) else ()
         self.words: WordHead | None = getattr(proposer, "words", None)
+        self.labels: tuple[str, ...] = ()
+        if isinstance(proposer, QueryGenerator) and self.words is None and proposer.class_names != NO_CLASSES:
+            self.labels = proposer.class_names
         self.has_opinion = isinstance(proposer, QueryGenerator)
         self.needs_record = isinstance(config.proposer, GroundTruthProposals | PrecomputedProposals)
 

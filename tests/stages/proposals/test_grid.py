@@ -84,8 +84,9 @@ def test_padding_proposes_nothing(network: GridGenerator) -> None:
     """A flat photo fills half of the square: cells below it would speak for padding."""
     output = network(torch.rand(1, 3, 64, 64) * 255)
 
-    scores, kernels = grid_masks._candidates(output, (32, 64), 0.0)
-    all_scores, _ = grid_masks._candidates(output, (64, 64), 0.0)
+    every = GridProposals(model="none", min_score=0.0)
+    scores, kernels = grid_masks._candidates(output, (32, 64), every)
+    all_scores, _ = grid_masks._candidates(output, (64, 64), every)
     assert 0 < len(scores) < len(all_scores)
     assert kernels.shape == (len(scores), output.mask_features.shape[1])
 

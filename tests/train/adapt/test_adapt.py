@@ -265,6 +265,7 @@ def test_tensorboard_files_are_written_when_asked_for(recipe: Recipe, tmp_path: 
 @pytest.mark.parametrize("file", sorted(Path("manifests/train").glob("*.yaml")), ids=lambda file: file.stem)
 def test_shipped_manifests_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARDS", "/somewhere")
+    monkeypatch.setenv("COCO", "/somewhere")
     assert load(TrainManifest, file).batch_size
 
 

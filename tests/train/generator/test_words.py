@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from benchmarks.tiny_clip import save_tiny_clip
@@ -17,6 +18,8 @@ from stages.common import UserError, load
 from stages.proposals import build_generator
 from stages.proposals.models import GridProposals
 from stages.proposals.query_masks import QueryMasks
+from tests.train.adapt.test_processes import torchrun
+from tests.train.generator.conftest import TINY
 from tests.train.generator.query_sets import CONFIGS, manifest
 from train.generator import train_generator
 from train.generator.config import GeneratorManifest
@@ -169,3 +172,21 @@ def test_the_manifests_for_coco_train_a_tiny_stand_in(
     last = train_generator(asked, tmp_path / "run", lines.append)
     assert [line["step"] for line in lines if "loss" in line] == [2]
     build_generator(PROPOSALS[kind](model=str(last)))
+
+
+@pytest.mark.parametrize("kind", ["maskformer", "grid"])
+def test_two_processes_see_the_loss_of_one(kind: str, clip: str, tmp_path: Path) -> None:
+    config = TINY if kind == "grid" else CONFIGS[kind]
+    settings = {"open_vocabulary": {"clip": {"model": clip}}, "steps": 2, "lr": 1e-7, "warmup_steps": 0}
+    asked = manifest(tmp_path / "data", {"kind": kind, "config": config}, **settings)
+    lines: list[Line] = []
+    train_generator(asked, tmp_path / "one", lines.append)
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(asked.model_dump(mode="json")))
+    done = torchrun(path, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
+    for name in ("loss", "words", "grad_norm"):
+        expected = [line[name] for line in lines if name in line]
+        assert len(expected) == 2
+        assert [line[name] for line in logged if name in line] == pytest.approx(expected, rel=1e-3), name
