@@ -97,8 +97,8 @@ def test_a_published_direction_holds_only_if_all_seeds_have_it(
 
 def test_goals_are_reckoned_from_means() -> None:
     scores = scored(
-        plain=[(40, 40)], ceiling=[(80, 80)], mpt=[(50, 49)], ft=[(60, 56)], ft_mpt=[(65, 62)], labels=[(50, 57)]
+        plain=[(40, 40)], ceiling=[(80, 80)], mpt=[(50, 49)], ft=[(60, 64)], ft_mpt=[(65, 62)], labels=[(50, 65)]
     )
     lines = goals_table(scores).splitlines()[2:]
-    assert [line.split("|")[2].strip() for line in lines] == ["9.0", "16.0", "58.7 %", "-1.0"]
+    assert [line.split("|")[2].strip() for line in lines] == ["9.0", "24.0", "58.7 %", "-1.0"]
     assert [line.split("|")[3].strip() for line in lines] == ["missed", "met", "met", "missed"]
