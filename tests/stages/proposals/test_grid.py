@@ -42,8 +42,9 @@ def network() -> GridGenerator:
 
 @pytest.fixture(scope="module")
 def folder(network: GridGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    save_grid(network, tmp_path_factory.mktemp("models") / "grid")
-    return tmp_path_factory.getbasetemp() / "models0/grid"
+    folder = tmp_path_factory.mktemp("models") / "grid"
+    save_grid(network, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
