@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks.ablation.table import spread
-from benchmarks.ablation.worlds import Split
+from benchmarks.ablation.worlds import Split, rendered
 from benchmarks.report import machine
 from pipeline.cli.entry import main as with_clean_ends
 from pipeline.terminal import Activity, GeneratorProgress, terminal
-from pipeline.world import load_vocabulary, write_world
+from pipeline.world import load_vocabulary
 
 SIDE_PX = 128
 MASKS = 20
@@ -122,12 +120,7 @@ def _truth(world: Path) -> dict[str, Any]:
 
 def _render(seed: int, options: argparse.Namespace, console: Console) -> None:
     for name, scenes, first in (("training", options.scenes, 600_000), ("test", options.test_scenes, 700_000)):
-        out = options.out / f"seed{seed}" / name
-        if not (out / "classes.json").is_file():
-            with Activity(console) as activity:
-                told = partial(activity, f"seed {seed}: rendering {name}", total=scenes)
-                told(0)
-                write_world(out, scenes, first + seed, None, os.cpu_count() or 1, told)
+        rendered(options.out / f"seed{seed}" / name, scenes, first + seed, None, f"seed {seed}", console)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.common import Precision, UserError, resolve_device
+from stages.common import AskedPrecision, Precision, UserError, resolve_device, resolve_precision
 
 Report = Callable[[dict[str, Any]], None]
 _STATE = "state.pt"
@@ -61,6 +61,12 @@ def first_line(step: int, precision: str, device: str, warning: str | None) -> d
     """The log's line that a run begins with: ``step``, ``precision``, ``device`` and, if there is one, ``warning``."""
     line = {"step": step, "precision": precision, "device": device}
     return line if warning is None else {**line, "warning": warning}
+
+
+def unscaled_precision(asked: AskedPrecision, device: str) -> Precision:
+    """What `auto` stands for on a device, in a training that does not scale its loss, as fp16 would need."""
+    precision = resolve_precision(asked, device)
+    return "fp32" if precision == "fp16" else precision
 
 
 class Clock:

@@ -153,14 +153,17 @@ class Worlds:
         return self._world("training", self.size.scenes, 10_000, WorldConfig(mention=(*self.split.seen, *stuff)))
 
     def _world(self, name: str, scenes: int, seed: int, config: WorldConfig) -> Path:
-        out = self.folder / name
-        if not (out / "classes.json").is_file():
-            what = f"seed {self.seed}: rendering {name}"
-            with Activity(self.console) as activity:
-                activity(what, 0, scenes)
-                told = partial(activity, what, total=scenes)
-                write_world(out, scenes, seed + self.seed, config, os.cpu_count() or 1, told)
-        return out
+        return rendered(self.folder / name, scenes, seed + self.seed, config, f"seed {self.seed}", self.console)
+
+
+def rendered(out: Path, scenes: int, seed: int, config: WorldConfig | None, what: str, console: Console) -> Path:
+    """A world in a folder, rendered if it is not there yet; `what` begins the lines of its progress."""
+    if not (out / "classes.json").is_file():
+        with Activity(console) as activity:
+            told = partial(activity, f"{what}: rendering {out.name}", total=scenes)
+            told(0)
+            write_world(out, scenes, seed, config, os.cpu_count() or 1, told)
+    return out
 
 
 def regions_in(world: Path, *files: str) -> CocoRegions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -192,7 +193,7 @@ def _adapting(asked: Asked, name: ModelName) -> Step:
         else:
             steps.adapt_by_torchrun(needs.manifest_file(facts.recipe), settings, folder, asked.workers)
 
-    check = lambda: needs.check_recipe(recipe, facts, asked.models)  # noqa: E731 - a check, as all are
+    check = partial(needs.check_recipe, recipe, facts, asked.models)
     return Step(f"adapt {facts.clip} to the mined pairs: FT, then MPT", folder, (check,), run)
 
 

@@ -136,7 +136,7 @@ class GridObjective:
         parts, asked = None, []
         for cells, owner, crowd in zip(grids, owners, ignored, strict=True):
             shown, counts = _draw_cells(owner, self._most, draws)
-            counts &= (crowd[0] < _COVERED) & _on_picture(owner.shape, sample)
+            counts &= (crowd[0] < _COVERED) & sample.on_picture(owner.shape)
             mine = _grid_parts(cells, shown.to(features.device), counts.to(features.device), features, fine)
             parts = mine if parts is None else parts + mine
             asked.append(shown if self._words is None else torch.cat([shown, _of_none(owner, counts, draws)]))
@@ -250,12 +250,3 @@ def _stuff_cells(sample: MaskSample) -> Tensor:
 def _share(masks: Tensor, stride: int) -> Tensor:
     """How much of each cell of a grid masks [n, S, S] cover, float32 [n, S / stride, S / stride]."""
     return functional.avg_pool2d(masks.float()[:, None], stride)[:, 0]
-
-
-def _on_picture(shape: torch.Size, sample: MaskSample) -> Tensor:
-    """Which cells of a grid lie on the picture at all, bool [h, w]: padding is cut off when it is used."""
-    side = sample.masks.shape[-1]
-    height, width = (-(-length * cells // side) for length, cells in zip(sample.valid_hw_px, shape, strict=True))
-    on = torch.zeros(shape, dtype=torch.bool)
-    on[:height, :width] = True
-    return on

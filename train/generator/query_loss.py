@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from train.generator.samples import MaskBatch, MaskSample
+from train.generator.samples import MaskBatch
 from train.loop import Processes
 
 
@@ -52,7 +52,9 @@ class QueryInput:
     def of(self, batch: MaskBatch) -> Wanted:
         """What the model takes, on its device."""
         device = self._device
-        pixel_mask = torch.stack([_on_picture(sample) for sample in batch.samples]).to(device)
+        pixel_mask = torch.stack([sample.on_picture(sample.ignored.shape).long() for sample in batch.samples]).to(
+            device
+        )
         pixels = batch.pixels.to(device, non_blocking=True).float() * self._factor
         names = [sample.names.to(device) for sample in batch.samples]
         return Wanted(
@@ -62,13 +64,6 @@ class QueryInput:
             classes=names if self._by_name else [torch.zeros_like(each) for each in names],
             names=names,
         )
-
-
-def _on_picture(sample: MaskSample) -> Tensor:
-    """Int64 [S, S]: 1 where the input shows the picture."""
-    mask = torch.zeros(sample.ignored.shape, dtype=torch.int64)
-    mask[: sample.valid_hw_px[0], : sample.valid_hw_px[1]] = 1
-    return mask
 
 
 class SharedLoss(nn.Module):

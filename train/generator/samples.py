@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +40,14 @@ class MaskSample:
     ignored: Tensor
     valid_hw_px: tuple[int, int]
     seed: int
+
+    def on_picture(self, shape: Sequence[int]) -> Tensor:
+        """Which cells of a grid over the square show a part of the picture, bool `shape`; the others are padding."""
+        side = self.ignored.shape[-1]
+        height, width = (-(-length * cells // side) for length, cells in zip(self.valid_hw_px, shape, strict=True))
+        on = torch.zeros(tuple(shape), dtype=torch.bool)
+        on[:height, :width] = True
+        return on
 
 
 @dataclass(frozen=True, slots=True, eq=False)

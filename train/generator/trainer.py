@@ -14,14 +14,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stages.common import (
     ImageRecord,
-    Precision,
     Progress,
     SampleError,
     UserError,
     autocast,
     digest,
     identity,
-    resolve_precision,
     silent,
     slowness_warning,
 )
@@ -42,6 +40,7 @@ from train.loop import (
     save_state,
     set_rates,
     step_seed,
+    unscaled_precision,
     warmup_cosine,
 )
 
@@ -83,9 +82,7 @@ class _Run:
         self, manifest: GeneratorManifest, out: Path, processes: Processes, report: Report, progress: Progress
     ) -> None:
         self.manifest, self.out, self.processes, self.progress = manifest, out, processes, progress
-        precision = resolve_precision(manifest.precision, processes.device)
-        asked: Precision = "fp32" if precision == "fp16" else precision  # fp16 would need a scaled loss
-        self.precision: Any = processes.from_first(asked)
+        self.precision: Any = processes.from_first(unscaled_precision(manifest.precision, processes.device))
         self.index: MaskIndex = index_masks(manifest.data, progress)
         if manifest.scores is not None and not self.index.held_out:
             raise UserError("scores: no picture is held out; raise data.held_out, or leave 'scores' out")

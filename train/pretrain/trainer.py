@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -15,13 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stages.common import (
-    Precision,
     Progress,
     UserError,
     autocast,
     digest,
     identity,
-    resolve_precision,
     silent,
     slowness_warning,
 )
@@ -30,15 +28,16 @@ from train.data.loader import load_batches
 from train.data.order import Batches
 from train.loop import (
     Clock,
+    Report,
+    RunLog,
     attention_kernel,
     first_line,
     join_processes,
     load_state,
-    open_log,
     save_state,
     set_rates,
+    unscaled_precision,
     warmup_cosine,
-    write_line,
 )
 from train.losses import noun_loss, same_nouns, shared_targets
 from train.pretrain.config import PretrainManifest
@@ -46,7 +45,6 @@ from train.pretrain.nouns import NounFinder, find_nouns
 from train.pretrain.shards import Captioned, CaptionedPictures, Pictures, read_captioned
 from train.pretrain.tokens import write_tokenizer
 
-Report = Callable[[dict[str, Any]], None]
 _MAX_SCALE = 100.0
 
 
@@ -82,7 +80,7 @@ class _Run:
 
     def __init__(self, manifest: PretrainManifest, out: Path, device: str, progress: Progress) -> None:
         self.manifest, self.out, self.device = manifest, out, device
-        self.precision = _precision(manifest, device)
+        self.precision = unscaled_precision(manifest.precision, device)
         progress("reading shards")
         self.samples = read_captioned(manifest.shards)
         progress("finding nouns")
@@ -126,9 +124,9 @@ class _Run:
         batches = Batches(once, recipe.batch_size, recipe.seed, self.step, recipe.steps)
         pictures = load_batches(self.pictures, batches, recipe.workers, pin_memory=self.device != "cpu")
         self.model.train()
-        with open_log(self.out, self.step) as log:
+        with closing(RunLog(self.out, self.step, False, report)) as log:
             if self.step < recipe.steps:
-                _tell(begin, log, report)
+                log.line(begin)
             progress("training", self.step, recipe.steps)
             clock = Clock(self.step)
             for drawn in pictures:
@@ -136,7 +134,7 @@ class _Run:
                 self.step += 1
                 progress("training", self.step, recipe.steps)
                 if self.step % recipe.log_every == 0 or self.step == recipe.steps:
-                    _tell({"step": self.step, **_rounded(losses), **self._speed(clock)}, log, report)
+                    log.line({"step": self.step, **_rounded(losses), **self._speed(clock)})
                 if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
                     self.save()
 
@@ -178,12 +176,6 @@ class _Run:
         return [functional.normalize(features.float(), dim=-1) for features in found]
 
 
-def _precision(manifest: PretrainManifest, device: str) -> Precision:
-    """What `auto` stands for on a device; fp16 would need a scaled loss."""
-    precision = resolve_precision(manifest.precision, device)
-    return "fp32" if precision == "fp16" else precision
-
-
 def _finder(manifest: PretrainManifest, samples: list[Captioned]) -> NounFinder:
     captions = [caption for sample in samples for caption in sample.captions]
     bank = manifest.nouns
@@ -196,11 +188,6 @@ def _write_model_folder(manifest: PretrainManifest, samples: list[Captioned], fo
     write_tokenizer(captions, manifest.model["text_cfg"]["vocab_size"], folder)
     config = {"model_cfg": manifest.model, "preprocess_cfg": {}}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
-
-
-def _tell(line: dict[str, Any], log: TextIO, report: Report) -> None:
-    write_line(log, line)
-    report(line)
 
 
 def _rounded(values: dict[str, Tensor]) -> dict[str, float]:

@@ -74,7 +74,7 @@ def test_a_stopped_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
     config = {**CONFIGS["maskformer"], "no_object_weight": 0.3}
-    asked = manifest(tmp_path / "data", {"kind": "maskformer", "config": config}, steps=3)
+    asked = manifest(tmp_path / "data", {"kind": "maskformer", "config": config}, steps=3, lr=1e-4)
     lines: list[Line] = []
     one = weights(train_generator(asked, tmp_path / "one", lines.append))
     path = tmp_path / "m.yaml"
