@@ -82,6 +82,8 @@ def build(
     with only_driver(store, take_over), BuildProgress(console) as progress:
         progress("reading inputs, hashing models")
         plan = make_plan(manifest)
+        for sentence in plan.aside.notes:
+            progress.say(sentence)
         locked = read_lock_file(lock) if lock else None
         expected = _expected_images(str(lock), locked, plan) if locked else None
         libraries = library_fingerprint()

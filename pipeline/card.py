@@ -12,6 +12,7 @@ def dataset_card(lock: Lock) -> str:
         lock: the build's lock.
     """
     counts, config = lock.counts, lock.plan.config
+    aside = sum(lock.plan.set_aside.values())
     pattern = f"{{{0:06d}..{len(lock.units) - 1:06d}}}"
     return f"""# Mask-noun pairs
 
@@ -22,6 +23,9 @@ def dataset_card(lock: Lock) -> str:
 | with pairs | {counts.images_pairs:,} |
 | without pairs (each with a reason, in images.parquet) | {counts.images_no_pairs:,} |
 | quarantined (each with a reason, in quarantine.parquet) | {counts.images_quarantined:,} |
+
+{aside:,} rows, annotations and parts of shards of the input could not be used (each with a reason, in
+quarantine.parquet).
 
 | made with | |
 |---|---|
@@ -43,7 +47,7 @@ to hold for the crops; where the input states one, it is in each sample's JSON a
 | shards/{pattern}.tar | WebDataset: KEY.jpg (unmasked crop), KEY.mask.png (1 bit), KEY.txt (noun), KEY.json |
 | index.parquet | one row per pair |
 | images.parquet | one row per image: what became of it |
-| quarantine.parquet | one row per bad image or caption |
+| quarantine.parquet | one row per bad image, caption, or row, annotation and part of a shard of the input |
 | report.html | pictures of pairs, counts and histograms, for a browser |
 | build.lock.json | all that is needed to build this again, and to prove it |
 

@@ -25,6 +25,7 @@ from pipeline.records import (
     read_unit_rows,
     table_name,
 )
+from pipeline.sources.set_aside import STAGE, read_set_aside
 from stages.common import Folder, digest
 from stages.shards import INDEX_SCHEMA
 
@@ -81,7 +82,11 @@ def finalise(
         receipts: one per unit, in the units' order.
         poison_images: ids of images that killed their process.
     """
-    written = {table_name(table): _write_table(store, table, schema, receipts) for table, schema in TABLES.items()}
+    aside = {"quarantine": quarantined_by_plan(read_set_aside(store))}
+    written = {
+        table_name(table): _write_table(store, table, schema, receipts, aside.get(table, []))
+        for table, schema in TABLES.items()
+    }
     lock = Lock(
         format=FORMAT,
         plan=plan,
@@ -101,10 +106,18 @@ def finalise(
     return lock
 
 
-def _write_table(store: Folder, table: str, schema: pa.Schema, receipts: Sequence[Receipt]) -> str:
+def quarantined_by_plan(aside: pa.Table) -> list[dict[str, Any]]:
+    """The quarantine table's rows of what the plan set aside: they come first, and have no unit."""
+    nothing = {"unit": None, "caption_number": None, "stage": STAGE, "input_sha256": ""}
+    return [{**nothing, **row} for row in aside.to_pylist()]
+
+
+def _write_table(
+    store: Folder, table: str, schema: pa.Schema, receipts: Sequence[Receipt], first: list[dict[str, Any]]
+) -> str:
     """Writes one table unit by unit, so that memory does not grow with the build; gives its SHA-256."""
     part = store.temporary(table_name(table))
-    pending: list[dict[str, Any]] = []
+    pending = list(first)
     try:
         with pyarrow.parquet.ParquetWriter(str(part), schema, compression="zstd") as writer:
             for receipt in receipts:

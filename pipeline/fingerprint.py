@@ -94,6 +94,7 @@ DECIDES_NOTHING: dict[str, str] = {
     "pipeline.sources": _EMPTY,
     "pipeline.sources.coco": _PLANNED,
     "pipeline.sources.scan": _PLANNED,
+    "pipeline.sources.set_aside": _PLANNED,
     "pipeline.sources.table": _PLANNED,
     "pipeline.sources.webdataset": _PLANNED,
     "pipeline.steps": _EMPTY,

@@ -17,6 +17,7 @@ from pipeline.manifest import BuildManifest
 from pipeline.records import FORMAT, PLAN_FILE, PLAN_ROWS, PlanDocument
 from pipeline.sources.config import source_files, to_record
 from pipeline.sources.scan import add_scan, canonical_order, read_rows
+from pipeline.sources.set_aside import SetAside
 from stages.clip_config import clip_files
 from stages.common import Folder, ImageRecord, UserError, canonical_json, hash_files, identity, local_copy, open_file
 from stages.nouns import NltkNouns
@@ -31,11 +32,13 @@ class Plan:
         document: all that identifies the build: configuration, inputs, models, and the digest of the rows.
         rows: the images in their order (schema sources.config.ROWS), unit after unit.
         images_per_unit: unit k holds rows [k * images_per_unit, (k + 1) * images_per_unit).
+        aside: what of the source cannot be used.
     """
 
     document: PlanDocument
     rows: pa.Table
     images_per_unit: int
+    aside: SetAside
 
     @property
     def digest(self) -> str:
@@ -63,7 +66,8 @@ def make_plan(manifest: BuildManifest) -> Plan:
         UserError: an input cannot be found or read, or gives no image.
     """
     inputs, models = input_hashes(manifest), model_hashes(manifest)
-    rows = read_rows(manifest.source)
+    aside = SetAside()
+    rows = read_rows(manifest.source, aside)
     _check_masks(manifest, rows)
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
         from pipeline.sources.config import attach_masks
@@ -82,13 +86,16 @@ def make_plan(manifest: BuildManifest) -> Plan:
         inputs=inputs,
         models=models,
         images=len(rows),
-        rows=_digest_rows(rows),
+        rows=_digest_rows(rows, aside),
+        set_aside=aside.counts(),
     )
-    return Plan(document, rows, manifest.shards.images_per_shard)
+    return Plan(document, rows, manifest.shards.images_per_shard, aside)
 
 
 def write_plan(plan: Plan, store: Folder) -> None:
-    """Puts a plan into a build's folder: the rows as Arrow IPC, one record batch a unit, then the document."""
+    """Puts a plan into a build's folder: as Arrow IPC the rows, a record batch per unit, and what is set
+    aside; then the document.
+    """
     part = store.temporary(PLAN_ROWS)
     with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, plan.rows.schema) as writer:
         for unit in range(plan.units):
@@ -96,6 +103,7 @@ def write_plan(plan: Plan, store: Folder) -> None:
             for batch in plan.rows.slice(start, plan.images_per_unit).combine_chunks().to_batches():
                 writer.write_batch(batch)
     store.put(part, PLAN_ROWS)
+    plan.aside.write(store)
     store.write(PLAN_FILE, canonical_json(plan.document.values()))
 
 
@@ -143,7 +151,7 @@ def _without_folder(segmentation: str) -> str:
     return json.dumps({**reference, "png": reference["png"].rsplit("/", 1)[-1]})
 
 
-def _digest_rows(rows: pa.Table) -> str:
+def _digest_rows(rows: pa.Table, aside: SetAside) -> str:
     hashed = hashlib.sha256()
     for batch in rows.to_batches(max_chunksize=1000):
         for row in batch.to_pylist():
@@ -151,6 +159,9 @@ def _digest_rows(rows: pa.Table) -> str:
                 mask["segmentation"] = _without_folder(mask["segmentation"])
             hashed.update(canonical_json(row))
             hashed.update(b"\n")
+    for row in aside.table().to_pylist():
+        hashed.update(canonical_json(row))
+        hashed.update(b"\n")
     return hashed.hexdigest()
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.common import Folder, OtherFormatError, UserError, digest
 
-FORMAT = 2
+FORMAT = 3
 """Of a build's files; raised when the same manifest would give other bytes, or a record other keys."""
 
 SHARDS = "shards"
@@ -156,7 +156,8 @@ class PlanDocument(Record):
         inputs: role of an annotation file -> SHA-256.
         models: stage -> file name -> SHA-256.
         images: how many.
-        rows: hash of the planned images.
+        rows: hash of the planned images, and of what was set aside.
+        set_aside: item -> how much of the input could not be used.
     """
 
     format: int
@@ -165,6 +166,7 @@ class PlanDocument(Record):
     models: dict[str, dict[str, str]]
     images: int
     rows: str
+    set_aside: dict[str, int]
 
     @property
     def digest(self) -> str:
@@ -292,9 +294,5 @@ def read_plan(store: Folder) -> PlanDocument | None:
 
 
 def read_unit_rows(store: Folder, unit: int) -> dict[str, list[dict[str, Any]]]:
-    """The rows that a unit adds to each table (index, images, quarantine), in order.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: the file is not there, or damaged.
-    """
+    """The rows that a unit adds to each table; OSError or ValueError if the file is not there, or damaged."""
     return dict(json.loads(gzip.decompress(store.read(rows_name(unit)))))

@@ -67,7 +67,8 @@ def _problems(store: Folder, lock: Lock) -> Iterator[str]:
     if complete:
         yield from _guarded(LOCK_FILE, _count_problems(lock, seen))
     for table in TABLES:
-        yield from _guarded(table_name(table), _table_problems(store, lock, table, seen[table] if complete else None))
+        rows = seen[table] + (sum(lock.plan.set_aside.values()) if table == "quarantine" else 0)
+        yield from _guarded(table_name(table), _table_problems(store, lock, table, rows if complete else None))
 
 
 def _guarded(name: str, problems: Iterator[str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pipeline.cache import Cache
 from pipeline.manifest import BuildManifest, Run
 from pipeline.sources.config import CocoSource, ImageReader, TableSource, WebdatasetSource, to_record
 from pipeline.sources.scan import read_rows
+from pipeline.sources.set_aside import SetAside
 from pipeline.world import WorldConfig, write_captioned_shards
 from stages.clip import load_clip
 from stages.clip_config import ClipConfig, clip_files
@@ -81,14 +82,14 @@ class Case(NamedTuple):
 
 
 def images_of(source: CocoSource | TableSource | WebdatasetSource) -> list[Any]:
-    records = [to_record(row) for row in read_rows(source).to_pylist()]
+    records = [to_record(row) for row in read_rows(source, SetAside()).to_pylist()]
     reader = ImageReader(source)
     return [(record.image_id, record.captions, reader.read(record)) for record in records]
 
 
 def masks_of(source: CocoSource) -> list[Any]:
     """Decoded, as the reference into a panoptic PNG holds its place."""
-    records = [to_record(row) for row in read_rows(source).to_pylist()]
+    records = [to_record(row) for row in read_rows(source, SetAside()).to_pylist()]
     proposer = ProvidedProposer(GroundTruthProposals())
     image = np.zeros((72, 96, 3), np.uint8)
     return [proposal.rle.to_coco() for record in records for proposal in proposer.propose(record, image)]

@@ -65,6 +65,10 @@ def plan(
     rows = [
         ("images", f"{len(planned.rows):,}"),
         ("missing", f"{planned.missing:,} not in their folder; they would be quarantined"),
+        *(
+            ("set aside", f"{count:,} {item}{'s' * (count != 1)}: {reason}")
+            for (item, reason), count in planned.aside.reasons().items()
+        ),
         ("shards", f"{planned.units:,} of {planned.images_per_unit} images"),
     ]
     rows += [(f"input {role}", f"sha256 {value[:16]}") for role, value in planned.document.inputs.items()]
@@ -72,6 +76,8 @@ def plan(
         listed = [f"{name} {value[:8]}" for name, value in files.items()] or ["none"]
         rows += [(f"model {stage}", line) for line in listed]
     _print_rows(console, [*rows, ("plan", planned.digest)])
+    for sentence in planned.aside.notes:
+        console.print(sentence)
     if sample:
         with storage_of(f"inputs of {manifest}"), Activity(console) as activity:
             activity(f"mining a sample of {sample} images")
@@ -225,7 +231,8 @@ app.command()(reproduce.reproduce)
 
 def _summary(console: Console, out: str, lock: Lock, done_before: int, reference: str | None) -> None:
     counts = lock.counts
-    quarantined = f"{counts.images_quarantined:,} images, {counts.captions_quarantined:,} captions"
+    aside = "".join(f", {count:,} {item} of the input" for item, count in lock.plan.set_aside.items())
+    quarantined = f"{counts.images_quarantined:,} images, {counts.captions_quarantined:,} captions{aside}"
     rows = [
         ("pairs", f"{counts.pairs:,}"),
         ("images with pairs", f"{counts.images_pairs:,} of {counts.images:,}"),

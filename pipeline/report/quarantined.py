@@ -65,7 +65,7 @@ class Photos:
 
     def show(self, row: dict[str, Any]) -> Quarantined:
         """A row of the quarantine table, made ready for the page."""
-        record = self._record(row["unit"], row["image_id"])
+        record = None if row["unit"] is None else self._record(row["unit"], row["image_id"])
         picture, missing = self._picture(row, record)
         number, caption = row["caption_number"], ""
         if record is not None and number is not None and number < len(record.captions):
@@ -83,6 +83,8 @@ class Photos:
         return self._units[unit].get(image_id)
 
     def _picture(self, row: dict[str, Any], record: ImageRecord | None) -> tuple[PagePicture | None, str]:
+        if row["unit"] is None:
+            return None, f"no photo: a bad {row['item']}"
         if row["stage"] == "read":
             return None, _NOT_USABLE.get(row["reason"], "photo not readable")
         if record is None:

@@ -155,7 +155,7 @@ def read_quarantine(store: Folder, most: int) -> Quarantine:
     found.count = found.reasons.total()
     # In turns, so that the commonest reason does not hide the others.
     turns = [row for turn in range(most) for kind in sorted(kept) for row in kept[kind][turn : turn + 1]]
-    found.rows = sorted(turns[:most], key=lambda row: (row["stage"], row["reason"], row["unit"], row["image_id"]))
+    found.rows = sorted(turns[:most], key=lambda row: (row["stage"], row["reason"], row["unit"] or 0, row["image_id"]))
     return found
 
 

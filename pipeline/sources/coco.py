@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources.config import CocoSource, attach_masks, table_of, valid_text
+from pipeline.sources.set_aside import SetAside
 from stages.common import UserError, read_json
 
 
-def read_coco(source: CocoSource) -> pa.Table:
+def read_coco(source: CocoSource, aside: SetAside) -> pa.Table:
     """One row per image of the captions JSON; captions in the order of the file.
 
     Raises:

@@ -7,22 +7,27 @@ import pyarrow.compute as pc
 
 from pipeline.sources.coco import read_coco
 from pipeline.sources.config import WEB, AnySource, CocoSource, TableSource, WebdatasetSource, root_of
+from pipeline.sources.set_aside import SetAside
 from pipeline.sources.table import read_table
 from pipeline.sources.webdataset import read_webdataset
 from stages.common import Folder, UserError, join
 
 
-def read_rows(source: AnySource) -> pa.Table:
+def read_rows(source: AnySource, aside: SetAside) -> pa.Table:
     """All images of a source, one row each (schema ROWS, without `listed`), unordered.
+
+    Args:
+        source: where they are.
+        aside: gets what cannot be used.
 
     Raises:
         UserError: naming the file, what was expected and what to do.
     """
     if isinstance(source, CocoSource):
-        return read_coco(source)
+        return read_coco(source, aside)
     if isinstance(source, TableSource):
-        return read_table(source)
-    return read_webdataset(source)
+        return read_table(source, aside)
+    return read_webdataset(source, aside)
 
 
 def canonical_order(rows: pa.Table) -> pa.Table:

@@ -11,12 +11,13 @@ import pyarrow.json
 import pyarrow.parquet
 
 from pipeline.sources.config import ROWS, TableSource
+from pipeline.sources.set_aside import SetAside
 from stages.common import UserError, open_file
 
 _BLOCK_BYTES = 1 << 24  # the longest row that can be read
 
 
-def read_table(source: TableSource) -> pa.Table:
+def read_table(source: TableSource, aside: SetAside) -> pa.Table:
     """One row per image; its captions in the order of the table.
 
     Without an id column, the image's path is its id.

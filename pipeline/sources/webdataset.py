@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources.config import WebdatasetSource, table_of, valid_text
+from pipeline.sources.set_aside import SetAside
 from stages.common import UserError, find_files, open_file
 from stages.shards import iterate_samples
 
@@ -33,7 +34,7 @@ def shard_locations(source: WebdatasetSource) -> list[str]:
     return sorted(found)
 
 
-def read_webdataset(source: WebdatasetSource) -> pa.Table:
+def read_webdataset(source: WebdatasetSource, aside: SetAside) -> pa.Table:
     """One row per sample; reads the tars' headers and texts, not the images.
 
     Raises:

@@ -56,7 +56,7 @@ def test_counts_add_up() -> None:
         (lambda values: values["counts"].pop("pairs"), r"counts\.pairs: Field required"),
         (lambda values: values.update(shard=None, rows=None), r"shard: .*\(and 1 more\)"),
         (lambda values: values.pop("format"), "expected a JSON object with the key format"),
-        (lambda values: values.update(format=1), r"of another release of maskmine \(format 1; this one has 2\)"),
+        (lambda values: values.update(format=1), r"of another release of maskmine \(format 1; this one has 3\)"),
     ],
 )
 def test_damaged_record_is_told_in_one_line(change: Callable[[dict[str, Any]], None], words: str) -> None:

@@ -216,7 +216,7 @@ def test_index_with_a_row_less_is_found_even_if_its_hash_agrees(out: Path) -> No
 
 def test_build_of_another_release_is_no_damaged_one(out: Path) -> None:
     edit_lock(out, lambda lock: lock.update(format=1))
-    with pytest.raises(UserError, match=r"the build is of another release of maskmine \(format 1; this one has 2\)"):
+    with pytest.raises(UserError, match=r"the build is of another release of maskmine \(format 1; this one has 3\)"):
         verify(str(out))
 
 

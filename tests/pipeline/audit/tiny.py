@@ -80,7 +80,7 @@ def write_build(
     receipts = [make_receipt(number) for number in range(len(units))]
     lock = Lock(
         format=FORMAT,
-        plan=PlanDocument(format=FORMAT, config={}, inputs={}, models={}, images=len(names), rows=""),
+        plan=PlanDocument(format=FORMAT, config={}, inputs={}, models={}, images=len(names), rows="", set_aside={}),
         plan_digest="abc",
         manifest={},
         libraries={},

@@ -14,6 +14,7 @@ from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan
 from pipeline.sources.config import ImageReader, TableSource, WebdatasetSource, to_record
 from pipeline.sources.scan import add_scan, read_rows
+from pipeline.sources.set_aside import SetAside
 from stages.common import ImageRecord, UserError
 from tests.photos import CAPTIONS, write_photos
 from tests.pipeline.conftest import manifest_values, run_build
@@ -45,16 +46,16 @@ class TestOrderAndScan:
         names = ["a.jpg", "deep/b c.jpg", "no.jpg", "nowhere/e.jpg", str(tmp_path / "elsewhere/d.jpg")]
         (tmp_path / "t.csv").write_text("image,caption\n" + "".join(f"{name},c\n" for name in names))
         source = TableSource(path=str(tmp_path / "t.csv"))
-        rows = add_scan(read_rows(source), source)
+        rows = add_scan(read_rows(source, SetAside()), source)
         assert rows["listed"].to_pylist() == [3, 5, -1, -1, 7]
         by_name = source.model_copy(update={"scan": "names"})
-        assert add_scan(read_rows(by_name), by_name)["listed"].null_count == 5
+        assert add_scan(read_rows(by_name, SetAside()), by_name)["listed"].null_count == 5
 
     def test_images_on_the_web_are_not_listed(self, tmp_path: Path) -> None:
         names = ["http://127.0.0.1:9/a.jpg", "https://127.0.0.1:9/deep/b.jpg"]
         (tmp_path / "t.csv").write_text("image,caption\n" + "".join(f"{name},c\n" for name in names))
         source = TableSource(path=str(tmp_path / "t.csv"))
-        assert add_scan(read_rows(source), source)["listed"].to_pylist() == [None, None]
+        assert add_scan(read_rows(source, SetAside()), source)["listed"].to_pylist() == [None, None]
 
     def test_files_are_found_relative_to_the_table_or_to_root_or_absolute(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
@@ -142,7 +143,7 @@ def test_images_of_a_folder_of_shards_are_read_from_it(photos: Path, tmp_path: P
     as_shards(photos, tmp_path)
     source = WebdatasetSource(path=f"{tmp_path}{path}")
     reader = ImageReader(source)
-    records = [to_record(row) for row in read_rows(source).to_pylist()]
+    records = [to_record(row) for row in read_rows(source, SetAside()).to_pylist()]
     assert len(records) == 10
     assert all(reader.read(record)[:3] == b"\xff\xd8\xff" for record in records)
 

@@ -22,11 +22,12 @@ from pipeline.sources.config import (
     to_record,
 )
 from pipeline.sources.scan import canonical_order, read_rows
+from pipeline.sources.set_aside import SetAside
 from stages.common import ImageRecord, UserError
 
 
 def records(source: AnySource) -> list[ImageRecord]:
-    return [to_record(row) for row in canonical_order(read_rows(source)).to_pylist()]
+    return [to_record(row) for row in canonical_order(read_rows(source, SetAside())).to_pylist()]
 
 
 def coco(folder: Path, data: object, **options: Any) -> list[ImageRecord]:  # noqa: ANN401 - fields of the source
