@@ -1,6 +1,6 @@
 """Does a generator find what it was never shown? Recall on objects of names whose masks it was not trained on.
 
-    python -m benchmarks.generator [--seeds 0 1 2] [--scenes 10000] [--steps 800] [--test-scenes 200] [--out out/unseen]
+    python -m benchmarks.generator [--seeds 0 1 2] [--scenes 4000] [--steps 600] [--test-scenes 200] [--out out/unseen]
 
 A random half of the world's object names (and all stuff) is annotated; the objects of the other half are in the
 pictures without a mask. Rows differ in what a pixel without a mask is. Recall is that of at most 20 masks per scene,
@@ -18,8 +18,9 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.ablation.table import spread
-from benchmarks.ablation.worlds import Split, rendered
+from benchmarks.ablation.worlds import WORLD_CLIP, Split, rendered
 from benchmarks.report import machine
+from benchmarks.world_clip import TEMPLATES
 from pipeline.cli.entry import main as with_clean_ends
 from pipeline.terminal import Activity, GeneratorProgress, terminal
 from pipeline.world import load_vocabulary
@@ -37,18 +38,21 @@ class Row:
     Attributes:
         data: keys of the manifest's data beside the set.
         annotates_all: whether the masks of all names are trained on.
+        classes: whether regions are told apart by the names of their classes, too (the head for words).
     """
 
     key: str
     title: str
     data: dict[str, Any] = field(default_factory=dict)
     annotates_all: bool = False
+    classes: bool = False
 
 
 ROWS = (
     Row("all", "all names annotated (the bound)", annotates_all=True),
     Row("background", "half of the names; what has no mask is background"),
     Row("ignored", "half of the names; what has no mask costs nothing", {"unlabelled": "ignored"}),
+    Row("classes", "half of the names; background, and a class loss on them", classes=True),
     Row("classical", "classical, no training"),
 )
 
@@ -98,6 +102,7 @@ def _train(row: Row, seed: int, options: argparse.Namespace, console: Console) -
             "names": None if row.annotates_all else _seen(seed),
             **row.data,
         },
+        "open_vocabulary": {"clip": {"model": WORLD_CLIP}, "templates": TEMPLATES} if row.classes else None,
         "batch_size": 16,
         "steps": options.steps,
         "lr": 1e-3,
@@ -126,8 +131,8 @@ def _render(seed: int, options: argparse.Namespace, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--scenes", type=int, default=10_000, help="to train on")
-    parser.add_argument("--steps", type=int, default=800, help="of 16 scenes each")
+    parser.add_argument("--scenes", type=int, default=4_000, help="to train on")
+    parser.add_argument("--steps", type=int, default=600, help="of 16 scenes each")
     parser.add_argument("--test-scenes", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("out/unseen"))
     options = parser.parse_args()
