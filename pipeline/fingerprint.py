@@ -116,7 +116,9 @@ DECIDES_NOTHING: dict[str, str] = {
     "stages.proposals.base": "an interface",
     "stages.proposals.json_stream": _PLANNED,
     "stages.shards": _EMPTY,
+    "stages.shards.captioned": _PLANNED,
     "stages.shards.reader": "what it reads is checked, not written",
+    "stages.shards.tar": "what it reads is checked, not written",
 }
 """Modules that a worker loads and whose code decides none of its bytes, with the reason."""
 

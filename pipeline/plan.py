@@ -76,7 +76,8 @@ def make_plan(manifest: BuildManifest) -> Plan:
         rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
     rows = canonical_order(rows)
     if not len(rows):
-        raise UserError("source: no image in the input; check source's paths")
+        told = "".join(f"\n  set aside: {line}" for line in aside.examples())
+        raise UserError(f"source: no image in the input; check source's paths{told}")
     _check_excluded(manifest, rows)
     rows = _drawn(rows, manifest)
     rows = add_scan(rows, manifest.source)

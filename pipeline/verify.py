@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow.parquet
@@ -27,17 +27,18 @@ from pipeline.records import (
     unit_key,
 )
 from stages.common import Folder, Rle, digest
-from stages.shards import IndexRow, index_rows, iterate_samples, read_description
+from stages.shards import IndexRow, index_rows, iterate_samples, read_description, shown
 
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
 _EXTENSIONS = ["jpg", "json", "mask.png", "txt"]
 
 
-def verify(url: str) -> tuple[Lock | None, list[str]]:
+def verify(url: str, tell: Callable[[str], None] = lambda line: None) -> tuple[Lock | None, list[str]]:
     """Reads a finished build and says what is broken.
 
     Args:
         url: the build's folder, local or remote.
+        tell: called with a line for what breaks no promise.
 
     Returns:
         The lock, None if it is damaged; and one line per broken promise, each naming the file, none if all is well.
@@ -50,14 +51,14 @@ def verify(url: str) -> tuple[Lock | None, list[str]]:
         lock = parse_lock(store)
     except ValueError as error:
         return None, [f"{LOCK_FILE}: {error}"]
-    return lock, list(_problems(store, lock))
+    return lock, list(_problems(store, lock, tell))
 
 
-def _problems(store: Folder, lock: Lock) -> Iterator[str]:
+def _problems(store: Folder, lock: Lock, tell: Callable[[str], None]) -> Iterator[str]:
     yield from _guarded(LOCK_FILE, _lock_problems(lock))
     if not store.exists(CARD):
         yield f"{CARD}: missing"
-    yield from _strange_files(store, lock)
+    yield from _strange_files(store, lock, tell)
     seen = Counter[str]()
     for entry in lock.units:
         unit = entry.unit
@@ -98,10 +99,15 @@ def _lock_problems(lock: Lock) -> Iterator[str]:
             yield f"{LOCK_FILE}: unit {entry.unit} has a key of another plan"
 
 
-def _strange_files(store: Folder, lock: Lock) -> Iterator[str]:
+def _strange_files(store: Folder, lock: Lock, tell: Callable[[str], None]) -> Iterator[str]:
+    """Tars that a pattern of shards would take for some; other files (.DS_Store) are left by other programs."""
     expected = {shard_name(entry.unit).rsplit("/", 1)[-1] for entry in lock.units}
     for name in sorted(set(store.sizes("shards")) - expected):
-        yield f"shards/{name}: no part of this build"
+        line = f"shards/{shown(name)}: no part of this build"
+        if name.endswith(".tar") and not name.startswith("."):
+            yield line
+        else:
+            tell(f"{line}, and no shard: it does no harm")
 
 
 def _receipt_problems(store: Folder, entry: LockedUnit) -> Iterator[str]:

@@ -133,9 +133,10 @@ def verify(directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder 
     console = terminal()
     with storage_of(directory), Activity(console) as activity:
         activity("checking shards and tables")
-        lock, problems = check(directory)
-    for problem in problems:
-        console.print(problem)
+        notes: list[str] = []
+        lock, problems = check(directory, notes.append)
+    for line in (*notes, *problems):
+        console.print(line)
     if problems:
         console.print(f"{len(problems)} problem(s) in {directory}.")
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.common import Config, Folder, ImageRecord, Location, SourceMask, read_file
+from stages.shards import KeyEndsAt
 
 MASK = pa.struct(
     [("segmentation", pa.string()), ("label", pa.string()), ("score", pa.float32()), ("is_crowd", pa.bool_())]
@@ -95,10 +96,12 @@ class WebdatasetSource(_Source):
 
     Attributes:
         path: one tar, or a pattern with * or {00000..00099}.
+        key_ends_at: the dot of a member's name at which its sample's key ends: webdataset's rule, or the last one.
     """
 
     kind: Literal["webdataset"] = "webdataset"
     path: Location
+    key_ends_at: KeyEndsAt = "first_dot"
 
 
 SourceConfig = Annotated[CocoSource | TableSource | WebdatasetSource, Field(discriminator="kind")]

@@ -2,86 +2,85 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources.config import WebdatasetSource, table_of, valid_text
+from pipeline.sources.config import WebdatasetSource, table_of
 from pipeline.sources.set_aside import SetAside
-from stages.common import UserError, find_files, open_file
-from stages.shards import iterate_samples
+from stages.common import UserError, open_file
+from stages.shards import CaptionedPicture, Trouble, find_tars, read_captioned_pictures
 
-_IMAGES = {"jpg", "jpeg", "png", "webp"}
-# A sample without an image is read as 0 bytes, and so ends in quarantine as an empty file.
-_ABSENT: dict[str, Any] = {"captions": [], "offset": 0, "nbytes": 0, "license": None}
-_LICENSE_KEYS = ("license", "LICENSE", "License")
+_Counted = dict[str, tuple[str, int]]
+"""What loses nothing: reason -> the first such thing, as a sentence, and how many there are."""
+_COLUMNS = ("image_id", "file", "captions", "offset", "nbytes", "license")
 
 
-def shard_locations(source: WebdatasetSource) -> list[str]:
-    """The tars that the pattern names, sorted.
+def read_webdataset(source: WebdatasetSource, aside: SetAside) -> pa.Table:
+    """One row per picture; reads the tars' headers and texts, not the images.
+
+    Raises:
+        UserError: there is no shard, or one is no tar.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    harmless: _Counted = {}
+    for location in _shards(source, aside):
+        name = _name(location)
+        pictures = _read(location, source, aside, harmless)
+        for picture in pictures:
+            row = (_image_id(name, picture.key), name, picture.captions)
+            for column, value in zip(_COLUMNS, (*row, picture.offset, picture.nbytes, picture.license), strict=True):
+                columns[column].append(value)
+        if not pictures:
+            aside.note(f"{name} holds no picture")
+    for sentence, count in harmless.values():
+        aside.note(sentence + (f" (and so on, {count:,} times in all)" if count > 1 else ""))
+    return table_of(columns)
+
+
+def _shards(source: WebdatasetSource, aside: SetAside) -> list[str]:
+    """The tars that the pattern names, sorted; those of a range that are not there are set aside.
 
     Raises:
         UserError: there is none.
     """
     if any(sign in source.path.rpartition("/")[0] for sign in "*?[{}"):
         raise UserError(f"source.path: {source.path}: a pattern may stand in the file name alone, not in its folder")
-    found = {file for files in find_files(source.path, ".tar").values() for file in files}
+    by_name, hidden = find_tars(source.path)
+    found = {file for files in by_name.values() for file in files}
     if not found:
         raise UserError(
             f"source.path: no shard at {source.path}; expected a tar or a pattern such as DIR/{{00000..00009}}.tar"
         )
+    for name in (_name(name) for name, files in by_name.items() if not files):
+        aside.add("shard", name, "missing_shard", f"there is no file {name}, which source.path names")
+    if hidden:
+        aside.note(f"{len(hidden):,} hidden files beside the shards are none, such as {_name(min(hidden))}")
     return sorted(found)
 
 
-def read_webdataset(source: WebdatasetSource, aside: SetAside) -> pa.Table:
-    """One row per sample; reads the tars' headers and texts, not the images.
+def _read(location: str, source: WebdatasetSource, aside: SetAside, harmless: _Counted) -> list[CaptionedPicture]:
+    """Pictures of one tar; what is lost is set aside, what is not is counted in `harmless`."""
+    name = _name(location)
 
-    Raises:
-        UserError: a shard is no tar.
-    """
-    columns: dict[str, list[Any]] = {name: [] for name in ("image_id", "file", *_ABSENT)}
-    for location in shard_locations(source):
-        name = location.rsplit("/", 1)[-1]
-        try:
-            samples = _samples(location)
-        except OSError as error:
-            raise UserError(f"source.path: {location} cannot be read as an uncompressed tar: {error}") from error
-        for key, sample in samples.items():
-            columns["image_id"].append(f"{name.removesuffix('.tar')}/{key}")
-            columns["file"].append(name)
-            for column, absent in _ABSENT.items():
-                columns[column].append(sample.get(column, absent))
-    return table_of(columns)
+    def tell(trouble: Trouble) -> None:
+        if trouble.item is None:
+            first, count = harmless.get(trouble.reason, (f"{name}: {trouble.message}", 0))
+            harmless[trouble.reason] = (first, count + 1)
+        else:
+            image_id = _image_id(name, trouble.key) if trouble.key else ""
+            aside.add(trouble.item, name, trouble.reason, f"{name}: {trouble.message}", image_id)
 
-
-def _samples(location: str) -> dict[str, dict[str, Any]]:
-    """What is told of each key; files of one key may stand apart in the tar."""
-    samples: dict[str, dict[str, Any]] = {}
-    with open_file(location) as file:
-        for found in iterate_samples(file, ("txt", "json")):
-            sample = samples.setdefault(found.key, {})
-            for extension, member in found.members.items():
-                if extension in _IMAGES:
-                    sample.update(offset=member.offset, nbytes=member.nbytes)
-                elif extension == "txt":
-                    sample["captions"] = [member.data.decode("utf-8", errors="replace")]
-                elif extension == "json":
-                    sample.update(_from_json(member.data, sample))
-    return samples
-
-
-def _from_json(data: bytes, sample: dict[str, Any]) -> dict[str, Any]:
-    """Licence, and the caption where there is no txt; a damaged JSON says nothing."""
     try:
-        values = json.loads(data)
-    except ValueError:
-        return {}
-    if not isinstance(values, dict):
-        return {}
-    license_name = next((str(values[key]) for key in _LICENSE_KEYS if values.get(key)), None)
-    caption = values.get("caption")
-    return {
-        "license": license_name,
-        **({"captions": [valid_text(str(caption))]} if caption and "captions" not in sample else {}),
-    }
+        with open_file(location) as file:
+            return list(read_captioned_pictures(file, source.key_ends_at, tell))
+    except OSError as error:
+        raise UserError(f"source.path: {location} cannot be read as an uncompressed tar: {error}") from error
+
+
+def _image_id(shard: str, key: str) -> str:
+    return f"{shard.removesuffix('.tar')}/{key}"
+
+
+def _name(location: str) -> str:
+    return location.rpartition("/")[2]

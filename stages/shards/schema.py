@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.common import Folder, canonical_json
+from stages.shards.tar import shown
 
 INDEX_FILE = "index.parquet"
 
@@ -118,10 +119,10 @@ def canonical_noun(description: bytes | None, noun: str) -> str:
     """The canonical noun of anybody's KEY.json, or else the noun in lower case; a damaged JSON says nothing."""
     try:
         values = json.loads(description or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         values = {}
     found = values.get("noun_canonical") if isinstance(values, dict) else None
-    return found if isinstance(found, str) and found else noun.lower()
+    return shown(found) if isinstance(found, str) and found else noun.lower()
 
 
 def index_rows(values: Sequence[Mapping[str, Any]]) -> list[IndexRow]:

@@ -228,7 +228,8 @@ class _Pairs(Dataset[_Rows]):
         pair_index, config = self._index, self._config
         shard = pair_index.shards[pair_index.shard[number]]
         place = int(pair_index.offset[number]), int(pair_index.nbytes[number])
-        image, mask = decode_sample(read_sample(shard, *place, pair_index.key[number].as_py()))
+        ends_at = config.sets[pair_index.set_number[number]].key_ends_at
+        image, mask = decode_sample(read_sample(shard, *place, pair_index.key[number].as_py(), ends_at))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
         size, mean_rgb = self._clip.size_px, self._clip.mean_rgb
         pixels, keep = augmented_region(image, mask, size, mean_rgb, config.region, config.augment, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,17 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Folder, UserError, find_files, open_file, sha256_hex
+from stages.common import Folder, UserError, open_file, sha256_hex
 from stages.shards import (
     INDEX_FILE,
+    MASK,
+    KeyEndsAt,
     PlacedPair,
     PlacedPairs,
     TarSample,
+    Trouble,
     canonical_noun,
+    find_tars,
     iterate_samples,
     read_placed_pairs,
+    tell_merged,
 )
-from train.data.samples import MASK, DataConfig, ShardSet, lacking
+from train.data.samples import DataConfig, ShardSet, lacking
 
 OnBad = Literal["error", "skip"]
 _LOCK = "build.lock.json"
@@ -42,7 +48,7 @@ class PairIndex:
         set_number, shard, noun, canonical: int32 [N], numbers of the shard set and of entries of the lists above;
             pairs of a set stand together.
         offset, nbytes: int64 [N], the place of the sample's members in its shard.
-        left_out: samples that are no pairs, by reason.
+        left_out: samples that are no pairs, and parts of tars that cannot be read, by reason.
     """
 
     shards: tuple[str, ...]
@@ -70,13 +76,40 @@ class PairIndex:
         return digest.hexdigest()
 
 
+class LeftOut:
+    """Counts what of a tar is left out, by reason, and warns of the first of each reason.
+
+    Args:
+        shard: the tar, for the warnings.
+    """
+
+    def __init__(self, shard: str) -> None:
+        self._shard = shard
+        self._counts: Counter[str] = Counter()
+
+    def tell(self, trouble: Trouble) -> None:
+        """Takes note of one thing, if something is lost by it."""
+        if trouble.item is None:
+            return
+        self._counts[trouble.reason] += 1
+        if self._counts[trouble.reason] == 1:
+            _LOG.warning("%s: %s; left out", self._shard, trouble.message)
+
+    def add_to(self, counts: dict[str, int]) -> None:
+        """Adds its counts to those of other tars, and says how many there are of a reason that has more than one."""
+        for reason, count in self._counts.items():
+            counts[reason] = counts.get(reason, 0) + count
+            if count > 1:
+                _LOG.warning("%s: %d times %s; all left out", self._shard, count, reason)
+
+
 def index_pairs(sets: Sequence[ShardSet], on_bad: OnBad = "error") -> PairIndex:
     """Lists all pairs: by index.parquet where a location is a build's folder, else by a walk through tar headers.
 
     Args:
         sets: in the order of their numbers.
-        on_bad: what to do about samples of scanned shards that lack a member or have an empty noun: "skip" leaves
-            them out, counts them and warns.
+        on_bad: what to do about what of scanned shards is no pair, and about damage: "skip" leaves it out, counts it
+            and warns, once for a shard and reason.
 
     Raises:
         UserError: a location holds no shards, a file is no tar, a set has no pairs or no masks, an index does not
@@ -87,7 +120,9 @@ def index_pairs(sets: Sequence[ShardSet], on_bad: OnBad = "error") -> PairIndex:
     left_out: dict[str, int] = {}
     for number, shard_set in enumerate(sets):
         before = sum(left_out.values())
-        found = [part for location in shard_set.shards for part in _listed(location, on_bad, left_out)]
+        found = [
+            part for location in shard_set.shards for part in _listed(location, shard_set.key_ends_at, on_bad, left_out)
+        ]
         counts.append(sum(map(len, found)))
         if not counts[-1]:
             lost = sum(left_out.values()) - before
@@ -127,7 +162,7 @@ def tars_of(pattern: str, key: str, expected: str) -> list[str]:
     Raises:
         UserError: there are none, or one of a range is missing.
     """
-    found = find_files(pattern, ".tar")
+    found, _ = find_tars(pattern)
     if missing := [name for name, files in found.items() if not files]:
         raise UserError(
             f"{key}: no shard at {missing[0]} ({len(missing)} of {len(found)} names have none); expected {expected}"
@@ -142,13 +177,15 @@ def _numbered(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int3
     return tuple(different.to_pylist()), pc.index_in(column, different).to_numpy().astype(np.int32)
 
 
-def _listed(location: str, on_bad: OnBad, left_out: dict[str, int]) -> Iterator[PlacedPairs]:
+def _listed(location: str, key_ends_at: KeyEndsAt, on_bad: OnBad, left_out: dict[str, int]) -> Iterator[PlacedPairs]:
     folder = Folder(location.rstrip("/"))
     if folder.exists(INDEX_FILE):
         yield _indexed(folder)
         return
     for shard in tars_of(location, "data.sets.shards", _BUILDS):
-        yield _scanned(shard, on_bad, left_out)
+        left = LeftOut(shard)
+        yield _scanned(shard, key_ends_at, on_bad, left)
+        left.add_to(left_out)
 
 
 def _indexed(folder: Folder) -> PlacedPairs:
@@ -175,22 +212,28 @@ def _sizes_of(locations: Sequence[str]) -> dict[str, int]:
     return {location: sizes[location] for location in locations if location in sizes}
 
 
-def _scanned(shard: str, on_bad: OnBad, left_out: dict[str, int]) -> PlacedPairs:
+def _scanned(shard: str, key_ends_at: KeyEndsAt, on_bad: OnBad, left: LeftOut) -> PlacedPairs:
     pairs: list[PlacedPair] = []
+    keys: set[str] = set()
+
+    def tell(trouble: Trouble) -> None:
+        if trouble.item is not None and on_bad == "error":
+            raise UserError(
+                f"{shard}: {trouble.message}; see docs/shards-for-training.md. Mend the shard, or set data.on_bad: "
+                "skip to leave out such samples and parts"
+            )
+        left.tell(trouble)
+
     try:
         with open_file(shard) as file:
-            for sample in iterate_samples(file, ("txt", "json")):
-                problem, reason = _problem(sample)
+            for sample in iterate_samples(file, ("txt", "json"), key_ends_at, tell):
+                tell_merged(sample, tell)
+                problem = _problem(sample, keys)
+                keys.add(sample.key)
                 if problem is None:
                     pairs.append(_placed(sample, shard))
-                elif on_bad == "error":
-                    raise UserError(
-                        f"{shard}: {sample.key} {problem}; see docs/shards-for-training.md. "
-                        "Mend the shard, or set data.on_bad: skip to leave such samples out"
-                    )
-                else:
-                    left_out[reason] = left_out.get(reason, 0) + 1
-                    _LOG.warning("%s: %s %s; left out", shard, sample.key, problem)
+                elif not sample.is_only_merged():
+                    tell(problem)
     except OSError as error:
         raise UserError(f"{shard}: cannot be read as an uncompressed tar: {error}") from error
     return PlacedPairs.of(pairs)
@@ -202,16 +245,28 @@ def _placed(sample: TarSample, shard: str) -> PlacedPair:
     return PlacedPair(sample.key, shard, sample.offset, sample.end - sample.offset, noun, canonical)
 
 
-def _problem(sample: TarSample) -> tuple[str | None, str]:
-    """What is wrong with a sample, if anything, and the reason's code."""
+def _problem(sample: TarSample, keys: set[str]) -> Trouble | None:
+    """What is wrong with a sample, if anything.
+
+    Args:
+        sample: with the contents of its texts.
+        keys: of the samples before it.
+    """
+    if sample.twice or sample.key in keys:
+        message = f"{sample.key} comes more than once, again in bytes {sample.offset} to {sample.end}"
+        return Trouble("image", "duplicate_key", message, sample.key)
     if missing := lacking(sample.members.keys()):
-        return f"has no {missing}", "missing_member"
-    return (None, "") if _noun_of(sample) else ("has an empty KEY.txt", "empty_noun")
+        return Trouble("image", "missing_member", f"{sample.key} has no {missing}", sample.key)
+    try:
+        noun = _noun_of(sample)
+    except UnicodeDecodeError:
+        return Trouble("image", "not_utf8", f"{sample.key} has a KEY.txt that is no UTF-8 text", sample.key)
+    return None if noun else Trouble("image", "empty_noun", f"{sample.key} has an empty KEY.txt", sample.key)
 
 
 def _noun_of(sample: TarSample) -> str:
-    """The noun as KEY.txt has it, white space made single spaces."""
-    return " ".join(sample.members["txt"].data.decode("utf-8", errors="replace").split())
+    """The noun as KEY.txt has it, white space made single spaces, without a byte order mark."""
+    return " ".join(sample.members["txt"].data.decode("utf-8-sig").split())
 
 
 def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from stages.clip_config import RegionRules
 from stages.common import DOES_NOT_COUNT, Config, Location, SampleError
 from stages.images import decode_image
 from stages.regions import cut_region, region_box
+from stages.shards import MASK, PICTURES, KeyEndsAt
 
 
 class ShardSet(Config):
@@ -28,10 +29,12 @@ class ShardSet(Config):
             ``{00000..00099}`` stands for a range and ``*`` for anything.
         weight: how often an epoch holds each of the set's samples, on average: 1 for once, 0.5 for a random half of
             them, 3 for three times.
+        key_ends_at: the dot of a member's name at which its sample's key ends: webdataset's rule, or the last one.
     """
 
     shards: tuple[Location, ...] = Field(min_length=1)
     weight: float = Field(1.0, gt=0, le=1000)
+    key_ends_at: KeyEndsAt = "first_dot"
 
 
 class Augmentation(Config):
@@ -84,13 +87,9 @@ class DataConfig(Config):
     workers: Annotated[int, DOES_NOT_COUNT] = Field(2, ge=0)
 
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
-MASK = "mask.png"
-
-
 def lacking(extensions: Collection[str]) -> str | None:
     """What a sample lacks to be a pair; None if it is whole."""
-    if not any(extension in extensions for extension in _IMAGES):
+    if not any(extension in extensions for extension in PICTURES):
         return "KEY.jpg"
     return next((f"KEY.{extension}" for extension in (MASK, "txt") if extension not in extensions), None)
 
@@ -107,7 +106,7 @@ def decode_sample(members: dict[str, bytes]) -> tuple[NDArray[np.uint8], NDArray
     """
     if missing := lacking(members):
         raise SampleError("missing_member", f"expected {missing}")
-    image = decode_image(next(members[extension] for extension in _IMAGES if extension in members))
+    image = decode_image(next(members[extension] for extension in PICTURES if extension in members))
     mask = decode_mask(members[MASK], image.shape[0], image.shape[1])
     return image, mask
 

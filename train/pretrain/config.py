@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from stages.clip_config import Templates
 from stages.common import DOES_NOT_COUNT, Config, Device, Location, Manifest
 from stages.nouns import NounsConfig, SpacyNouns
+from stages.shards import KeyEndsAt
 
 
 class NounBank(Config):
@@ -35,6 +36,7 @@ class PretrainManifest(Manifest):
     Attributes:
         shards: captioned WebDataset shards: a folder of tars, or tars by name, in which ``{00000..00099}`` stands for
             a range and ``*`` for anything.
+        key_ends_at: the dot of a member's name at which its sample's key ends: webdataset's rule, or the last one.
         model: open_clip's model configuration; the text tower's vocabulary is trained on the captions.
         crop_scale: least share of a picture's area that a random crop keeps.
         lr: peak learning rate; Muon for the matrices of the transformers (scaled to AdamW's step sizes), AdamW for
@@ -51,6 +53,7 @@ class PretrainManifest(Manifest):
 
     kind: Literal["pretrain"]
     shards: tuple[Location, ...] = Field(min_length=1)
+    key_ends_at: KeyEndsAt = "first_dot"
     model: dict[str, Any]
     nouns: NounBank = NounBank()
     batch_size: int = Field(256, ge=2)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stages.common import UserError
 from stages.nouns import NounsConfig, build_extractor
 
 
@@ -41,6 +42,9 @@ def find_nouns(
         sample: how many captions to read.
         min_mentions: nouns with fewer mentions in the sample are left out.
         seed: of the sample.
+
+    Raises:
+        UserError: no noun has so many mentions.
     """
     rng = np.random.default_rng(seed)
     numbers = rng.permutation(len(captions))[:sample]
@@ -52,6 +56,13 @@ def find_nouns(
             mentions[noun.canonical] += 1
             canonical.setdefault(noun.surface, Counter())[noun.canonical] += 1
     nouns = sorted(noun for noun, count in mentions.items() if count >= min_mentions)
+    if not nouns:
+        commonest = max(sorted(mentions), key=mentions.__getitem__, default=None)
+        most = f"the commonest, {commonest!r}, has {mentions[commonest]}" if commonest else "no noun was found at all"
+        raise UserError(
+            f"nouns.min_mentions: no noun has {min_mentions} mentions in {len(numbers):,} captions; {most}. Set a "
+            "lower nouns.min_mentions, or take more captions (nouns.sample, shards)"
+        )
     known = {noun: number for number, noun in enumerate(nouns)}
     best = {form: max(sorted(counts), key=counts.__getitem__) for form, counts in canonical.items()}
     return NounFinder({form: known[noun] for form, noun in best.items() if noun in known}, nouns)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,11 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stages.common import UserError, open_file, read_file
-from stages.shards import Member, TarSample, iterate_samples
+from stages.shards import KeyEndsAt, Trouble, read_captioned_pictures
 from train.data.order import Draw
-from train.data.pair_index import tars_of
-
-_PICTURES = ("jpg", "jpeg", "png", "webp")
+from train.data.pair_index import LeftOut, tars_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,48 +30,48 @@ class Captioned:
     captions: tuple[str, ...]
 
 
-def read_captioned(shards: Sequence[str]) -> list[Captioned]:
-    """Lists the samples of shards: KEY.jpg (or .jpeg, .png, .webp) with KEY.json's ``captions``, or else KEY.txt.
+def read_captioned(
+    shards: Sequence[str], key_ends_at: KeyEndsAt = "first_dot", left_out: dict[str, int] | None = None
+) -> list[Captioned]:
+    """Lists the captioned pictures of shards, as `stages.shards.read_captioned_pictures` reads them.
+
+    What cannot be used is left out: it is counted, and warned of once for a shard and reason.
 
     Args:
         shards: uncompressed tars, by path or URL, or patterns of them; see train.data.pair_index.tars_of.
+        key_ends_at: where keys end.
+        left_out: gets how much is left out, by reason.
 
     Raises:
-        UserError: there are none, a file is no tar, or a picture has no caption.
+        UserError: there are none, a file is no tar, or no picture has a caption.
     """
-    return [sample for pattern in shards for shard in tars_of(pattern, "shards", "") for sample in _samples_of(shard)]
+    counts: dict[str, int] = {} if left_out is None else left_out
+    tars = [tar for pattern in shards for tar in tars_of(pattern, "shards", "")]
+    found = [sample for tar in tars for sample in _samples_of(tar, key_ends_at, counts)]
+    if not found:
+        lost = ", ".join(f"{count} times {reason}" for reason, count in counts.items()) or "they hold no samples"
+        raise UserError(
+            f"shards: {', '.join(shards)} have no picture with a caption: {lost}; expected KEY.jpg with KEY.txt, or "
+            "with a KEY.json that has captions"
+        )
+    return found
 
 
-def _samples_of(shard: str) -> list[Captioned]:
+def _samples_of(shard: str, key_ends_at: KeyEndsAt, counts: dict[str, int]) -> list[Captioned]:
+    left, samples = LeftOut(shard), []
     try:
         with open_file(shard) as file:
-            samples = (_captioned(shard, sample) for sample in iterate_samples(file, ("json", "txt")))
-            return [sample for sample in samples if sample is not None]
-    except (OSError, ValueError) as error:
+            for found in read_captioned_pictures(file, key_ends_at, left.tell):
+                captions = tuple(text.strip() for text in found.captions if text.strip())
+                if captions:
+                    samples.append(Captioned(shard, found.offset, found.nbytes, captions))
+                else:
+                    message = f"{found.key} has a picture but no caption; expected it in KEY.txt or KEY.json"
+                    left.tell(Trouble("image", "no_captions", message, found.key))
+    except OSError as error:
         raise UserError(f"{shard}: cannot be read as a WebDataset shard: {error}") from error
-
-
-def _captioned(shard: str, sample: TarSample) -> Captioned | None:
-    """None for a sample without a picture."""
-    picture = next((sample.members[name] for name in _PICTURES if name in sample.members), None)
-    if picture is None:
-        return None
-    captions = _captions_of(sample.members)
-    if not captions:
-        key = sample.key
-        raise UserError(f"{shard}: {key} has a picture but no caption; expected {key}.txt, or .json 'captions'")
-    return Captioned(shard, picture.offset, picture.nbytes, captions)
-
-
-def _captions_of(members: Mapping[str, Member]) -> tuple[str, ...]:
-    """Those of the JSON, or else the text."""
-    found = json.loads(members["json"].data) if "json" in members else None
-    listed = found.get("captions", ()) if isinstance(found, dict) else ()
-    captions = tuple(text for text in listed if isinstance(text, str) and text.strip())
-    if captions or "txt" not in members:
-        return captions
-    text = members["txt"].data.decode("utf-8", errors="replace").strip()
-    return (text,) if text else ()
+    left.add_to(counts)
+    return samples
 
 
 class Pictures(NamedTuple):

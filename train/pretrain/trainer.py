@@ -54,8 +54,9 @@ def pretrain(manifest: PretrainManifest, out: Path, report: Report, progress: Pr
     Args:
         manifest: the recipe.
         out: folder of the run; holds log.jsonl, the checkpoint, and in the end the model.
-        report: called with a line of the log now and then; the first one has ``step``, ``precision``, ``device`` and,
-            where that precision is slow, ``warning``.
+        report: called with a line of the log now and then; the first one has ``step``, ``precision``, ``device``;
+            where that precision is slow, ``warning``; where something of the shards is not used, ``left_out``: how
+            much, by reason.
         progress: called with what is being done, and after each step.
 
     Returns:
@@ -71,6 +72,7 @@ def pretrain(manifest: PretrainManifest, out: Path, report: Report, progress: Pr
         run = _Run(manifest, out, device, progress)
         run.resume()
         line = first_line(run.step, run.precision, device, slowness_warning(manifest.precision, device))
+        line |= {"left_out": run.left_out} if run.left_out else {}
         run.train(report, progress, line)
         return run.export()
 
@@ -82,7 +84,8 @@ class _Run:
         self.manifest, self.out, self.device = manifest, out, device
         self.precision = unscaled_precision(manifest.precision, device)
         progress("reading shards")
-        self.samples = read_captioned(manifest.shards)
+        self.left_out: dict[str, int] = {}
+        self.samples = read_captioned(manifest.shards, manifest.key_ends_at, self.left_out)
         progress("finding nouns")
         self.finder = _finder(manifest, self.samples)
         _write_model_folder(manifest, self.samples, out / "clip")
