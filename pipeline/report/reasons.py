@@ -42,5 +42,17 @@ MEANINGS: dict[str, str] = {
     "bad_score": "a mask of the input with an impossible score",
     "unreadable_mask_file": "a mask file that cannot be read",
     "unusable_shape": "a sliver that the model refuses",
+    # set aside by the plan, of tars
+    "no_image": "a sample without a picture",
+    "dotted_key": "a sample that a dot in its key merges with others",
+    "duplicate_key": "a key that stands in its tar before, or whose members cannot be told apart",
+    "not_utf8": "a text that is no UTF-8",
+    "bad_json": "a JSON that cannot be read",
+    "not_a_text": "a caption that is no text",
+    "lone_surrogate": "a caption with half of a sign",
+    "damaged_shard": "bytes of a tar that cannot be read",
+    "cut_shard": "a tar that was cut off",
+    "unusable_member": "a link, or another member without content",
+    "missing_shard": "a tar of a range that is not there",
     "unexpected_error": "any other error; the message names it",
 }

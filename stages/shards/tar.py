@@ -12,13 +12,7 @@ from typing import IO, Literal, NamedTuple
 _MAGIC, _MAGIC_AT, _NAME_BYTES = b"ustar", 257, 100
 _BEFORE_A_HEADER = (b"x", b"g", b"X", b"L", b"K")
 _KINDS = {tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "symbolic link"}
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-}
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 class DamagedTarError(OSError):
@@ -178,6 +172,15 @@ def _files(entry: _Entry, tell: Tell) -> Iterator[Member]:
 def _behind(file: IO[bytes], size: int, place: int, last: _Entry | None) -> _Behind:
     """Looks at what follows the last member; or, if none could be read, at the place itself."""
     end = place if last is None else last.end
+    inside = None if last is None else _header_inside(file, last, size)
+    if last is not None and last.content_end > (size if inside is None else inside):
+        to = f"the file ends at byte {size}" if inside is None else f"the next header stands at byte {inside}"
+        begin, reach = last.header.offset, last.content_end
+        message = f"{last.name} at byte {begin} is cut off: it should reach to byte {reach}, {to}"
+        return _Behind(inside, Trouble("shard", "cut_shard", message), is_last_whole=False)
+    if inside is not None:
+        message = f"cut off at byte {inside}, within zeros: another tar begins there, members may be missing"
+        return _Behind(inside, Trouble("shard", "cut_shard", message))
     first = _first_that_is_not_zero(file, end, size)
     if first == size and end < size:
         return _Behind(None, None)
@@ -186,18 +189,8 @@ def _behind(file: IO[bytes], size: int, place: int, last: _Entry | None) -> _Beh
         return _Behind(first, Trouble(None, "joined_tars", joined) if first > end else None)
     if last is None:
         return _past(file, size, first, _end_of_extension(file, place) if first == place else first, "")
-    inside = _header_inside(file, last, size) if end >= size or first == end else None
-    if inside is not None or last.content_end > size:
-        to = f"the next header stands at byte {inside}" if inside is not None else f"the file ends at byte {size}"
-        message = (
-            f"{last.name} at byte {last.header.offset} is cut off: it should reach to byte {last.content_end}, {to}"
-        )
-        return _Behind(inside, Trouble("shard", "cut_shard", message), is_last_whole=False)
     if end >= size:
-        message = (
-            f"cut off at byte {size}, behind {last.name}: a tar ends with zeros, so that members are missing, unless "
-            "what wrote it was stopped"
-        )
+        message = f"cut off at byte {size}, behind {last.name}: a tar ends with zeros, members are probably missing"
         return _Behind(None, Trouble("shard", "cut_shard", message))
     return _past(file, size, first, first, f" behind {last.name}")
 
@@ -236,12 +229,9 @@ def _end_of_extension(file: IO[bytes], place: int) -> int:
 
 
 def _header_inside(file: IO[bytes], last: _Entry, size: int) -> int | None:
-    """A header within the content of a member that nothing follows as it should: the content was cut off there, and
-    another tar joined. A tar that is itself a member begins where the content does.
-    """
-    start = last.header.offset_data
-    found = _find_header(file, start, min(size, last.end))
-    return None if found == start else found
+    """A header within a member's content, or in the zeros that fill it up: it was cut off there, and a tar joined."""
+    is_tar = last.name.lower().endswith(".tar")
+    return None if is_tar else _find_header(file, last.header.offset_data, min(size, last.end))
 
 
 def _find_header(file: IO[bytes], start: int, end: int) -> int | None:

@@ -115,6 +115,15 @@ def test_strange_shard_is_named(out: Path) -> None:
     assert problems(out) == ["shards/000077.tar: no part of this build"]
 
 
+def test_what_other_programs_leave_beside_the_shards_breaks_no_promise(out: Path) -> None:
+    for name in (".DS_Store", "._000000.tar", "Thumbs.db"):
+        (out / "shards" / name).write_bytes(b"")
+    told: list[str] = []
+    assert verify(str(out), told.append)[1] == []
+    assert told[0] == "shards/.DS_Store: no part of this build, and no shard: it does no harm"
+    assert len(told) == 3
+
+
 def test_missing_card_is_named(out: Path) -> None:
     (out / "README.md").unlink()
     assert problems(out) == ["README.md: missing"]

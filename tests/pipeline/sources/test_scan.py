@@ -18,7 +18,8 @@ from pipeline.sources.set_aside import SetAside
 from stages.common import ImageRecord, UserError
 from tests.photos import CAPTIONS, write_photos
 from tests.pipeline.conftest import manifest_values, run_build
-from tests.pipeline.sources.test_sources import table, write_tar
+from tests.pipeline.sources.test_sources import table
+from tests.stages.shards.tars import tar_of, write_bytes
 
 Make = Callable[..., BuildManifest]
 
@@ -105,7 +106,7 @@ def as_shards(photos: Path, folder: Path) -> dict[str, Any]:
             captions = json.loads((photos / "captions.json").read_text())["annotations"]
             text = next(one["caption"] for one in captions if one["image_id"] == int(file.stem))
             members += [(f"{file.stem}.jpg", file.read_bytes()), (f"{file.stem}.txt", text.encode())]
-        write_tar(folder / f"{number:05d}.tar", members)
+        write_bytes(folder / f"{number:05d}.tar", tar_of(members))
         (folder / f"{number:05d}.parquet").write_bytes(b"")
         (folder / f"{number:05d}_stats.json").write_text("{}")
     return {"kind": "webdataset", "path": str(folder / "{00000..00001}.tar")}
@@ -146,17 +147,3 @@ def test_images_of_a_folder_of_shards_are_read_from_it(photos: Path, tmp_path: P
     records = [to_record(row) for row in read_rows(source, SetAside()).to_pylist()]
     assert len(records) == 10
     assert all(reader.read(record)[:3] == b"\xff\xd8\xff" for record in records)
-
-
-def test_sample_without_an_image_is_quarantined(tiny_clip: str, photos: Path, tmp_path: Path) -> None:
-    picture = (photos / "images/000100.jpg").read_bytes()
-    write_tar(tmp_path / "0.tar", [("a.jpg", picture), ("a.txt", b"a red ball"), ("b.txt", b"a dog")])
-    values = manifest_values(
-        photos,
-        tiny_clip,
-        proposals__proposer={"kind": "classical"},
-        source={"kind": "webdataset", "path": str(tmp_path / "0.tar")},
-    )
-    run_build(BuildManifest.model_validate(values), tmp_path / "out")
-    (row,) = pyarrow.parquet.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
-    assert (row["image_id"], row["stage"], row["reason"]) == ("0/b", "read", "empty_file")

@@ -1,10 +1,8 @@
-"""Sources: COCO, tables and img2dataset shards become the same rows; what is wrong with one is said by name."""
+"""Sources: COCO and tables become the same rows; what is wrong with one is said by name."""
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,7 @@ from pipeline.sources.config import (
     AnySource,
     CocoSource,
     Columns,
-    ImageReader,
     TableSource,
-    WebdatasetSource,
     to_record,
 )
 from pipeline.sources.scan import canonical_order, read_rows
@@ -183,78 +179,3 @@ class TestTable:
         (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
         with pytest.raises(UserError, match="cannot be read as parquet"):
             records(TableSource(path=str(tmp_path / "t.parquet")))
-
-
-def write_tar(file: Path, members: list[tuple[str, bytes]]) -> None:
-    with tarfile.open(file, "w") as tar:
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-
-
-def shards(folder: Path, members: list[tuple[str, bytes]], name: str = "00000.tar") -> list[ImageRecord]:
-    write_tar(folder / name, members)
-    return records(WebdatasetSource(path=str(folder / name)))
-
-
-class TestWebdataset:
-    def test_sample_is_image_text_and_json(self, tmp_path: Path) -> None:
-        values = {"caption": "of the json", "license": "CC0", "url": "http://x"}
-        members = [
-            ("000000.jpg", b"jpeg 0"),
-            ("000000.json", json.dumps(values).encode()),
-            ("000000.txt", b"a dog"),
-            ("000001.json", json.dumps(values).encode()),
-            ("000001.PNG", b"png 1"),
-            ("000002.webp", b"webp"),
-            ("000002.json", b"{broken"),
-        ]
-        found = shards(tmp_path, members)
-        assert [(one.image_id, one.captions, one.license) for one in found] == [
-            ("00000/000000", ("a dog",), "CC0"),
-            ("00000/000001", ("of the json",), "CC0"),
-            ("00000/000002", (), None),
-        ]
-        reader = ImageReader(WebdatasetSource(path=str(tmp_path / "00000.tar")))
-        assert [reader.read(one) for one in found] == [b"jpeg 0", b"png 1", b"webp"]
-
-    def test_key_ends_at_the_first_dot_of_the_file_name(self, tmp_path: Path) -> None:
-        members = [("v1.0/a.jpg", b"1"), ("v1.0/a.txt", b"x"), ("v1.0/a.seg.png", b"2"), ("b/a.jpg", b"3")]
-        found = shards(tmp_path, members)
-        assert [(one.image_id, one.nbytes, one.captions) for one in found] == [
-            ("00000/b/a", 1, ()),
-            ("00000/v1.0/a", 1, ("x",)),
-        ]
-
-    def test_folders_inside_a_tar_are_no_samples(self, tmp_path: Path) -> None:
-        (tmp_path / "data").mkdir()
-        (tmp_path / "data/a.jpg").write_bytes(b"1")
-        with tarfile.open(tmp_path / "00000.tar", "w") as tar:
-            tar.add(tmp_path / "data", "data")
-        (one,) = records(WebdatasetSource(path=str(tmp_path / "00000.tar")))
-        assert one.image_id == "00000/data/a"
-
-    @pytest.mark.parametrize("pattern", ["{00000..00002}.tar", "*.tar", "0000?.tar", "0000{0,2}.tar"])
-    def test_pattern_names_the_shards(self, tmp_path: Path, pattern: str) -> None:
-        for name in ("00000", "00002"):
-            write_tar(tmp_path / f"{name}.tar", [("a.jpg", b"1")])
-            (tmp_path / f"{name}.parquet").write_bytes(b"of img2dataset")
-            (tmp_path / f"{name}_stats.json").write_text("{}")
-        found = records(WebdatasetSource(path=str(tmp_path / pattern)))
-        assert [one.image_id for one in found] == ["00000/a", "00002/a"]
-
-    def test_wrong_path_is_refused(self, tmp_path: Path) -> None:
-        for name in ("none.tar", "*.tar", "{0..3}.tar"):
-            with pytest.raises(UserError, match=r"source\.path: no shard at .*expected a tar or a pattern"):
-                records(WebdatasetSource(path=str(tmp_path / name)))
-        with pytest.raises(UserError, match="pattern may stand in the file name alone"):
-            records(WebdatasetSource(path=str(tmp_path / "*/0.tar")))
-
-    @pytest.mark.parametrize("content", [b"this is no tar" * 100, b"\x1f\x8b gzip", b"", None])
-    def test_file_that_is_no_whole_tar_is_refused_by_name(self, tmp_path: Path, content: bytes | None) -> None:
-        file = tmp_path / "00000.tar"
-        write_tar(file, [("a.jpg", b"1" * 3000), ("b.jpg", b"2" * 3000), ("c.jpg", b"2" * 3000)])
-        file.write_bytes(file.read_bytes()[:5500] if content is None else content)
-        with pytest.raises(UserError, match=r"00000\.tar cannot be read as an uncompressed tar"):
-            records(WebdatasetSource(path=str(file)))

@@ -232,9 +232,12 @@ def test_the_documented_tool_writes_shards_that_train(tmp_path: Path, loader: Lo
 def test_reasons_and_keys_are_documented() -> None:
     page = (ROOT / "docs/shards-for-training.md").read_text(encoding="utf-8")
     words = {word for quoted in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"\w+", quoted)}
-    files = [*(ROOT / "train/data").glob("*.py"), ROOT / "stages/shards/reader.py"]
+    shards = ROOT / "stages/shards"
+    files = [*(ROOT / "train/data").glob("*.py"), shards / "reader.py", shards / "tar.py"]
     code = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    reasons = set(re.findall(r"SampleError\(\s*\"(\w+)\"", code)) | {"empty_noun", "undecodable_image", "empty_file"}
+    reasons = set(re.findall(r"SampleError\(\s*\"(\w+)\"", code)) | {"undecodable_image", "empty_file"}
+    reasons |= set(re.findall(r"Trouble\(\s*\"\w+\", \"(\w+)\"", code))
+    assert {"empty_noun", "cut_shard"} <= reasons
     assert len(reasons) >= 8
     assert reasons <= words
     for model in (ShardSet, Augmentation, DataConfig):

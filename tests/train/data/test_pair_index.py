@@ -106,23 +106,110 @@ def test_what_is_no_tar_is_refused(tmp_path: Path, data: bytes) -> None:
         listed(data_config(tmp_path))
 
 
-@pytest.mark.parametrize("on_bad", ["error", "skip"])
-@pytest.mark.parametrize("beyond", [0, 700, 1700])
-def test_a_tar_that_is_cut_off_anywhere_is_refused(shards: Path, on_bad: str, beyond: int) -> None:
+@pytest.mark.parametrize(("beyond", "reason"), [(0, "cut_shard"), (700, "damaged_shard"), (1700, "cut_shard")])
+def test_a_tar_that_is_cut_off_anywhere_is_refused_or_read_up_to_there(
+    shards: Path, caplog: pytest.LogCaptureFixture, beyond: int, reason: str
+) -> None:
     found = listed(data_config(shards))
     end_of_a_sample = int(found.offset[4] + found.nbytes[4])
     (shards / "00000.tar").write_bytes((shards / "00000.tar").read_bytes()[: end_of_a_sample + beyond])
-    with pytest.raises(UserError, match=r"00000\.tar: cannot be read"):
-        listed(data_config(shards, on_bad=on_bad))
+    with pytest.raises(UserError, match=r"00000\.tar: .* at byte .* set data\.on_bad: skip"):
+        listed(data_config(shards))
+    left = listed(data_config(shards, on_bad="skip"))
+    assert left.key.to_pylist() == [*(f"{number:05d}" for number in range(5)), *found.key.to_pylist()[11:]]
+    assert left.left_out == {reason: 1}
+    assert len(caplog.messages) == 1
+    assert "at byte" in caplog.text
 
 
-def test_a_damaged_header_is_refused(shards: Path) -> None:
+def test_a_damaged_header_is_refused_or_costs_its_sample_alone(shards: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = listed(data_config(shards))
     data = bytearray((shards / "00000.tar").read_bytes())
     data[found.offset[5] : found.offset[5] + 512] = b"\x55" * 512
     (shards / "00000.tar").write_bytes(data)
     with pytest.raises(UserError, match=f"damaged at byte {found.offset[5]}"):
         listed(data_config(shards))
+    left = listed(data_config(shards, on_bad="skip"))
+    # The header that was lost held a time alone; the member's own stands behind it.
+    assert left.key.to_pylist() == found.key.to_pylist()
+    assert left.left_out == {"damaged_shard": 1}
+    assert members_at(left, 5) == members_of(5)
+    data[found.offset[5] : found.offset[5] + 2048] = b"\x55" * 2048
+    (shards / "00000.tar").write_bytes(data)
+    left = listed(data_config(shards, on_bad="skip"))
+    assert left.key.to_pylist() == [key for key in found.key.to_pylist() if key != "00005"]
+    assert left.left_out == {"damaged_shard": 1, "missing_member": 1}
+
+
+def test_joined_tars_are_listed_to_the_end(shards: Path) -> None:
+    found = listed(data_config(shards))
+    joined = shards.parent / "joined.tar"
+    joined.write_bytes(b"".join((shards / f"{number:05d}.tar").read_bytes() for number in range(3)))
+    other = listed(data_config(joined))
+    assert other.key == found.key
+    assert all(members_at(other, number) == members_of(number) for number in range(23))
+
+
+def test_a_key_that_comes_twice_is_no_pair_again(tmp_path: Path) -> None:
+    samples = [("0", members_of(0)), ("1", members_of(1)), ("0", members_of(2))]
+    write_tar(tmp_path / "a.tar", samples)
+    with pytest.raises(UserError, match=r"a\.tar: 0 comes more than once"):
+        listed(data_config(tmp_path))
+    found = listed(data_config(tmp_path, on_bad="skip"))
+    assert (found.key.to_pylist(), found.left_out) == (["0", "1"], {"duplicate_key": 1})
+    assert members_at(found, 0) == members_of(0)
+    write_tar(tmp_path / "a.tar", [samples[1], samples[0], ("0", {"txt": b"cat"})])
+    found = listed(data_config(tmp_path, on_bad="skip"))
+    assert (found.key.to_pylist(), found.left_out) == (["1"], {"duplicate_key": 1})
+
+
+def test_dotted_keys_are_told_or_are_samples(tmp_path: Path) -> None:
+    samples = [("a", members_of(0)), ("a.1", members_of(1)), ("b.1", members_of(2)), ("b.2", members_of(3))]
+    location = write_tar(tmp_path / "a.tar", samples)
+    with pytest.raises(UserError, match=r"key a: a\.1\.jpg, a\.1\.mask\.png, a\.1\.txt; .* key_ends_at: last_dot"):
+        listed(data_config(location))
+    found = listed(data_config(location, on_bad="skip"))
+    assert (found.key.to_pylist(), found.left_out) == (["a"], {"dotted_key": 3})
+    sets = (ShardSet(shards=(str(location),), key_ends_at="last_dot"),)
+    found = listed(DataConfig(sets=sets))
+    assert found.key.to_pylist() == ["a", "a.1", "b.1", "b.2"]
+    place = str(location), int(found.offset[2]), int(found.nbytes[2])
+    assert read_sample(*place, "b.1", "last_dot") == members_of(2)
+
+
+def test_keys_and_nouns_of_any_bytes_are_listed_or_told(tmp_path: Path) -> None:
+    odd = {**members_of(1), "txt": b"caf\xe9"}
+    samples = [
+        ("caf\udce9", {**members_of(0), "txt": b"\xef\xbb\xbfdog"}),
+        ("b", described(members_of(1), noun_canonical="\ud800")),
+        ("c", odd),
+    ]
+    location = write_tar(tmp_path / "a.tar", samples)
+    with pytest.raises(UserError, match=r"c has a KEY\.txt that is no UTF-8 text"):
+        listed(data_config(location))
+    found = listed(data_config(location, on_bad="skip"))
+    assert (found.key.to_pylist(), found.left_out) == (["caf\\xe9", "b"], {"not_utf8": 1})
+    assert (found.nouns, found.canonicals) == (("Cats", "dog"), ("\\ud800", "dog"))
+    assert members_at(found, 0)["jpg"] == members_of(0)["jpg"]
+
+
+@pytest.mark.parametrize("key", ["./0", "v1.0/0", "/absolute/0", "../0"])
+def test_keys_with_folders_are_read_among_files_of_other_programs(tmp_path: Path, key: str) -> None:
+    folder, _, base = key.rpartition("/")
+    samples = [(f"{folder}/._{base}", {"jpg": b"mac"}), (key, members_of(0)), (".DS_Store", {"x": b"mac"})]
+    write_tar(tmp_path / "a.tar", samples)
+    (tmp_path / "._a.tar").write_bytes(b"mac")
+    found = listed(data_config(tmp_path))
+    assert (found.key.to_pylist(), found.left_out) == ([key], {})
+    assert members_at(found, 0) == members_of(0)
+
+
+def test_many_bad_samples_of_a_shard_are_two_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = [(f"{number}", {"txt": b"dog"}) for number in range(1, 30)]
+    found = listed(data_config(write_tar(tmp_path / "a.tar", [("0", members_of(0)), *bad]), on_bad="skip"))
+    assert found.left_out == {"missing_member": 29}
+    assert len(caplog.messages) == 2
+    assert "29 times missing_member; all left out" in caplog.messages[1]
 
 
 @pytest.mark.parametrize("on_bad", ["error", "skip"])

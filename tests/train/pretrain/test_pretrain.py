@@ -16,7 +16,9 @@ from pipeline.world import WorldConfig, write_captioned_shards
 from stages.clip import load_clip
 from stages.clip_config import ClipConfig
 from stages.common import UserError, load
+from stages.nouns import SpacyNouns
 from train.pretrain import PretrainManifest, pretrain
+from train.pretrain.nouns import find_nouns
 from train.pretrain.trainer import schedule
 
 MODEL = {
@@ -105,6 +107,22 @@ def test_another_recipe_in_the_same_folder_is_refused(captioned: Path, tmp_path:
     pretrain(recipe(captioned, steps=1), tmp_path, lambda line: None)
     with pytest.raises(UserError, match="another recipe"):
         pretrain(recipe(captioned, steps=2), tmp_path, lambda line: None)
+
+
+def test_nouns_that_are_all_too_rare_are_an_error_with_the_commonest(captioned: Path, tmp_path: Path) -> None:
+    rare = recipe(captioned, nouns={"sample": 100, "min_mentions": 1000})
+    with pytest.raises(UserError, match=r"nouns\.min_mentions: no noun has 1000 mentions in \d+ captions; the common"):
+        pretrain(rare, tmp_path, lambda line: None)
+    with pytest.raises(UserError, match="no noun was found at all"):
+        find_nouns(["of the", "and"], SpacyNouns(), 10, 1, seed=0)
+
+
+def test_what_is_left_out_of_the_shards_stands_in_the_log(captioned: Path, tmp_path: Path) -> None:
+    (shard,) = captioned.glob("*.tar")
+    (tmp_path / "cut.tar").write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    lines: list[dict[str, Any]] = []
+    pretrain(recipe(captioned, shards=[str(tmp_path / "cut.tar")], steps=1), tmp_path / "run", lines.append)
+    assert lines[0]["left_out"]["cut_shard"] == 1
 
 
 def test_learning_rate_warms_up_follows_the_cosine_and_cools_down(captioned: Path) -> None:
