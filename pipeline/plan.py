@@ -76,8 +76,9 @@ def make_plan(manifest: BuildManifest) -> Plan:
         rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
     rows = canonical_order(rows)
     if not len(rows):
-        told = "".join(f"\n  set aside: {line}" for line in aside.examples())
-        raise UserError(f"source: no image in the input; check source's paths{told}")
+        counts, first = aside.reasons(), aside.examples()
+        told = [f"\n  set aside, {counts[item, reason]:,} x {reason}: {first[item, reason]}" for item, reason in counts]
+        raise UserError(f"source: no image in the input; check source's paths{''.join(told)}")
     _check_excluded(manifest, rows)
     rows = _drawn(rows, manifest)
     rows = add_scan(rows, manifest.source)

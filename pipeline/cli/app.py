@@ -76,6 +76,8 @@ def plan(
         listed = [f"{name} {value[:8]}" for name, value in files.items()] or ["none"]
         rows += [(f"model {stage}", line) for line in listed]
     _print_rows(console, [*rows, ("plan", planned.digest)])
+    for (item, reason), first in planned.aside.examples().items():
+        console.print(f"set aside, the first {item} by {reason}: {first}")
     for sentence in planned.aside.notes:
         console.print(sentence)
     if sample:

@@ -62,12 +62,13 @@ class SetAside:
         """How many of each item and reason, most first."""
         return dict(Counter((row[0], row[3]) for row in self._rows).most_common())
 
-    def examples(self) -> list[str]:
-        """A line for each item and reason: how many, and the message of the first."""
-        first = {(row[0], row[3]): row[4] for row in reversed(self._rows)}
-        return [
-            f"{count:,} x {item}: {reason}: {first[item, reason]}" for (item, reason), count in self.reasons().items()
-        ]
+    def examples(self) -> dict[tuple[str, str], str]:
+        """The first message of each item and reason, after its file, in the order in which they were found."""
+        found: dict[tuple[str, str], str] = {}
+        for item, _, file, reason, message in self._rows:
+            if (item, reason) not in found:
+                found[item, reason] = f"{file}: {message}"
+        return found
 
     def table(self) -> pa.Table:
         """All of it, in the order in which it was found (schema SET_ASIDE)."""

@@ -69,7 +69,7 @@ def _read(location: str, source: WebdatasetSource, aside: SetAside, harmless: _C
             harmless[trouble.reason] = (first, count + 1)
         else:
             image_id = _image_id(name, trouble.key) if trouble.key else ""
-            aside.add(trouble.item, name, trouble.reason, f"{name}: {trouble.message}", image_id)
+            aside.add(trouble.item, name, trouble.reason, trouble.message, image_id)
 
     try:
         with open_file(location) as file:

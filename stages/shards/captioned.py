@@ -127,7 +127,8 @@ def _json_of(sample: TarSample, tell: Tell) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         what = f"cannot be read: {error}"
     message = f"{member.name} at byte {member.offset} {what}; expected a JSON object"
-    tell(Trouble(None if "txt" in sample.members else "caption", "bad_json", message, sample.key))
+    has_text = "txt" in sample.members
+    tell(Trouble(None, "bad_json", message, sample.key) if has_text else _bad_caption(message, sample))
     return {}
 
 
@@ -143,22 +144,26 @@ def _text_of(sample: TarSample, tell: Tell) -> str | None:
         message = (
             f"{member.name} at byte {member.offset} is no UTF-8 text{looks}: {error.reason}, byte {error.start} of it"
         )
-        tell(Trouble("caption", "not_utf8", message, sample.key))
+        tell(_bad_caption(message, sample))
         return None
 
 
 def _is_caption(value: object, sample: TarSample, tell: Tell) -> bool:
     if not isinstance(value, str):
         message = f"{sample.key}.json: a caption is {str(value)[:60]!r}; expected a text"
-        tell(Trouble("caption", "not_a_text", message, sample.key))
+        tell(_bad_caption(message, sample))
         return False
     if shown(value) != value:
         message = (
             f"{sample.key}.json: the caption {shown(value)[:200]!r} has half of a surrogate pair, which no text holds"
         )
-        tell(Trouble("caption", "lone_surrogate", message, sample.key))
+        tell(_bad_caption(message, sample))
         return False
     return True
+
+
+def _bad_caption(message: str, sample: TarSample) -> Trouble:
+    return Trouble("caption", "bad_caption", message, sample.key)
 
 
 def _sample(sample: TarSample) -> str:

@@ -52,7 +52,7 @@ def test_captions_come_from_json_or_else_from_txt(tmp_path: Path) -> None:
     ("members", "reason"),
     [
         ({"0.jpg": b"x"}, "1 times no_captions"),
-        ({"0.jpg": b"x", "0.json": b"{"}, "1 times bad_json"),
+        ({"0.jpg": b"x", "0.json": b"{"}, "1 times bad_caption"),
         ({}, "no samples"),
     ],
 )
