@@ -119,6 +119,7 @@ DECIDES_NOTHING: dict[str, str] = {
     "stages.shards.captioned": _PLANNED,
     "stages.shards.reader": "what it reads is checked, not written",
     "stages.shards.tar": "what it reads is checked, not written",
+    "stages.shards.tar_header": "what it reads is checked, not written",
 }
 """Modules that a worker loads and whose code decides none of its bytes, with the reason."""
 

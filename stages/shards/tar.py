@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Literal, NamedTuple
 
-_MAGIC, _MAGIC_AT, _NAME_BYTES = b"ustar", 257, 100
+from stages.shards.tar_header import MAGIC, MAGIC_AT, NAME_BYTES, TarHeader, is_header
+
 _BEFORE_A_HEADER = (b"x", b"g", b"X", b"L", b"K")
 _KINDS = {tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "symbolic link"}
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -140,7 +141,7 @@ def _entries(file: IO[bytes], place: int, wanted: Callable[[str], bool]) -> Iter
     """Members from a place up to the first zeros, damage, or the end of the file."""
     file.seek(place)
     try:
-        tar = tarfile.TarFile(fileobj=file, encoding="utf-8", errors="surrogateescape")
+        tar = tarfile.TarFile(fileobj=file, tarinfo=TarHeader, encoding="utf-8", errors="surrogateescape")
         while (header := tar.next()) is not None and tar.offset > header.offset:
             tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header
             data, end = b"", tar.offset
@@ -184,7 +185,7 @@ def _behind(file: IO[bytes], size: int, place: int, last: _Entry | None) -> _Beh
     first = _first_that_is_not_zero(file, end, size)
     if first == size and end < size:
         return _Behind(None, None)
-    if first < size and (last is not None or first > place) and _is_header(_read(file, first, tarfile.BLOCKSIZE)):
+    if first < size and (last is not None or first > place) and is_header(_read(file, first, tarfile.BLOCKSIZE)):
         joined = f"another tar is joined to it at byte {first}, behind the zeros from byte {end}; it is read as well"
         return _Behind(first, Trouble(None, "joined_tars", joined) if first > end else None)
     if last is None:
@@ -203,10 +204,10 @@ def _past(file: IO[bytes], size: int, start: int, search: int, behind: str) -> _
     """
     found = _find_header(file, search, size)
     block = _read(file, start, tarfile.BLOCKSIZE)
-    if found is None and start < tarfile.BLOCKSIZE and not _is_header(block):
+    if found is None and start < tarfile.BLOCKSIZE and not is_header(block):
         raise DamagedTarError(_what_it_is(_read(file, 0, tarfile.BLOCKSIZE), size))
-    name = block[:_NAME_BYTES].partition(b"\0")[0].decode("utf-8", "backslashreplace")
-    header = f" (the header of {name})" if name and block[_MAGIC_AT:].startswith(_MAGIC) else ""
+    name = block[:NAME_BYTES].partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    header = f" (the header of {name})" if name and block[MAGIC_AT:].startswith(MAGIC) else ""
     if found is not None:
         message = f"damaged at byte {start}{behind}{header}; nothing up to byte {found} can be read"
     elif len(block) < tarfile.BLOCKSIZE:
@@ -221,9 +222,9 @@ def _end_of_extension(file: IO[bytes], place: int) -> int:
     name, size or kind of that member are lost; else at the next byte.
     """
     with contextlib.suppress(tarfile.TarError, ValueError, OverflowError):
-        extension = tarfile.TarInfo.frombuf(_read(file, place, tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        extension = TarHeader.frombuf(_read(file, place, tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
         member = place + tarfile.BLOCKSIZE * (1 + -(-extension.size // tarfile.BLOCKSIZE))
-        if extension.type in _BEFORE_A_HEADER and _is_header(_read(file, member, tarfile.BLOCKSIZE)):
+        if extension.type in _BEFORE_A_HEADER and is_header(_read(file, member, tarfile.BLOCKSIZE)):
             return member + 1
     return place + 1
 
@@ -242,23 +243,15 @@ def _find_header(file: IO[bytes], start: int, end: int) -> int | None:
     """
     for base, count in _pieces(start, end):
         piece = _read(file, base, count + tarfile.BLOCKSIZE)
-        at = piece.find(_MAGIC, _MAGIC_AT) - _MAGIC_AT
+        at = piece.find(MAGIC, MAGIC_AT) - MAGIC_AT
         while 0 <= at < count:
             block = piece[at : at + tarfile.BLOCKSIZE]
-            name, kind = block[:_NAME_BYTES], block[156:157]
+            name, kind = block[:NAME_BYTES], block[156:157]
             is_whole = kind in _BEFORE_A_HEADER or (name[-1] == 0 and b"?" not in name)
-            if is_whole and _is_header(block):
+            if is_whole and is_header(block):
                 return base + at
-            at = piece.find(_MAGIC, at + _MAGIC_AT + 1) - _MAGIC_AT
+            at = piece.find(MAGIC, at + MAGIC_AT + 1) - MAGIC_AT
     return None
-
-
-def _is_header(block: bytes) -> bool:
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.TarError:
-        return False
-    return True
 
 
 def _first_that_is_not_zero(file: IO[bytes], start: int, size: int) -> int:

@@ -237,6 +237,12 @@ CASES: dict[str, tuple[bytes | Files, dict[str, tuple[str, ...]], dict[tuple[str
         {},
         "",
     ),
+    "names_replaced_in_place": (
+        WHOLE.replace(b"000000000.", b"caf\xe900000."),
+        {key.replace("s/000000000", "s/caf\\xe900000"): value for key, value in ALL.items()},
+        {},
+        "",
+    ),
     "licence_with_a_surrogate": ([("0.jpg", b"1"), ("0.json", rb'{"license": "\ud800"}')], {"s/0": ()}, {}, ""),
 }
 
