@@ -1,6 +1,6 @@
 """Two-stage segmentation of the rendered world: proposals against CLIPs, with the bounds of perfect masks and names.
 
-    python -m benchmarks.world_segmentation [--runs out/ablation/500-1200-60] [--seeds 0 1 2] [--scenes 40]
+    python -m benchmarks.world_segmentation [--runs out/ablation/500-1200-60x128] [--seeds 0 1 2] [--scenes 80]
 
 Takes the CLIPs that `python -m benchmarks.ablation` left, and scenes that no CLIP was trained on. Seen classes are
 those that the ablation's captions mention: half of the objects, and all stuff.
@@ -63,9 +63,9 @@ def score(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=Path, default=Path("out/ablation/500-1200-60"))
+    parser.add_argument("--runs", type=Path, default=Path("out/ablation/500-1200-60x128"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--scenes", type=int, default=80)
     options = parser.parse_args()
     world = options.runs / f"segmented_{options.scenes}"
     if not (world / "classes.json").is_file():
