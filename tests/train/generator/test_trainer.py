@@ -137,6 +137,25 @@ def test_a_folder_of_another_model_is_refused_before_training(recipe: Recipe, tm
         train_generator(recipe(network={"kind": "grid", "init": str(tmp_path)}), tmp_path / "run", silent)
 
 
+def test_what_is_wrong_with_the_folder_of_another_model_is_its_kind(recipe: Recipe, tmp_path: Path) -> None:
+    """A grid's folder has no image processor, and needs none."""
+    folder = train_generator(recipe(steps=1), tmp_path / "grid", silent)
+    with pytest.raises(UserError, match=r"network.init: .*model_type 'maskmine_grid'.*'maskformer' expects maskformer"):
+        train_generator(recipe(network={"kind": "maskformer", "init": str(folder)}), tmp_path / "run", silent)
+
+
+@pytest.mark.parametrize("content", ["none", "cut off", "a list", "another's"])
+def test_a_state_that_is_none_is_named(recipe: Recipe, tmp_path: Path, content: str) -> None:
+    train_generator(recipe(steps=2), tmp_path, silent)
+    file = tmp_path / "state.pt"
+    whole = file.read_bytes()
+    file.write_bytes(b"" if content == "none" else whole[:2000])
+    if content in ("a list", "another's"):
+        torch.save([1] if content == "a list" else {"model": {}}, file)
+    with pytest.raises(UserError, match=r"state\.pt: .+; .*remove it to begin again"):
+        train_generator(recipe(steps=2), tmp_path, silent)
+
+
 def test_a_field_that_the_network_does_not_have_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network.config.width: .*"):
         train_generator(recipe(network={"kind": "grid", "config": {"width": 3}}), tmp_path / "run", silent)
