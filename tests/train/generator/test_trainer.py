@@ -100,6 +100,7 @@ def test_two_processes_see_the_loss_and_the_gradient_of_one(recipe: Recipe, tmp_
     manifest.write_text(yaml.safe_dump(asked.model_dump(mode="json")))
     done = torchrun(manifest, tmp_path / "two")
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
     for name in ("loss", "dice", "bce", "score", "iou", "grad_norm"):
         expected = [line[name] for line in lines if name in line]
@@ -110,6 +111,25 @@ def test_two_processes_see_the_loss_and_the_gradient_of_one(recipe: Recipe, tmp_
     assert norms
     for name in norms:
         torch.testing.assert_close(two[name], one[name], rtol=2e-3, atol=1e-4)
+
+
+def test_the_weights_kept_are_the_moving_average_of_those_of_the_steps(recipe: Recipe, tmp_path: Path) -> None:
+    """With a decay that is lower in the beginning: (1 + n) / (10 + n) after n steps."""
+    name, found = "stem.0.0.weight", []
+
+    def look(line: dict[str, Any] | None) -> None:
+        """A step is told before its checkpoint is written, so that the last one is that of the step before."""
+        if line is None or ("loss" in line and line["step"] > 1):
+            found.append(torch.load(tmp_path / "state.pt", weights_only=True))
+
+    train_generator(recipe(steps=4, checkpoint_every=1, ema_decay=0.3), tmp_path, look)
+    look(None)
+    kept, *others = (state["module"][name] for state in found)
+    for count, weights in enumerate(others, start=1):
+        share = min(0.3, (1 + count) / (10 + count))
+        kept = share * kept + (1 - share) * weights
+    assert len(found) == 4
+    torch.testing.assert_close(found[-1]["average"][f"module.{name}"], kept)
 
 
 def test_a_run_begins_with_the_weights_of_another(recipe: Recipe, tmp_path: Path) -> None:
