@@ -69,6 +69,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.proposals.ovseg_file",
     "stages.proposals.ovseg_names",
     "stages.proposals.ovseg_network",
+    "stages.proposals.ovseg_resnet",
     "stages.proposals.ovseg_settings",
     "stages.proposals.provided",
     "stages.proposals.queries",

@@ -181,9 +181,12 @@ def load_state(folder: Path, recipe: str, precision: str | None = None) -> dict[
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        state: Any = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # damaged files raise errors of many kinds
-        raise UserError(f"{path}: cannot be read ({error}); remove it to begin again") from error
+        told = str(error).partition(". ")[0] or type(error).__name__
+        raise UserError(f"{path}: cannot be read ({told}); remove it to begin again") from error
+    if not isinstance(state, dict) or "recipe" not in state:
+        raise UserError(f"{path}: is no state of a training; choose another folder, or remove it to begin again")
     if state["recipe"] != recipe:
         began = state.get("precision")
         if precision is not None and began not in (None, precision):
@@ -192,7 +195,7 @@ def load_state(folder: Path, recipe: str, precision: str | None = None) -> dict[
                 f"set precision: {began}, choose another folder, or remove it"
             )
         raise UserError(f"{folder}: holds a run of another recipe; choose another folder, or remove it")
-    return state
+    return dict(state)
 
 
 def open_log(folder: Path, step: int) -> TextIO:

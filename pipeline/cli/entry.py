@@ -94,6 +94,7 @@ class Stop:
         if sys.__stdout__ and sys.__stdout__.isatty():
             os.write(1, b"\x1b[?25h")  # a live bar hides the cursor
         self.say_farewell()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library says of the end of its processes is no news
         from pipeline.runners.processes import below, kill_all
 
         own = os.getpid()

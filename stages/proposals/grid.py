@@ -247,7 +247,7 @@ def load_grid(folder: Path, name: str, device: str, key: str = "proposer.model")
             network.words = WordHead(space)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
+        first = " ".join(str(error).split("\n", 2)[:2])
         raise UserError(
             f"{key}: {name}: expected {CONFIG} and {WEIGHTS} of a grid generator, as training writes them: {first}"
         ) from error

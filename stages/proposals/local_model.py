@@ -58,13 +58,13 @@ class LocalModel:
         folder = resolve_folder(config.model, config.revision, key)
         name = config.model if "://" in config.model else str(folder)
         with told_as(config.model, folder):
-            files = transformers_files(folder, key, config.has_processor)
             found = read_model_json(folder / CONFIG, key).get("model_type")
-        if found not in config.model_types:
-            raise UserError(
-                f"{key}: {name}/{CONFIG} has model_type {found!r}, and kind "
-                f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
-            )
+            if found not in config.model_types:
+                raise UserError(
+                    f"{key}: {name}/{CONFIG} has model_type {found!r}, and kind "
+                    f"{config.kind!r} expects {' or '.join(config.model_types)}; change one of them"
+                )
+            files = transformers_files(folder, key, config.has_processor)
         return cls(folder, name, files, key)
 
     def load(self, auto_class: type[Any], device: str) -> Any:  # noqa: ANN401

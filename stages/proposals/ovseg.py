@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from stages.common import Precision, SampleError, autocast, local_path, resolve_device
 from stages.proposals.ovseg_file import OvsegFile
 from stages.proposals.ovseg_network import OvsegNetwork
-from stages.proposals.ovseg_settings import OvsegSettings
+from stages.proposals.ovseg_settings import InputSettings, OvsegSettings
 from stages.proposals.query_masks import QueryMasks, Window, WordEmbeddings
 
 
@@ -54,19 +54,19 @@ class OvsegGenerator:
         return cls(OvsegNetwork.of(file).to(device), file.no_object.to(device), file.settings, precision)
 
     def resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A photo [H, W, 3] RGB as the generator is given it, uint8 [h, w, 3]: short and long side as published.
+        """A photo [H, W, 3] RGB as the generator is given it, uint8 [h, w, 3]: its size and its channels' order.
+
+        Crops for CLIP are cut from it, so that they have this order, too (published: RGB).
 
         Raises:
             SampleError: ``unusable_shape``, of a sliver of which nothing would be left.
         """
-        sides, rules = np.array(image.shape[:2]), self.settings.input
-        scale = rules.MIN_SIZE_TEST / sides.min()
-        if sides.max() * scale > rules.MAX_SIZE_TEST:
-            scale *= rules.MAX_SIZE_TEST / (sides.max() * scale)
-        height, width = (int(side * scale + 0.5) for side in sides.tolist())
+        height, width = resized_hw(image.shape[0], image.shape[1], self.settings.input)
         if not height or not width:
-            raise SampleError("unusable_shape", f"nothing of {sides[0]} x {sides[1]} px is left when it is resized")
-        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+            sides = " x ".join(str(side) for side in image.shape[:2])
+            raise SampleError("unusable_shape", f"nothing of {sides} px is left when it is resized")
+        resized = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        return resized if self.settings.input.FORMAT == "RGB" else np.ascontiguousarray(resized[..., ::-1])
 
     @torch.inference_mode()
     def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
@@ -91,12 +91,21 @@ class OvsegGenerator:
         """Normalised and padded, float32 [1, 3, padded h, padded w]."""
         settings = self.settings
         pixels = torch.tensor(resized, device=self._no_object.device).permute(2, 0, 1).float()
-        if settings.input.FORMAT == "BGR":
-            pixels = pixels.flip(0)
         mean, std = (pixels.new_tensor(each).view(3, 1, 1) for each in (settings.pixel_mean, settings.pixel_std))
         height, width = resized.shape[:2]
         multiple = settings.multiple_px
         return pad((pixels - mean) / std, (0, -width % multiple, 0, -height % multiple))[None]
+
+
+def resized_hw(height: int, width: int, rules: InputSettings) -> tuple[int, int]:
+    """Sides of a resized photo, in pixels; each step as detectron2 has it, since another order rounds another way."""
+    short, longest = float(rules.MIN_SIZE_TEST), float(rules.MAX_SIZE_TEST)
+    scale = short / min(height, width)
+    sides = (short, scale * width) if height < width else (scale * height, short)
+    if max(sides) > longest:
+        scale = longest / max(sides)
+        sides = (sides[0] * scale, sides[1] * scale)
+    return int(sides[0] + 0.5), int(sides[1] + 0.5)
 
 
 def _confidence(mask_logits: Tensor, threshold: float) -> Tensor:

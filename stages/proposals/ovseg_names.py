@@ -1,7 +1,7 @@
 """Names of tensors in OVSeg's published files, and what they are called in the modules that run here.
 
-The Swin, the pixel decoder and the predictor run in transformers' MaskFormer, a ResNet in timm's; the two heads keep
-their published names. A state dict has versions of its modules in an attribute ``_metadata``; detectron2 goes by that
+The Swin, the pixel decoder and the predictor run in transformers' MaskFormer; a ResNet and the two heads keep their
+published names. A state dict has versions of its modules in an attribute ``_metadata``; detectron2 goes by that
 of ``sem_seg_head``: below 2, or without one, it takes the pixel decoder's names for old ones, which lack
 ``pixel_decoder.``, and renames them. Both namings are read.
 """
@@ -41,25 +41,7 @@ _SWIN = (
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
 )
-_PLAIN_STEM = (
-    (r"^backbone\.stem\.conv1\.norm\.", f"{_ENCODER}net.bn1."),
-    (r"^backbone\.stem\.conv1\.", f"{_ENCODER}net.conv1."),
-)
-_RESNET = (
-    (r"^backbone\.stem\.conv1\.norm\.", f"{_ENCODER}net.conv1.1."),
-    (r"^backbone\.stem\.conv2\.norm\.", f"{_ENCODER}net.conv1.4."),
-    (r"^backbone\.stem\.conv3\.norm\.", f"{_ENCODER}net.bn1."),
-    (r"^backbone\.stem\.conv1\.", f"{_ENCODER}net.conv1.0."),
-    (r"^backbone\.stem\.conv2\.", f"{_ENCODER}net.conv1.3."),
-    (r"^backbone\.stem\.conv3\.", f"{_ENCODER}net.conv1.6."),
-    (r"^backbone\.res2\.", f"{_ENCODER}net.layer1."),
-    (r"^backbone\.res3\.", f"{_ENCODER}net.layer2."),
-    (r"^backbone\.res4\.", f"{_ENCODER}net.layer3."),
-    (r"^backbone\.res5\.", f"{_ENCODER}net.layer4."),
-    (r"\.shortcut\.norm\.", ".downsample.1."),
-    (r"\.shortcut\.", ".downsample.0."),
-    (r"\.conv(\d)\.norm\.", r".bn\1."),
-)
+_RESNET = ((r"^backbone\.", _ENCODER),)
 _HEADS = (
     (rf"^{PIXEL_DECODER}layer_4\.norm\.", f"{_DECODER}fpn.stem.1."),
     (rf"^{PIXEL_DECODER}layer_4\.", f"{_DECODER}fpn.stem.0."),
@@ -94,8 +76,6 @@ def is_swin(state: Mapping[str, Any]) -> bool:
 def module_tensors(state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
     """The generator's tensors by the names of our modules, each with the published name that it came from."""
     rules = _SWIN if is_swin(state) else _RESNET
-    if not is_swin(state) and "backbone.stem.conv2.weight" not in state:  # the plain stem is one convolution
-        rules = (*_PLAIN_STEM, *rules)
     found: dict[str, tuple[str, Tensor]] = {}
     for name, value in state.items():
         if name.startswith(GENERATOR):

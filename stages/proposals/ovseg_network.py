@@ -1,4 +1,4 @@
-"""The modules of OVSeg's mask generator: transformers' MaskFormer around a Swin or timm's ResNet, and the two heads.
+"""The modules of OVSeg's mask generator: transformers' MaskFormer around a Swin or a ResNet, and the two heads.
 
 They are built without values, as large as the file's tensors say, and take these.
 """
@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import MaskFormerConfig, MaskFormerDetrConfig, MaskFormerModel, ResNetConfig, SwinConfig
-from transformers.modeling_outputs import BackboneOutput
 
 from stages.common import UserError
 from stages.proposals.ovseg_file import OvsegFile
 from stages.proposals.ovseg_names import PIXEL_DECODER, PREDICTOR, is_swin, module_tensors
+from stages.proposals.ovseg_resnet import STAGES, PublishedResNet
 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
-_RES = (2, 3, 4, 5)
 
 
 class Mlp(nn.Module):
@@ -37,28 +36,6 @@ class Mlp(nn.Module):
         for number, layer in enumerate(self.layers):
             values = layer(values if number == 0 else values.relu())
         return values
-
-
-class DeepLabResNet(nn.Module):
-    """timm's ResNet as detectron2 builds it, with the four feature maps that the pixel decoder takes.
-
-    Args:
-        net: timm's.
-    """
-
-    def __init__(self, net: Any) -> None:  # noqa: ANN401 - timm's ResNet
-        super().__init__()
-        self.net = net
-
-    def forward(self, pixel_values: Tensor) -> BackboneOutput:
-        """Feature maps of strides 4, 8, 16 and 32 (less where a stage is dilated), from [N, 3, h, w]."""
-        net = self.net
-        values = net.maxpool(net.act1(net.bn1(net.conv1(pixel_values))))
-        maps = []
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            values = stage(values)
-            maps.append(values)
-        return BackboneOutput(feature_maps=tuple(maps))
 
 
 class OvsegNetwork(nn.Module):
@@ -149,7 +126,7 @@ def _maskformer(file: OvsegFile) -> MaskFormerModel:
         if swin:
             model.pixel_level_module.encoder.model.layernorm = nn.Identity()  # of an output that nothing takes
         else:
-            model.pixel_level_module.encoder = DeepLabResNet(_resnet(file))
+            model.pixel_level_module.encoder = PublishedResNet(file)
         transformer = model.transformer_module
         if transformer.input_projection is None and f"{PREDICTOR}input_proj.weight" in file.state:
             transformer.input_projection = nn.Conv2d(hidden, hidden, kernel_size=1)  # ENFORCE_INPUT_PROJ
@@ -176,46 +153,8 @@ def _swin_config(file: OvsegFile) -> SwinConfig:
 
 
 def _stand_in(file: OvsegFile) -> ResNetConfig:
-    """A ResNet of the same channels, whose place timm's takes: transformers' has no such stem and no multi-grid."""
-    channels = [file.shape(f"backbone.res{stage}.0.conv3.weight")[0] for stage in _RES]
+    """A ResNet of the same channels, whose place ours takes: transformers' has no such stem and no multi-grid."""
+    channels = [file.shape(f"backbone.res{stage}.0.conv3.weight")[0] for stage in STAGES]
     make: Any = ResNetConfig
     config: ResNetConfig = make(hidden_sizes=channels, depths=[1, 1, 1, 1], out_features=_STAGES)
     return config
-
-
-def _resnet(file: OvsegFile) -> Any:  # noqa: ANN401 - timm's ResNet
-    from timm.models.resnet import Bottleneck, ResNet
-
-    stem = "backbone.stem.conv2.weight" in file.state
-    outs = [file.shape(f"backbone.res{stage}.0.conv3.weight")[0] for stage in _RES]
-    width, channels_of_group = file.shape("backbone.res2.0.conv2.weight")[:2]
-    groups, planes = width // channels_of_group, outs[0] // Bottleneck.expansion
-    make: Any = ResNet
-    net = make(
-        Bottleneck,
-        [file.count(f"backbone.res{stage}.") for stage in _RES],
-        num_classes=0,
-        cardinality=groups,
-        base_width=width * 64 // (planes * groups),
-        stem_width=file.shape("backbone.stem.conv1.weight")[0],
-        stem_type="deep" if stem else "",
-        channels=tuple(out // Bottleneck.expansion for out in outs),
-    )
-    rules = file.settings.resnets
-    grid = rules.RES5_MULTI_GRID if "deeplab" in file.settings.backbone else (1,)
-    _dilate(net.layer3, (1,), rules.RES4_DILATION)
-    _dilate(net.layer4, grid, rules.RES5_DILATION)
-    if rules.STRIDE_IN_1X1:
-        for stage in (net.layer2, net.layer3, net.layer4):
-            first = stage[0]
-            first.conv1.stride, first.conv2.stride = first.conv2.stride, (1, 1)
-    return net
-
-
-def _dilate(stage: Any, grid: tuple[int, ...], dilation: int) -> None:  # noqa: ANN401 - timm's blocks
-    """Dilates the 3x3 convolutions of a stage, by the grid's number of each block; a dilated stage has no stride."""
-    for number, block in enumerate(stage):
-        side = dilation * grid[number % len(grid)]
-        block.conv2.dilation = block.conv2.padding = (side, side)
-    if dilation > 1:
-        stage[0].conv2.stride = stage[0].downsample[0].stride = (1, 1)

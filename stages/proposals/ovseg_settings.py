@@ -35,8 +35,9 @@ class InputSettings(_Section):
 
 
 class ClipAdapterSettings(_Section):
-    """Crops, mask prompts and the ensemble."""
+    """Crops, mask prompts and the ensemble; other templates than ViLD's are given in full, as `templates`."""
 
+    TEXT_TEMPLATES: str = "vild"
     MASK_FILL: Literal["mean"] = "mean"
     MASK_EXPAND_RATIO: float = Field(1.0, gt=0)
     MASK_THR: float = Field(0.4, gt=0, lt=1)
@@ -135,7 +136,7 @@ class OvsegSettings(_Section):
             for section, values in _R101C.items():
                 given[section] = {**values, **(given.get(section) or {})}
         try:
-            return cls.model_validate(given)
+            found = cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -143,3 +144,9 @@ class OvsegSettings(_Section):
                 f"{source}: {key}: {first['msg']}, got {first['input']!r}; "
                 "expected the settings of an OVSeg that is run as published"
             ) from error
+        if found.templates is None and found.clip_adapter.TEXT_TEMPLATES != "vild":
+            raise UserError(
+                f"{source}: clip_adapter.TEXT_TEMPLATES: {found.clip_adapter.TEXT_TEMPLATES!r} is not known; expected "
+                "'vild', or the prompts themselves as 'templates'"
+            )
+        return found

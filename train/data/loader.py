@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -68,7 +70,7 @@ def load_batches(
         num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_become_worker if workers else None,
         # A fork would inherit OpenCV's and OpenMP's pools without their threads, and hang at their first use.
         multiprocessing_context="spawn" if workers else None,
         # The default would draw the workers' seeds, which nothing here reads, from torch's global generator.
@@ -240,8 +242,17 @@ def _as_it_is(rows: Any) -> Any:  # noqa: ANN401 - the batches are whole already
     return rows
 
 
-def _one_thread(worker: int) -> None:
-    """Workers are processes: threads inside of them would only fight for the cores. torch sees to its own."""
+def _become_worker(worker: int) -> None:
+    """One thread, as more would only fight for the cores (torch sees to its own); and silence at the end.
+
+    A training that is stopped goes while a batch is handed over; what a worker's thread would say of that is no news.
+    """
     import cv2
 
     cv2.setNumThreads(1)
+    sys.excepthook = _tell_all_but_a_lost_training
+
+
+def _tell_all_but_a_lost_training(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)

@@ -97,7 +97,7 @@ class Batches(Sampler[list[Draw]]):
         if not self.steps_per_epoch:
             raise UserError(
                 f"batch_size: got {batch_size}, but an epoch has {self.dropped_per_epoch} samples; "
-                "take a smaller batch or more shards"
+                "take a smaller batch, or more data"
             )
         if batch_size % world_size:
             raise UserError(f"batch_size: got {batch_size}, expected a multiple of the {world_size} processes")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce  # unlike that of torch.distributed, with a gradient
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -32,8 +33,24 @@ class SharedBatchNorm(nn.BatchNorm2d):
         return normal.to(features.dtype)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs, as each of them has a part in the loss."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
 def _sum(value: Tensor) -> Tensor:
-    total: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(value)
     return total
 
 

@@ -135,6 +135,7 @@ def test_a_file_that_is_no_whole_ovseg_is_refused(prefix: str, message: str) -> 
         ({"mask_former": {"ENC_LAYERS": 6}}, "mask_former.ENC_LAYERS: Input should be 0"),
         ({"input": {"MIN_SIZE_TEST": "large"}}, "input.MIN_SIZE_TEST"),
         ({"swin": {"APE": True}}, "swin.APE"),
+        ({"clip_adapter": {"TEXT_TEMPLATES": "imagenet"}}, "clip_adapter.TEXT_TEMPLATES: 'imagenet' is not known"),
     ],
 )
 def test_a_setting_that_cannot_be_followed_is_named(config: dict[str, Any], message: str) -> None:

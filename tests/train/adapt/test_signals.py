@@ -64,3 +64,4 @@ def test_stopped_training_says_its_farewell_once_whatever_its_loader_processes_d
     assert process.returncode == 128 + number, told
     assert told.count(said) == 1, told
     assert "KeyboardInterrupt" not in told  # torch's loader may add words of its own, if a process of it aborts
+    assert "resource_sharer" not in told

@@ -242,3 +242,14 @@ def test_reasons_and_keys_are_documented() -> None:
     assert reasons <= words
     for model in (ShardSet, Augmentation, DataConfig):
         assert set(model.model_fields) <= words
+
+
+def test_a_worker_says_nothing_of_a_training_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    from train.data.loader import _tell_all_but_a_lost_training as tell
+
+    tell(ConnectionResetError, ConnectionResetError("reset"), None)
+    tell(BrokenPipeError, BrokenPipeError("broken"), None)
+    tell(EOFError, EOFError(), None)
+    assert not capsys.readouterr().err
+    tell(ValueError, ValueError("of its own"), None)
+    assert "of its own" in capsys.readouterr().err

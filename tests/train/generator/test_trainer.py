@@ -100,6 +100,7 @@ def test_two_processes_see_the_loss_and_the_gradient_of_one(recipe: Recipe, tmp_
     manifest.write_text(yaml.safe_dump(asked.model_dump(mode="json")))
     done = torchrun(manifest, tmp_path / "two")
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     logged = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
     for name in ("loss", "dice", "bce", "score", "iou", "grad_norm"):
         expected = [line[name] for line in lines if name in line]
@@ -110,6 +111,25 @@ def test_two_processes_see_the_loss_and_the_gradient_of_one(recipe: Recipe, tmp_
     assert norms
     for name in norms:
         torch.testing.assert_close(two[name], one[name], rtol=2e-3, atol=1e-4)
+
+
+def test_the_weights_kept_are_the_moving_average_of_those_of_the_steps(recipe: Recipe, tmp_path: Path) -> None:
+    """With a decay that is lower in the beginning: (1 + n) / (10 + n) after n steps."""
+    name, found = "stem.0.0.weight", []
+
+    def look(line: dict[str, Any] | None) -> None:
+        """A step is told before its checkpoint is written, so that the last one is that of the step before."""
+        if line is None or ("loss" in line and line["step"] > 1):
+            found.append(torch.load(tmp_path / "state.pt", weights_only=True))
+
+    train_generator(recipe(steps=4, checkpoint_every=1, ema_decay=0.3), tmp_path, look)
+    look(None)
+    kept, *others = (state["module"][name] for state in found)
+    for count, weights in enumerate(others, start=1):
+        share = min(0.3, (1 + count) / (10 + count))
+        kept = share * kept + (1 - share) * weights
+    assert len(found) == 4
+    torch.testing.assert_close(found[-1]["average"][f"module.{name}"], kept)
 
 
 def test_a_run_begins_with_the_weights_of_another(recipe: Recipe, tmp_path: Path) -> None:
@@ -135,6 +155,25 @@ def test_a_folder_of_another_model_is_refused_before_training(recipe: Recipe, tm
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=r"network.init: .*model_type 'maskformer'.*kind 'grid' expects maskmine_grid"):
         train_generator(recipe(network={"kind": "grid", "init": str(tmp_path)}), tmp_path / "run", silent)
+
+
+def test_what_is_wrong_with_the_folder_of_another_model_is_its_kind(recipe: Recipe, tmp_path: Path) -> None:
+    """A grid's folder has no image processor, and needs none."""
+    folder = train_generator(recipe(steps=1), tmp_path / "grid", silent)
+    with pytest.raises(UserError, match=r"network.init: .*model_type 'maskmine_grid'.*'maskformer' expects maskformer"):
+        train_generator(recipe(network={"kind": "maskformer", "init": str(folder)}), tmp_path / "run", silent)
+
+
+@pytest.mark.parametrize("content", ["none", "cut off", "a list", "another's"])
+def test_a_state_that_is_none_is_named(recipe: Recipe, tmp_path: Path, content: str) -> None:
+    train_generator(recipe(steps=2), tmp_path, silent)
+    file = tmp_path / "state.pt"
+    whole = file.read_bytes()
+    file.write_bytes(b"" if content == "none" else whole[:2000])
+    if content in ("a list", "another's"):
+        torch.save([1] if content == "a list" else {"model": {}}, file)
+    with pytest.raises(UserError, match=r"state\.pt: .+; .*remove it to begin again"):
+        train_generator(recipe(steps=2), tmp_path, silent)
 
 
 def test_a_field_that_the_network_does_not_have_is_refused(recipe: Recipe, tmp_path: Path) -> None:
