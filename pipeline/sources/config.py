@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -149,8 +148,7 @@ def source_files(source: AnySource) -> dict[str, str]:
 def to_record(row: dict[str, Any]) -> ImageRecord:
     """A row of a plan as a record."""
     masks = tuple(
-        SourceMask(json.loads(mask["segmentation"]), mask["label"], mask["score"], mask["is_crowd"])
-        for mask in row["masks"] or ()
+        SourceMask(mask["segmentation"], mask["label"], mask["score"], mask["is_crowd"]) for mask in row["masks"] or ()
     )
     height, width = row["mask_height"], row["mask_width"]
     return ImageRecord(

@@ -48,6 +48,7 @@ from stages.common.records import (
     merge_mentions,
 )
 from stages.common.tensors import load_safetensors, read_tensor_file
+from stages.common.texts import PlainText, clean_text, plain_text
 
 __all__ = [
     "CONFIG",
@@ -68,6 +69,7 @@ __all__ = [
     "ModelLocation",
     "Noun",
     "OtherFormatError",
+    "PlainText",
     "Precision",
     "Progress",
     "Proposal",
@@ -80,6 +82,7 @@ __all__ = [
     "UserError",
     "autocast",
     "canonical_json",
+    "clean_text",
     "device_class",
     "digest",
     "dtype_of",
@@ -95,6 +98,7 @@ __all__ = [
     "local_path",
     "merge_mentions",
     "open_file",
+    "plain_text",
     "processes_without_ctrl_c",
     "read_file",
     "read_json",
