@@ -48,7 +48,7 @@ from stages.common.records import (
     merge_mentions,
 )
 from stages.common.tensors import load_safetensors, read_tensor_file
-from stages.common.texts import PlainText, clean_text, plain_text
+from stages.common.texts import Name, PlainText, clean_name, clean_text, plain_text
 
 __all__ = [
     "CONFIG",
@@ -67,6 +67,7 @@ __all__ = [
     "Match",
     "Mention",
     "ModelLocation",
+    "Name",
     "Noun",
     "OtherFormatError",
     "PlainText",
@@ -82,6 +83,7 @@ __all__ = [
     "UserError",
     "autocast",
     "canonical_json",
+    "clean_name",
     "clean_text",
     "device_class",
     "digest",

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
@@ -64,6 +67,15 @@ def plain_text(text: str) -> PlainText:
 def clean_text(text: str) -> str:
     """The plain text alone, see `plain_text`."""
     return plain_text(text).text
+
+
+def clean_name(text: str) -> str:
+    """A name, such as a noun's or a class's: plain, with single spaces."""
+    return " ".join(clean_text(text).split())
+
+
+Name = Annotated[str, AfterValidator(clean_name)]
+"""A name in a manifest: one that looks like that of a data set is that name."""
 
 
 def _plain(cluster: str) -> str:

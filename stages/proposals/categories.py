@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common import clean_text
+from stages.common import clean_name
 from stages.proposals.coco_values import escaped, id_text
 
 _SHOWN = 3
@@ -73,7 +73,7 @@ def name_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     """A category's name: a text that is not empty, or a number; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return " ".join(clean_text(escaped(str(value))).split()) or None
+    return clean_name(escaped(str(value))) or None
 
 
 def _some(items: list[str]) -> str:

@@ -104,7 +104,7 @@ def is_text(value: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 def escaped(text: str) -> str:
     """The text with each lone surrogate as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import UserError
+from stages.common import UserError, clean_name
 from train.class_names import ClassName
 from train.evaluate.benchmark_sets.layouts import BenchmarkKind
 
@@ -93,7 +93,7 @@ def _entry(entry: Any, where: str) -> tuple[int, str, list[str]]:  # noqa: ANN40
     id_, name = entry["id"], entry["name"]
     if not isinstance(id_, int) or isinstance(id_, bool) or not 0 <= id_ <= 0xFFFF:
         raise UserError(f"{where}: 'id' is {id_!r}; expected a whole number from 0 to 65535")
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not clean_name(name):
         raise UserError(f"{where}: 'name' is {name!r}; expected a word")
     others: list[str] = []
     for key in ("synonyms", "forms"):
@@ -101,4 +101,4 @@ def _entry(entry: Any, where: str) -> tuple[int, str, list[str]]:  # noqa: ANN40
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"{where}: '{key}' is {words!r}; expected a list of words")
         others += words
-    return id_, name, others
+    return id_, clean_name(name), list(map(clean_name, others))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stages.clip import RegionEncoder, in_batches
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
-from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Rle, UserError, join, resolve_device
+from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Name, Rle, UserError, join, resolve_device
 from stages.proposals.coco_truth import read_truth_file, usable_masks
 from stages.proposals.left_out import LeftOut
 from train.clip.source import ClipSource, resolve
@@ -69,8 +69,8 @@ class ClassifyManifest(Manifest):
     kind: Literal["mask_classification"]
     clip: ClipSource
     regions: RegionsConfig
-    classes: tuple[str, ...] | None = None
-    seen: tuple[str, ...] | None = None
+    classes: tuple[Name, ...] | None = None
+    seen: tuple[Name, ...] | None = None
     region_input: RegionInput = "prompted"
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES

@@ -16,6 +16,7 @@ from stages.common import (
     Device,
     ImageRecord,
     Manifest,
+    Name,
     Proposal,
     SampleError,
     SourceMask,
@@ -60,7 +61,7 @@ class ProposalsManifest(Manifest):
     proposer: ProposalsConfig
     rules: MaskRules | None = None
     max_proposals: tuple[Annotated[int, Field(ge=1)], ...] = Field(MAX_PROPOSALS, min_length=1)
-    seen: Annotated[tuple[str, ...] | None, DOES_NOT_COUNT] = None
+    seen: Annotated[tuple[Name, ...] | None, DOES_NOT_COUNT] = None
     limit: int | None = Field(None, ge=1)
     device: Annotated[Device, DOES_NOT_COUNT] = "auto"
     precision: AskedPrecision = "auto"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from stages.common import DOES_NOT_COUNT, Config, Folder, Location, Manifest, Rle, SampleError, UserError
+from stages.common import DOES_NOT_COUNT, Config, Folder, Location, Manifest, Name, Rle, SampleError, UserError
 from stages.proposals import GroundTruthProposals, ModelConfig, PrecomputedProposals
 from train.evaluate.benchmark_sets import (
     IGNORED,
@@ -60,7 +60,7 @@ class SemanticManifest(Manifest):
     segmenter: SegmenterConfig | None = None
     predictions: LabelMaps | None = None
     best_labels: bool = False
-    seen: Annotated[tuple[str, ...] | Literal["generator"] | None, DOES_NOT_COUNT] = None
+    seen: Annotated[tuple[Name, ...] | Literal["generator"] | None, DOES_NOT_COUNT] = None
     open_metrics: Annotated[bool, DOES_NOT_COUNT] = True
     limit: int | None = Field(None, ge=1)
 
