@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 
 from pipeline.sources.config import CocoSource, attach_masks, table_of
 from pipeline.sources.set_aside import Item, SetAside
-from stages.common import UserError
+from stages.common import UserError, escaped
 from stages.proposals import read_coco_masks
 from stages.proposals.coco_values import (
     UnusableError,
     entry_of,
-    escaped,
     id_text,
     is_text,
     place_of,

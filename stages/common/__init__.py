@@ -48,7 +48,7 @@ from stages.common.records import (
     merge_mentions,
 )
 from stages.common.tensors import load_safetensors, read_tensor_file
-from stages.common.texts import Name, PlainText, clean_name, clean_text, plain_text
+from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text
 
 __all__ = [
     "CONFIG",
@@ -88,6 +88,7 @@ __all__ = [
     "device_class",
     "digest",
     "dtype_of",
+    "escaped",
     "find_files",
     "has_bf16",
     "hash_files",

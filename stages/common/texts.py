@@ -78,6 +78,11 @@ Name = Annotated[str, AfterValidator(clean_name)]
 """A name in a manifest: one that looks like that of a data set is that name."""
 
 
+def escaped(text: str) -> str:
+    """A text that any file and terminal takes: lone surrogates, as in names of files that are no UTF-8, as escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _plain(cluster: str) -> str:
     """A character, with the marks that stand on it, in its plain form."""
     composed = _CONTROL.sub(" ", unicodedata.normalize("NFC", cluster))

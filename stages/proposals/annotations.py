@@ -17,12 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common import Folder, UserError
+from stages.common import Folder, UserError, escaped
 from stages.proposals.categories import Categories
 from stages.proposals.coco_values import (
     UnusableError,
     entry_of,
-    escaped,
     flag,
     id_text,
     is_text,

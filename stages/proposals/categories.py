@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common import clean_name
-from stages.proposals.coco_values import escaped, id_text
+from stages.common import clean_name, escaped
+from stages.proposals.coco_values import id_text
 
 _SHOWN = 3
 

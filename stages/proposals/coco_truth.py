@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Rle, SampleError, SourceMask, UserError
+from stages.common import Rle, SampleError, SourceMask, UserError, escaped
 from stages.proposals.annotations import read_coco_masks
 from stages.proposals.categories import name_of
-from stages.proposals.coco_values import UnusableError, entry_of, escaped, place_of, required_id, whole_number
+from stages.proposals.coco_values import UnusableError, entry_of, place_of, required_id, whole_number
 from stages.proposals.json_stream import Element
 from stages.proposals.left_out import Aside
 from stages.proposals.provided import BadMask, checked_masks

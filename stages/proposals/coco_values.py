@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from stages.common import escaped
+
 _FLAGS = {"0": False, "false": False, "no": False, "": False, "1": True, "true": True, "yes": True}
 _LARGEST = 2**31 - 1
 
@@ -100,11 +102,6 @@ def flag(value: Any, key: str, reason: str) -> bool:  # noqa: ANN401 - any JSON 
 def is_text(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     """Whether it is a text that a file can hold: JSON can also spell half a character (a lone surrogate)."""
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
-
-
-def escaped(text: str) -> str:
-    """The text with each lone surrogate as its escape."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -21,7 +21,7 @@ from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Name, Rle,
 from stages.proposals.coco_truth import read_truth_file, usable_masks
 from stages.proposals.left_out import LeftOut
 from train.clip.source import ClipSource, resolve
-from train.evaluate.benchmark_sets import IGNORED, LabelFiles, open_label_files, read_picture
+from train.evaluate.benchmark_sets import IGNORED, LabelFiles, StrangeIds, open_label_files, read_picture
 from train.evaluate.classify.scores import score
 
 
@@ -112,15 +112,14 @@ def classify(manifest: ClassifyManifest, progress: Callable[[int], None] | None 
         if progress is not None:
             progress(len(labels))
     if not labels:
-        raise UserError(
-            f"no region is left to name ({left_out}); check 'classes' against the names of the ground truth"
-        )
+        told = f"no region is left to name ({left_out}); check 'classes' against the names of the ground truth"
+        raise UserError(". ".join([told, *truth.notes()]))
     top = torch.cat(ranked).cpu().numpy()
     seen = None if manifest.seen is None else np.array([name in set(manifest.seen) for name in names])
     return {
         **score(top, np.array(labels), len(names), seen),
         "left_out": {**left_out, **truth.left_out.reasons},
-        "notes": truth.left_out.sentences(),
+        "notes": truth.notes(),
     }
 
 
@@ -198,7 +197,7 @@ class GroundTruth:
         if isinstance(config, CocoRegions):
             self.names = self._read_coco(config)
         else:
-            self._labelled = open_label_files(config)
+            self._labelled, self._strange = open_label_files(config), StrangeIds()
             self.names = tuple(names.name for names in self._labelled.classes)
 
     def pictures(self) -> Iterator[LabelledPicture]:
@@ -216,6 +215,12 @@ class GroundTruth:
             rles = usable_masks(segmentations, pixels.shape[0], pixels.shape[1], file, image_id, self.left_out)
             regions = ((name, rle) for name, rle in zip(names, rles, strict=True) if rle is not None)
             yield LabelledPicture(file, pixels, tuple(regions))
+
+    def notes(self) -> list[str]:
+        """What a person should know of the pictures that were given so far."""
+        if isinstance(self._config, CocoRegions):
+            return self.left_out.sentences()
+        return [*self._labelled.notes, *self._strange.notes(*self._labelled.places)]
 
     def _read_coco(self, config: CocoRegions) -> tuple[str, ...]:
         files: dict[str, str | None] = {}
@@ -238,7 +243,8 @@ class GroundTruth:
 
     def _label_maps(self) -> Iterator[LabelledPicture]:
         for item in self._labelled.items:
-            truth = self._labelled.truth(item)
+            truth, strange = self._labelled.read(item)
+            self._strange.add(strange)
             present = [int(number) for number in np.unique(truth) if number != IGNORED]
             if present:
                 regions = tuple((self.names[number], Rle.encode(truth == number)) for number in present)

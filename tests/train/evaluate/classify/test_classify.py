@@ -129,7 +129,13 @@ def test_label_maps_give_one_region_a_class(tmp_path: Path, clip: str) -> None:
     asked = manifest(clip, regions)
     (picture,) = GroundTruth(asked.regions).pictures()
     assert [(name, rle.area_px) for name, rle in picture.regions] == [("cat", 25), ("sky", 300)]
-    assert classify(asked)["regions"] == 2
+    scores = classify(asked)
+    assert scores["regions"] == 2
+    (note,) = scores["notes"]
+    assert note.endswith("0 (45.7 %), 9 (0.2 %); add the classes, or name ids that mean none under 'ignore'")
+    (tmp_path / "classes.json").write_text('[{"id": 5, "name": "cat"}]')
+    with pytest.raises(UserError, match=r"no region is left to name .*100\.0 % of the pixels in"):
+        classify(manifest(clip, regions))
 
 
 def test_scores_by_hand() -> None:
