@@ -11,8 +11,7 @@ from pipeline.audit.tally import Tally
 from pipeline.audit.truth import Truth
 from pipeline.audit.verdicts import judge_image
 from stages.common import Rle
-from stages.proposals.coco_truth import decoded_masks, read_truth_file
-from stages.proposals.left_out import LeftOut
+from stages.proposals.coco_truth import LeftOut, decoded_masks, read_truth_file
 
 __all__ = ["audit"]
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.sources.config import CocoSource, attach_masks, table_of
+from pipeline.sources.config import CocoSource, attach_known_masks, table_of
 from pipeline.sources.set_aside import Item, SetAside
-from stages.common import UserError, escaped
+from stages.common import SampleError, UserError, escaped
 from stages.proposals import read_coco_masks
 from stages.proposals.coco_values import (
-    UnusableError,
     entry_of,
     id_text,
     is_text,
@@ -57,25 +55,7 @@ def read_coco(source: CocoSource, aside: SetAside) -> pa.Table:
     if not source.masks:
         return rows
     masks = [read_coco_masks(file, aside, source.panoptic_folder) for file in source.masks]
-    return attach_known_masks(rows, pa.concat_tables(masks), "source.masks", aside)
-
-
-def attach_known_masks(rows: pa.Table, masks: pa.Table, key: str, aside: SetAside) -> pa.Table:
-    """As `attach_masks`; says how many masks are of other images.
-
-    Raises:
-        UserError: all of them are.
-    """
-    known = pc.is_in(masks["image_id"], value_set=rows["image_id"].combine_chunks())
-    others = len(masks) - (pc.sum(known).as_py() or 0)
-    if others and others == len(masks) and len(rows):
-        raise UserError(
-            f"{key}: none of the {others:,} masks is of an image of the source: their image ids look like "
-            f"{masks['image_id'][0].as_py()!r}, the source's like {rows['image_id'][0].as_py()!r}"
-        )
-    if others:
-        aside.note(f"{key}: {others:,} of {len(masks):,} masks are of images that the source does not list")
-    return attach_masks(rows, masks)
+    return attach_known_masks(rows, pa.concat_tables(masks), "source.masks", aside.note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +138,8 @@ class _Reader:
             entry_of(element.value, _BAD_IMAGE if item == "image" else _BAD_ANNOTATION)
             use(element)
             self.read.add(item)
-        except UnusableError as error:
-            message = f"{place_of(element.key, element.index, element.value)}: {error}"
+        except SampleError as error:
+            message = f"{place_of(element.key, element.index, element.value)}: {error.message}"
             self.first.setdefault(item, message)
             entry = element.value if isinstance(element.value, dict) else {}
             image_id = id_text(entry.get("id" if item == "image" else "image_id")) or ""
@@ -186,12 +166,12 @@ def _take_image(found: _Captioned, entry: dict[str, Any]) -> None:
     if name is None and isinstance(entry.get("coco_url"), str):
         name = "/".join(entry["coco_url"].split("/")[-2:])  # LVIS has URLs alone, whose ends are COCO's folder and file
     if not isinstance(name, str) or not name.strip():
-        raise UnusableError(_BAD_IMAGE, f"expected a text 'file_name', got {shown(name)}")
+        raise SampleError(_BAD_IMAGE, f"expected a text 'file_name', got {shown(name)}")
     if not is_text(name) or "\0" in name:
-        raise UnusableError(_BAD_IMAGE, f"expected a 'file_name' that a file can have, got {shown(name)}")
+        raise SampleError(_BAD_IMAGE, f"expected a 'file_name' that a file can have, got {shown(name)}")
     before = found.images.get(image_id)
     if before is not None and before.file != name:
-        raise UnusableError(
+        raise SampleError(
             "duplicate_id", f"id {image_id} is that of {shown(before.file)} already; this is {shown(name)}"
         )
     told = entry.get("height"), entry.get("width")
@@ -204,14 +184,14 @@ def _caption(entry: dict[str, Any]) -> tuple[str, list[str]]:
     """Image id and texts of an annotation; null is an empty caption."""
     image_id = required_id(entry, "image_id", _BAD_ANNOTATION)
     if "caption" not in entry:
-        raise UnusableError(_BAD_ANNOTATION, f"expected a key 'caption'; it has {', '.join(map(shown, entry))}")
+        raise SampleError(_BAD_ANNOTATION, f"expected a key 'caption'; it has {', '.join(map(shown, entry))}")
     given = entry["caption"]
     texts = given if isinstance(given, list) and given else ["" if given is None else given]
     for text in texts:
         if not isinstance(text, str):
-            raise UnusableError("bad_caption", f"expected a text as 'caption', got {shown(text)}")
+            raise SampleError("bad_caption", f"expected a text as 'caption', got {shown(text)}")
         if not is_text(text):
-            raise UnusableError(
+            raise SampleError(
                 "bad_caption", f"'caption' holds half a character, or bytes that are no UTF-8: {shown(text)}"
             )
     return image_id, texts

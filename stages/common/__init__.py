@@ -27,6 +27,8 @@ from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
 from stages.common.model_files import (
     CONFIG,
+    TOKENIZER,
+    WEIGHTS,
     hash_files,
     read_model_json,
     resolve_folder,
@@ -47,13 +49,15 @@ from stages.common.records import (
     SourceMask,
     merge_mentions,
 )
-from stages.common.tensors import load_safetensors, read_tensor_file
+from stages.common.tensors import load_safetensors, read_tensor_file, tensor_names
 from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text
 
 __all__ = [
     "CONFIG",
     "DOES_NOT_COUNT",
     "LOCAL_DIR",
+    "TOKENIZER",
+    "WEIGHTS",
     "AskedPrecision",
     "CaptionNouns",
     "Config",
@@ -116,6 +120,7 @@ __all__ = [
     "sha256_hex",
     "silent",
     "slowness_warning",
+    "tensor_names",
     "told_as",
     "transformers_files",
     "validate",

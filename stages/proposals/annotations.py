@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common import Folder, UserError, escaped
-from stages.proposals.categories import Categories
+from stages.common import Folder, SampleError, UserError, escaped
 from stages.proposals.coco_values import (
-    UnusableError,
+    Aside,
+    Categories,
     entry_of,
     flag,
     id_text,
@@ -32,7 +32,6 @@ from stages.proposals.coco_values import (
     whole_number,
 )
 from stages.proposals.json_stream import Element, opened, read_elements
-from stages.proposals.left_out import Aside
 
 # Large strings: a column of all of a training set's RLEs exceeds 2 GiB once it is in one piece.
 PRECOMPUTED_SCHEMA = pa.schema(
@@ -144,8 +143,8 @@ class _Masks:
         self.entries += 1
         try:
             self._rows.append(read(entry_of(value, BAD), element.text))
-        except UnusableError as error:
-            message = f"{place_of(element.key, element.index, value)}: {error}"
+        except SampleError as error:
+            message = f"{place_of(element.key, element.index, value)}: {error.message}"
             self.first = self.first or message
             image_id = id_text(value.get("image_id")) if isinstance(value, dict) else None
             self.aside.add("annotation", self.path, error.reason, message, image_id or "")
@@ -203,7 +202,7 @@ def _result_row(value: dict[str, Any], text: str) -> Row:
     segmentation = _segmentation_text(value, text)
     score = number_of(value.get("score"))
     if score is None or not 0.0 <= score <= 1.0:
-        raise UnusableError("bad_score", f"expected a number in [0, 1] as 'score', got {shown(value.get('score'))}")
+        raise SampleError("bad_score", f"expected a number in [0, 1] as 'score', got {shown(value.get('score'))}")
     name = None if label is None else escaped(str(label))
     return image_id, segmentation, score, name, False, None, id_text(value.get("category_id"))
 
@@ -215,10 +214,10 @@ def _take_segments(masks: _Masks, element: Element, folder: str) -> None:
     def read(segment: dict[str, Any], text: str) -> Row:
         image_id, name = required_id(value, "image_id", BAD), value.get("file_name")
         if not is_text(name) or not name:
-            raise UnusableError(BAD, f"expected a text 'file_name', the PNG; got {shown(name)}")
+            raise SampleError(BAD, f"expected a text 'file_name', the PNG; got {shown(name)}")
         segment_id = whole_number(segment.get("id"))
         if segment_id is None:
-            raise UnusableError(BAD, f"expected a whole number 'id', got {shown(segment.get('id'))}")
+            raise SampleError(BAD, f"expected a whole number 'id', got {shown(segment.get('id'))}")
         reference = json.dumps({"png": f"{folder}/{name}", "segment_id": segment_id})
         crowd = flag(segment.get("iscrowd"), "iscrowd", BAD)
         return image_id, reference, 1.0, None, crowd, _area_px(segment), id_text(segment.get("category_id"))
@@ -232,12 +231,12 @@ def _segmentation_text(value: dict[str, Any], text: str) -> str:
     """The segmentation as it stands in the file: writing it again would take longer than reading the file.
 
     Raises:
-        UnusableError: there is none.
+        SampleError: there is none.
     """
     found = value.get("segmentation")
     if found is None:
         has = "it is null" if "segmentation" in value else f"it has {', '.join(map(shown, value)) or 'no key'}"
-        raise UnusableError("no_mask", f"has no mask: expected polygons or RLE as 'segmentation'; {has}")
+        raise SampleError("no_mask", f"has no mask: expected polygons or RLE as 'segmentation'; {has}")
     if isinstance(found, str):
         return escaped(found)
     for match in _SEGMENTATION_KEY.finditer(text):
@@ -273,5 +272,5 @@ def _take_parquet(masks: _Masks) -> None:
 def _ascii(counts: Any) -> str:  # noqa: ANN401
     """Compressed counts as pycocotools gives them: bytes."""
     if not isinstance(counts, bytes) or not counts.isascii():
-        raise UnusableError("bad_segmentation", f"expected polygons or RLE, got {shown(counts)}")
+        raise SampleError("bad_segmentation", f"expected polygons or RLE, got {shown(counts)}")
     return counts.decode("ascii")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,46 @@ from numpy.typing import NDArray
 
 from stages.common import Rle, SampleError, SourceMask, UserError, escaped
 from stages.proposals.annotations import read_coco_masks
-from stages.proposals.categories import name_of
-from stages.proposals.coco_values import UnusableError, entry_of, place_of, required_id, whole_number
+from stages.proposals.coco_values import Aside, entry_of, name_of, place_of, required_id, whole_number
 from stages.proposals.json_stream import Element
-from stages.proposals.left_out import Aside
 from stages.proposals.provided import BadMask, checked_masks
 from stages.proposals.segmentations import Size, checked, parsed
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """Counts what is left out of a ground truth.
+
+    Attributes:
+        reasons: how many entries for each reason.
+        first: file and message of the first one; empty if there is none.
+        notes: what loses nothing, a sentence each.
+    """
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self, item: Literal["image", "annotation"], file: str, reason: str, message: str, image_id: str = ""
+    ) -> None:
+        """See `Aside.add`."""
+        image = f"image {image_id}: " if image_id else ""
+        self.first = self.first or f"{file}: {image}{message}"
+        self.reasons[reason] += 1
+
+    def note(self, sentence: str) -> None:
+        """See `Aside.note`."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def sentences(self, of: str = "the ground truth") -> list[str]:
+        """What a person should know of it; nothing if nothing is left out."""
+        if not self.reasons:
+            return list(self.notes)
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.most_common())
+        counted = f"left out of {of}: {listed}; the first: {self.first}"
+        return [*self.notes, counted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +120,8 @@ class TruthFile:
                 value = parsed(segmentation)
                 if not isinstance(value, dict) or "png" not in value:
                     checked(value, image.size_hw_px if image else None)
-            except UnusableError as error:
-                bad[row] = f"a mask of image {image_id}: {error}"
+            except SampleError as error:
+                bad[row] = f"a mask of image {image_id}: {error.message}"
                 self.left_out.add("annotation", self.path, error.reason, bad[row])
         if not bad:
             return masks
@@ -153,8 +188,8 @@ def _take_image(truth: TruthFile, element: Element, bad: list[str]) -> None:
     value = element.value
     try:
         image_id = required_id(entry_of(value, "bad_image"), "id", "bad_image")
-    except UnusableError as error:
-        bad.append(f"{place_of('images', element.index, value)}: {error}")
+    except SampleError as error:
+        bad.append(f"{place_of('images', element.index, value)}: {error.message}")
         truth.left_out.add("image", truth.path, error.reason, bad[-1])
         return
     name = value.get("file_name") or value.get("coco_url")  # LVIS has URLs alone

@@ -1,37 +1,41 @@
-"""Values in COCO's files as people have them: read where they mean one thing, else told to be unusable."""
+"""Values and categories in COCO's files as people have them: read where they mean one thing, else set aside."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
-from stages.common import escaped
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from stages.common import SampleError, clean_name, escaped
+
+_SHOWN = 3
 _FLAGS = {"0": False, "false": False, "no": False, "": False, "1": True, "true": True, "yes": True}
 _LARGEST = 2**31 - 1
 
 
-class UnusableError(ValueError):
-    """One entry that cannot be used: the rest of the file goes on.
+class Aside(Protocol):
+    """Takes what cannot be used; a plan writes it into a table, an evaluation counts it."""
 
-    Args:
-        reason: short stable code in snake_case.
-        message: what was found and what was expected.
-    """
+    def add(
+        self, item: Literal["image", "annotation"], file: str, reason: str, message: str, image_id: str = ""
+    ) -> None:
+        """Sets one entry aside, by its file, a reason in snake_case, and where it stands and what was expected."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+    def note(self, sentence: str) -> None:
+        """Tells what loses nothing."""
 
 
 def entry_of(value: Any, reason: str) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
     """An element of a list as the object that it must be.
 
     Raises:
-        UnusableError: with `reason`.
+        SampleError: with `reason`.
     """
     if not isinstance(value, dict):
-        raise UnusableError(reason, f"expected an object, got {shown(value)}")
+        raise SampleError(reason, f"expected an object, got {shown(value)}")
     return value
 
 
@@ -58,12 +62,12 @@ def required_id(entry: dict[str, Any], key: str, reason: str) -> str:
     """An id that an entry must have.
 
     Raises:
-        UnusableError: with `reason`.
+        SampleError: with `reason`.
     """
     found = id_text(entry.get(key))
     if found is None:
         has = f"got {shown(entry[key])}" if key in entry else f"it has {', '.join(map(shown, entry)) or 'no key'}"
-        raise UnusableError(reason, f"expected a whole number or a text as {key!r}; {has}")
+        raise SampleError(reason, f"expected a whole number or a text as {key!r}; {has}")
     return found
 
 
@@ -91,11 +95,11 @@ def flag(value: Any, key: str, reason: str) -> bool:  # noqa: ANN401 - any JSON 
     """Yes or no: 0 or 1, true or false, as numbers or texts; null is no.
 
     Raises:
-        UnusableError: it is something else; with `reason`.
+        SampleError: it is something else; with `reason`.
     """
     text = str(value).strip().lower() if isinstance(value, str | bool) else id_text(value)
     if value is not None and text not in _FLAGS:
-        raise UnusableError(reason, f"expected 0 or 1 as {key!r}, got {shown(value)}")
+        raise SampleError(reason, f"expected 0 or 1 as {key!r}, got {shown(value)}")
     return value is not None and _FLAGS[str(text)]
 
 
@@ -108,3 +112,70 @@ def shown(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """A value for a message: short."""
     text = escaped(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(slots=True)
+class Categories:
+    """Names of ids; an id without a name names nothing, of two names of an id the later one holds, as in pycocotools.
+
+    Attributes:
+        names: id -> name.
+        nameless: ids, or entries without an id, that the list has without a name.
+        two_names: id -> both.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    nameless: list[str] = field(default_factory=list)
+    two_names: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+        """Takes an element of the list; gives its name, None if it has none."""
+        entry = value if isinstance(value, dict) else {}
+        own, name = id_text(entry.get("id")), name_of(entry.get("name"))
+        if own is None or name is None:
+            self.nameless.append(own or "an entry without 'id'")
+            return None
+        before = self.names.get(own, name)
+        if before != name:
+            self.two_names[own] = (before, name)
+        self.names[own] = name
+        return name
+
+    def named(self, rows: pa.Table, path: str, must_have_names: bool) -> tuple[pa.Table, list[str]]:
+        """Fills in labels by category id; categories may stand after the annotations in the file.
+
+        Args:
+            rows: with the columns ``label`` and ``category_id``.
+            path: of the file, for the notes.
+            must_have_names: whether the file is expected to name every id; else only one that names any.
+
+        Returns:
+            The rows, and what a person should know, a sentence each.
+        """
+        ids = rows["category_id"]
+        positions = pc.index_in(ids, value_set=pa.array(list(self.names), pa.string()))
+        labels = pc.take(pa.array(list(self.names.values()), pa.string()), positions)
+        labels = pc.coalesce(rows["label"], labels)
+        rows = rows.set_column(rows.schema.get_field_index("label"), "label", labels)
+        notes = []
+        if self.two_names:
+            listed = [f"{own}: {first!r} and {last!r}" for own, (first, last) in self.two_names.items()]
+            notes.append(f"{path}: category ids with two names, of which the last is taken: {_some(listed)}")
+        unknown = ids.filter(pc.and_(pc.is_null(labels), pc.is_valid(ids)))
+        nameless = list(dict.fromkeys([*self.nameless, *pc.unique(unknown).to_pylist()]))
+        if nameless and (must_have_names or self.names):
+            count = f"{len(unknown):,} mask{'s' * (len(unknown) != 1)}"
+            notes.append(f"{path}: categories without a name, and {count} of theirs without a label: {_some(nameless)}")
+        return rows, notes
+
+
+def name_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """A category's name: a text that is not empty, or a number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return clean_name(escaped(str(value))) or None
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more

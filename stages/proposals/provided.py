@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.common import ImageRecord, Proposal, Rle, SampleError, SourceMask, read_file
-from stages.proposals.coco_values import UnusableError
 from stages.proposals.models import GroundTruthProposals, PrecomputedProposals
 from stages.proposals.segmentations import BAD, OTHER_SIZE, Size, other_size, parsed, to_rle
 
@@ -81,8 +80,8 @@ def checked_masks(
     for number, mask in enumerate(masks):
         try:
             found.append(_checked(mask, files, image_hw_px, polygon_hw_px))
-        except UnusableError as error:
-            found.append(BadMask(error.reason, f"mask {number}: {error}"))
+        except SampleError as error:
+            found.append(BadMask(error.reason, f"mask {number}: {error.message}"))
     bad = [one for one in found if isinstance(one, BadMask)]
     if len(bad) == len(found) and (of_photo := [one for one in bad if one.reason in _OF_THE_PHOTO]):
         raise SampleError(of_photo[0].reason, of_photo[0].message)
@@ -97,7 +96,7 @@ def mask_files(record: ImageRecord) -> tuple[str, ...]:
             continue
         try:
             segmentation = parsed(mask.segmentation)
-        except UnusableError:
+        except SampleError:
             continue
         if isinstance(segmentation, Mapping) and "png" in segmentation:
             files.add(str(segmentation["png"]))
@@ -111,7 +110,7 @@ def _checked(mask: SourceMask, files: _PanopticFiles, image_hw_px: Size, polygon
     else:
         rle = to_rle(segmentation, image_hw_px, polygon_hw_px)
     if not 0.0 <= mask.score <= 1.0:
-        raise UnusableError("bad_score", f"expected a score in [0, 1], got {mask.score}")
+        raise SampleError("bad_score", f"expected a score in [0, 1], got {mask.score}")
     return rle
 
 
@@ -120,25 +119,25 @@ class _PanopticFiles:
     """The PNGs that masks of one image lie in, each read once; or what is wrong with one."""
 
     image_hw_px: Size
-    _ids: dict[str, NDArray[np.uint32] | UnusableError] = field(default_factory=dict)
+    _ids: dict[str, NDArray[np.uint32] | SampleError] = field(default_factory=dict)
 
     def segment(self, reference: Mapping[str, Any]) -> Rle:
         png = str(reference["png"])
         if png not in self._ids:
             try:
                 self._ids[png] = _read_ids(png, self.image_hw_px)
-            except UnusableError as error:
+            except SampleError as error:
                 self._ids[png] = error
         ids = self._ids[png]
-        if isinstance(ids, UnusableError):
+        if isinstance(ids, SampleError):
             raise ids
         try:
             segment_id = int(reference["segment_id"])
         except (KeyError, TypeError, ValueError) as error:
-            raise UnusableError(BAD, f"expected an integer segment_id beside {png}") from error
+            raise SampleError(BAD, f"expected an integer segment_id beside {png}") from error
         mask = ids == segment_id
         if not mask.any():
-            raise UnusableError(BAD, f"segment {segment_id} has no pixel in {png}")
+            raise SampleError(BAD, f"segment {segment_id} has no pixel in {png}")
         return Rle.encode(mask)
 
 
@@ -147,16 +146,16 @@ def _read_ids(png: str, image_hw_px: Size) -> NDArray[np.uint32]:
     try:
         data = read_file(png)
     except FileNotFoundError as error:
-        raise UnusableError(UNREADABLE, f"{png}: there is no such file; expected a panoptic PNG") from error
+        raise SampleError(UNREADABLE, f"{png}: there is no such file; expected a panoptic PNG") from error
     except (PermissionError, IsADirectoryError, NotADirectoryError, ValueError) as error:
-        raise UnusableError(UNREADABLE, f"{png}: cannot be read: {type(error).__name__}") from error
+        raise SampleError(UNREADABLE, f"{png}: cannot be read: {type(error).__name__}") from error
     try:
         with Image.open(io.BytesIO(data)) as picture:
             rgb = np.asarray(picture.convert("RGB"), dtype=np.uint32)
     except MemoryError:
         raise
     except Exception as error:  # decoders of damaged files raise errors of any kind
-        raise UnusableError(UNREADABLE, f"{png}: is no panoptic PNG, or damaged ({type(error).__name__})") from error
+        raise SampleError(UNREADABLE, f"{png}: is no panoptic PNG, or damaged ({type(error).__name__})") from error
     if rgb.shape[:2] != image_hw_px:
         raise other_size(png, (rgb.shape[0], rgb.shape[1]), image_hw_px)
     ids: NDArray[np.uint32] = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import Rle
-from stages.proposals.coco_values import UnusableError, shown, whole_number
+from stages.common import Rle, SampleError
+from stages.proposals.coco_values import shown, whole_number
 
 BAD = "bad_segmentation"
 OTHER_SIZE = "mask_size_mismatch"
@@ -24,14 +24,14 @@ def parsed(segmentation: object) -> object:
     """A segmentation as a value, where it is JSON text.
 
     Raises:
-        UnusableError: it is a text, and no JSON.
+        SampleError: it is a text, and no JSON.
     """
     if not isinstance(segmentation, str):
         return segmentation
     try:
         value: object = json.loads(segmentation)
     except (ValueError, RecursionError) as error:
-        raise UnusableError(BAD, f"not JSON: {error}") from error
+        raise SampleError(BAD, f"not JSON: {error}") from error
     return value
 
 
@@ -44,13 +44,13 @@ def to_rle(segmentation: object, image_hw_px: Size, polygon_hw_px: Size | None =
         polygon_hw_px: of the image that polygons refer to, if the input says so.
 
     Raises:
-        UnusableError: ``bad_segmentation``, or ``mask_size_mismatch``: it is on an image of another size.
+        SampleError: ``bad_segmentation``, or ``mask_size_mismatch``: it is on an image of another size.
     """
     made = checked(segmentation, image_hw_px, polygon_hw_px)
     try:
         return Rle.from_coco(made, *image_hw_px)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise UnusableError(BAD, str(error)) from error
+        raise SampleError(BAD, str(error)) from error
 
 
 def checked(segmentation: object, image_hw_px: Size | None, polygon_hw_px: Size | None = None) -> Checked:
@@ -65,24 +65,24 @@ def checked(segmentation: object, image_hw_px: Size | None, polygon_hw_px: Size 
         polygon_hw_px: see `to_rle`.
 
     Raises:
-        UnusableError: as `to_rle`.
+        SampleError: as `to_rle`.
     """
     if isinstance(segmentation, Mapping):
         return _checked_rle(segmentation, image_hw_px)
     if not isinstance(segmentation, list | tuple):
-        raise UnusableError(BAD, f"expected COCO's polygons or RLE, got {shown(segmentation)}")
+        raise SampleError(BAD, f"expected COCO's polygons or RLE, got {shown(segmentation)}")
     if None not in (image_hw_px, polygon_hw_px) and polygon_hw_px != image_hw_px:
         raise other_size("the annotated image", polygon_hw_px, image_hw_px)
     polygons = [_checked_polygon(polygon, image_hw_px) for polygon in _polygons(segmentation)]
     if not any(len(polygon) >= 6 for polygon in polygons):
-        raise UnusableError(BAD, "expected a polygon of three points or more")
+        raise SampleError(BAD, "expected a polygon of three points or more")
     return polygons
 
 
-def other_size(what: str, found_hw_px: Size | None, image_hw_px: Size | None) -> UnusableError:
+def other_size(what: str, found_hw_px: Size | None, image_hw_px: Size | None) -> SampleError:
     """That something is of another size than its image."""
     sizes = f"{list(found_hw_px or ())} (height, width) in pixels, the image is {list(image_hw_px or ())}"
-    return UnusableError(OTHER_SIZE, f"{what} is {sizes}")
+    return SampleError(OTHER_SIZE, f"{what} is {sizes}")
 
 
 def _polygons(segmentation: Sequence[Any]) -> Sequence[Any]:
@@ -103,15 +103,13 @@ def _checked_polygon(polygon: object, image_hw_px: Size | None) -> list[float]:
     try:
         values = np.asarray(polygon, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnusableError(
-            BAD, f"expected a polygon as a list of numbers x y x y ..., got {shown(polygon)}"
-        ) from error
+        raise SampleError(BAD, f"expected a polygon as a list of numbers x y x y ..., got {shown(polygon)}") from error
     if values.ndim == 2 and values.shape[1] == 2:
         values = values.reshape(-1)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise UnusableError(BAD, f"expected a polygon as a list of finite numbers x y x y ..., got {shown(polygon)}")
+        raise SampleError(BAD, f"expected a polygon as a list of finite numbers x y x y ..., got {shown(polygon)}")
     if len(values) % 2:
-        raise UnusableError(BAD, f"expected x y pairs, got {len(values)} numbers")
+        raise SampleError(BAD, f"expected x y pairs, got {len(values)} numbers")
     if image_hw_px is not None:
         _check_near(values, image_hw_px)
     numbers: list[float] = values.tolist()
@@ -123,7 +121,7 @@ def _check_near(polygon: NDArray[np.float64], image_hw_px: Size) -> None:
     for axis, side_px in ((0, image_hw_px[1]), (1, image_hw_px[0])):
         values = polygon[axis::2]
         if len(values) and not (-side_px <= values.min() and values.max() <= 2 * side_px):
-            raise UnusableError(BAD, f"a point's {'xy'[axis]} lies far outside of the image's {side_px} pixels")
+            raise SampleError(BAD, f"a point's {'xy'[axis]} lies far outside of the image's {side_px} pixels")
 
 
 def _checked_rle(rle: Mapping[Any, Any], image_hw_px: Size | None) -> dict[str, Any]:
@@ -132,12 +130,12 @@ def _checked_rle(rle: Mapping[Any, Any], image_hw_px: Size | None) -> dict[str, 
         counts = rle["counts"]
         runs = _decoded(counts) if isinstance(counts, str | bytes) else _listed(counts)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UnusableError(BAD, f"expected RLE {{'size': [height, width], 'counts': ...}}: {error!r}") from error
+        raise SampleError(BAD, f"expected RLE {{'size': [height, width], 'counts': ...}}: {error!r}") from error
     if image_hw_px is not None and (height_px, width_px) != image_hw_px:
         raise other_size("it", (height_px, width_px), image_hw_px)
     area_px = height_px * width_px
     if (runs < 0).any() or (runs > area_px).any() or int(runs.sum()) != area_px:
-        raise UnusableError(BAD, f"expected runs that add up to {area_px} pixels, got {int(runs.sum())}")
+        raise SampleError(BAD, f"expected runs that add up to {area_px} pixels, got {int(runs.sum())}")
     return {"size": [height_px, width_px], "counts": counts if isinstance(counts, str | bytes) else runs.tolist()}
 
 

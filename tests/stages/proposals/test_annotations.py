@@ -19,8 +19,8 @@ import pytest
 from stages.common import ImageRecord, SourceMask, UserError
 from stages.proposals import build_proposer, json_stream
 from stages.proposals.annotations import COCO_SCHEMA, PRECOMPUTED_SCHEMA, read_coco_masks, read_precomputed
+from stages.proposals.coco_truth import LeftOut
 from stages.proposals.json_stream import iterate_elements
-from stages.proposals.left_out import LeftOut
 from stages.proposals.models import GroundTruthProposals
 
 RLE = {"size": [7, 11], "counts": "0\\oP"}

@@ -18,8 +18,7 @@ from torch import Tensor
 from stages.clip import RegionEncoder, in_batches
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Name, Rle, UserError, join, resolve_device
-from stages.proposals.coco_truth import read_truth_file, usable_masks
-from stages.proposals.left_out import LeftOut
+from stages.proposals.coco_truth import LeftOut, read_truth_file, usable_masks
 from train.clip.source import ClipSource, resolve
 from train.evaluate.benchmark_sets import IGNORED, LabelFiles, StrangeIds, open_label_files, read_picture
 from train.evaluate.classify.scores import score

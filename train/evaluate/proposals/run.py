@@ -35,8 +35,7 @@ from stages.proposals import (
     read_precomputed,
     refine,
 )
-from stages.proposals.coco_truth import TruthFile, TruthImage
-from stages.proposals.left_out import LeftOut
+from stages.proposals.coco_truth import LeftOut, TruthFile, TruthImage
 from train.evaluate.proposals.counter import MAX_PROPOSALS, RecallCounter, TruthMask
 from train.evaluate.proposals.truth import MaskTruth, TruthSet
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stages.common import Config, Location, UserError, join
-from stages.proposals.coco_truth import TruthFile, TruthImage, read_truth_file, usable_masks
-from stages.proposals.left_out import LeftOut
+from stages.proposals.coco_truth import LeftOut, TruthFile, TruthImage, read_truth_file, usable_masks
 from train.evaluate.benchmark_sets import read_picture
 from train.evaluate.proposals.counter import TruthMask
 
