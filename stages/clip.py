@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -19,13 +18,12 @@ from stages.clip_config import (
     RegionRules,
     clip_files,
     local_model,
+    needs_quick_gelu,
     pretrained_file,
-    pretrained_tag,
-    transformers_folder,
+    transformers_state,
 )
-from stages.clip_transformers import activation_of, config_beside, file_state, state_of
 from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
-from stages.common import CONFIG, LOCAL_DIR, Precision, Rle, UserError, autocast
+from stages.common import Precision, Rle, UserError, autocast
 from stages.regions import masked_region, normalise
 
 Item = TypeVar("Item")
@@ -249,7 +247,7 @@ def load_clip(config: ClipConfig, device: str, replaced_by: str | None = None) -
     if replaced_by is None:
         clip_files(config)
     file = pretrained_file(config)
-    state = None if replaced_by is not None else _transformers_state(config, file)
+    state = None if replaced_by is not None else transformers_state(config, file)
     by_open_clip = replaced_by is None and state is None
     try:
         with nullcontext() if by_open_clip else no_factory_warnings():
@@ -258,7 +256,7 @@ def load_clip(config: ClipConfig, device: str, replaced_by: str | None = None) -
                 pretrained=(str(file or config.pretrained or "") or None) if by_open_clip else None,
                 load_weights=by_open_clip,
                 device=device,
-                force_quick_gelu=_needs_quick_gelu(config, replaced_by or (config.pretrained if file else None)),
+                force_quick_gelu=needs_quick_gelu(config, replaced_by or (config.pretrained if file else None)),
                 require_pretrained=by_open_clip,
             )
         tokenizer = open_clip.get_tokenizer(local_model(config))
@@ -273,22 +271,3 @@ def load_clip(config: ClipConfig, device: str, replaced_by: str | None = None) -
     if state is not None:
         load_clip_weights(model, state, f"clip: {config.pretrained or config.model}")
     return model.eval().requires_grad_(False), tokenizer
-
-
-def _transformers_state(config: ClipConfig, file: Path | None) -> dict[str, Tensor] | None:
-    """The tensors of a CLIP that transformers saved, by open_clip's names; None for any other."""
-    if (folder := transformers_folder(config)) is not None:
-        return state_of(folder)
-    state = None if file is None else file_state(file)
-    if state is not None and config_beside(str(config.pretrained)) is None and "quickgelu" not in config.model:
-        raise UserError(
-            f"clip.pretrained: {config.pretrained} has transformers' names, and no {CONFIG} beside it, which tells the "
-            f"activation; put it there, or name the whole folder as model: {LOCAL_DIR}FOLDER"
-        )
-    return state
-
-
-def _needs_quick_gelu(config: ClipConfig, weights: str | None) -> bool:
-    """Whether the activation is OpenAI's approximation: by the configuration beside the weights, or the tag."""
-    beside = config_beside(weights) if weights is not None else None
-    return activation_of(beside) if beside else bool(pretrained_tag(config).get("quick_gelu", False))

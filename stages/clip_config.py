@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from stages.clip_transformers import as_open_clip_folder, config_beside, config_in, files_of
+from stages.clip_transformers import (
+    activation_of,
+    as_open_clip_folder,
+    config_beside,
+    config_in,
+    file_state,
+    files_of,
+    state_of,
+)
 from stages.common import CONFIG, LOCAL_DIR, WEIGHTS, Config, ModelLocation, UnreachableError, UserError, local_copy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _one_slot_each(templates: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,16 +140,6 @@ def local_model(config: ClipConfig) -> str:
     return f"{LOCAL_DIR}{folder}" if "://" in config.model else config.model
 
 
-def transformers_folder(config: ClipConfig) -> Path | None:
-    """The folder of a CLIP that transformers saved, if the model is one.
-
-    Raises:
-        UserError: its configuration is damaged.
-    """
-    folder = _local_folder(config) if config.model.startswith(LOCAL_DIR) else None
-    return folder if folder is not None and config_in(folder) is not None else None
-
-
 def _local_folder(config: ClipConfig) -> Path:
     return local_copy(config.model.removeprefix(LOCAL_DIR))
 
@@ -153,6 +154,49 @@ def pretrained_file(config: ClipConfig) -> Path | None:
         return None
     file = local_copy(config.pretrained)
     return file if file.is_file() else None
+
+
+def transformers_state(config: ClipConfig, file: Path | None) -> dict[str, Tensor] | None:
+    """The tensors of a CLIP that transformers saved, by open_clip's names; None for any other.
+
+    Args:
+        config: which.
+        file: of `pretrained_file`.
+
+    Raises:
+        UserError: a file is missing or damaged, or does not tell the activation.
+    """
+    if config.model.startswith(LOCAL_DIR):
+        folder = _local_folder(config)
+        return None if config_in(folder) is None else state_of(folder)
+    state = None if file is None else file_state(file)
+    if state is not None and config_beside(str(config.pretrained)) is None and "quickgelu" not in config.model:
+        raise UserError(
+            f"clip.pretrained: {config.pretrained} has transformers' names, and no {CONFIG} beside it, which tells the "
+            f"activation; put it there, or name the whole folder as model: {LOCAL_DIR}FOLDER"
+        )
+    return state
+
+
+def needs_quick_gelu(config: ClipConfig, weights: str | None) -> bool:
+    """Whether the activation is OpenAI's approximation: by the configuration beside the weights, or the tag."""
+    beside = config_beside(weights) if weights is not None else None
+    return activation_of(beside) if beside else bool(pretrained_tag(config).get("quick_gelu", False))
+
+
+def replacing_files(config: ClipConfig, weights: str) -> list[Path]:
+    """What a model's weights are replaced by: a file by path or URL, and transformers' configuration beside it.
+
+    Raises:
+        UserError: neither it nor `config` tells the activation.
+    """
+    beside = config_beside(weights)
+    if config.pretrained is None and ":" not in config.model and beside is None:
+        raise UserError(
+            f"{weights}: 'pretrained' is missing beside 'model': {without_weights(config)}. "
+            "Its weights need not be there, as the file replaces them; a tag tells the activation that they need"
+        )
+    return [local_copy(weights), *filter(None, [beside])]
 
 
 def pretrained_tag(config: ClipConfig) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stages.common import UserError
+from stages.common import UserError, some
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SHOWN = 2
 _SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\) .*?torch\.Size\((\[.*?\])\)")
 _POSITIONS = "visual.positional_embedding"
 
@@ -48,13 +47,6 @@ def load_clip_weights(clip: Any, state: Mapping[str, Tensor], source: str) -> No
         tensors[_POSITIONS] = tensors[_POSITIONS].float()  # half precision cannot be interpolated everywhere
         resize_pos_embed(tensors, clip)
     clip.load_state_dict(tensors)
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN:,} more" if len(listed) > _SHOWN else ""
-    return (", ".join(listed[:_SHOWN]) or "nothing") + more
 
 
 def shortly(error: Exception) -> str:

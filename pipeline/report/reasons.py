@@ -45,7 +45,6 @@ MEANINGS: dict[str, str] = {
     "duplicate_id": "another image of the file has its id",
     "bad_annotation": "an annotation that lacks a key",
     "unknown_image": "an annotation of none of the file's images",
-    "bad_caption": "a caption that is no text",
     "no_mask": "an annotation without a mask",
     "unusable_shape": "a sliver that the model refuses",
     # set aside by the plan, of tars

@@ -50,7 +50,7 @@ from stages.common.records import (
     merge_mentions,
 )
 from stages.common.tensors import load_safetensors, read_tensor_file, tensor_names
-from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text
+from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text, some
 
 __all__ = [
     "CONFIG",
@@ -120,6 +120,7 @@ __all__ = [
     "sha256_hex",
     "silent",
     "slowness_warning",
+    "some",
     "tensor_names",
     "told_as",
     "transformers_files",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -81,6 +82,13 @@ Name = Annotated[str, AfterValidator(clean_name)]
 def escaped(text: str) -> str:
     """A text that any file and terminal takes: lone surrogates, as in names of files that are no UTF-8, as escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def some(names: Iterable[str], shown: int = 2) -> str:
+    """The first names of a list for a message, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - shown:,} more" if len(listed) > shown else ""
+    return (", ".join(listed[:shown]) or "nothing") + more
 
 
 def _plain(cluster: str) -> str:

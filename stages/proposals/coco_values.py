@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common import SampleError, clean_name, escaped
+from stages.common import SampleError, clean_name, escaped, some
 
 _SHOWN = 3
 _FLAGS = {"0": False, "false": False, "no": False, "": False, "1": True, "true": True, "yes": True}
@@ -160,12 +160,14 @@ class Categories:
         notes = []
         if self.two_names:
             listed = [f"{own}: {first!r} and {last!r}" for own, (first, last) in self.two_names.items()]
-            notes.append(f"{path}: category ids with two names, of which the last is taken: {_some(listed)}")
+            notes.append(f"{path}: category ids with two names, of which the last is taken: {some(listed, _SHOWN)}")
         unknown = ids.filter(pc.and_(pc.is_null(labels), pc.is_valid(ids)))
         nameless = list(dict.fromkeys([*self.nameless, *pc.unique(unknown).to_pylist()]))
         if nameless and (must_have_names or self.names):
             count = f"{len(unknown):,} mask{'s' * (len(unknown) != 1)}"
-            notes.append(f"{path}: categories without a name, and {count} of theirs without a label: {_some(nameless)}")
+            notes.append(
+                f"{path}: categories without a name, and {count} of theirs without a label: {some(nameless, _SHOWN)}"
+            )
         return rows, notes
 
 
@@ -174,8 +176,3 @@ def name_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return clean_name(escaped(str(value))) or None
-
-
-def _some(items: list[str]) -> str:
-    more = f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

@@ -9,8 +9,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from stages.clip import load_clip
-from stages.clip_config import ClipConfig, clip_files, without_weights
-from stages.clip_transformers import config_beside
+from stages.clip_config import ClipConfig, clip_files, replacing_files
 from stages.common import (
     LOCAL_DIR,
     Config,
@@ -150,8 +149,7 @@ class PublishedFile:
 
     def digests(self) -> dict[str, str]:
         """As of a plain CLIP, of the file, and of transformers' configuration beside it."""
-        files = filter(None, [local_copy(self.location), config_beside(self.location)])
-        return {**_name_of(self.base), **hash_files(files)}
+        return {**_name_of(self.base), **hash_files(replacing_files(self.base, self.location))}
 
 
 @dataclass(frozen=True)
@@ -196,11 +194,7 @@ def resolve(source: ClipSource) -> AnyClip:
             f"{source.weights}: a published file has no configuration; name its model as well, "
             "such as clip: {model: ViT-L-14, pretrained: openai, weights: ...}"
         )
-    if source.plain.pretrained is None and ":" not in source.plain.model and config_beside(source.weights) is None:
-        raise UserError(
-            f"{source.weights}: 'pretrained' is missing beside 'model': {without_weights(source.plain)}. "
-            "Its weights need not be there, as the file replaces them; a tag tells the activation that they need"
-        )
+    replacing_files(source.plain, source.weights)
     return PublishedFile(source.weights, source.plain)
 
 

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from stages.clip_transformers import is_transformers, with_open_clip_names
-from stages.clip_weights import some
-from stages.common import Precision, UserError, dtype_of
+from stages.common import Precision, UserError, dtype_of, some
 from stages.proposals.ovseg_names import CLIP as SEGMENTER
 from stages.proposals.ovseg_names import innermost, versions_of, with_new_names
 

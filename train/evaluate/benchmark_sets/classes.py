@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import UserError, clean_name
+from stages.common import UserError, clean_name, some
 from train.class_names import ClassName
 from train.evaluate.benchmark_sets.layouts import BenchmarkKind
 
@@ -58,12 +58,11 @@ class StrangeIds:
         """
         if not self.of_id:
             return []
-        listed = [f"{id_} ({100 * count / self.pixels:.1f} %)" for id_, count in self.of_id.most_common(_SHOWN)]
-        more = f" and {len(self.of_id) - _SHOWN:,} more" if len(self.of_id) > _SHOWN else ""
+        listed = (f"{id_} ({100 * count / self.pixels:.1f} %)" for id_, count in self.of_id.most_common())
         share = 100 * self.of_id.total() / self.pixels
         return [
             f"{share:.1f} % of the pixels in {maps} are not scored, as no class of {classes} has their ids: "
-            f"{', '.join(listed)}{more}; add the classes, or name ids that mean none under 'ignore'"
+            f"{some(listed, _SHOWN)}; add the classes, or name ids that mean none under 'ignore'"
         ]
 
 

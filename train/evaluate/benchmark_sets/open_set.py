@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import Folder, UserError, escaped
+from stages.common import Folder, UserError, escaped, some
 from stages.images import files_of_kind
 from train.class_names import ClassName
 from train.evaluate.benchmark_sets.classes import IGNORED_IDS, StrangeIds, benchmark_classes, parse_class_list
@@ -166,8 +166,8 @@ def open_label_files(config: LabelFiles, name: str = "folder") -> SegmentationSe
 
 
 def _left_out(files: list[str], folder: str, what: str) -> str:
-    some = ", ".join(escaped(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
-    return f"{len(files):,} files in {folder} are left out, as they are hidden or no {what}: {some}"
+    listed = some(map(escaped, files), 3)
+    return f"{len(files):,} files in {folder} are left out, as they are hidden or no {what}: {listed}"
 
 
 def _by_stem(images: Folder, files: list[str], wanted: set[str]) -> dict[str, str]:
