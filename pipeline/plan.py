@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.records import FORMAT, PLAN_FILE, PLAN_ROWS, PlanDocument
-from pipeline.sources.config import source_files, to_record
+from pipeline.sources.config import attach_known_masks, source_files, to_record
 from pipeline.sources.scan import add_scan, canonical_order, read_rows
 from pipeline.sources.set_aside import SetAside
 from stages.clip_config import clip_files
@@ -70,10 +70,10 @@ def make_plan(manifest: BuildManifest) -> Plan:
     rows = read_rows(manifest.source, aside)
     _check_masks(manifest, rows)
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
-        from pipeline.sources.config import attach_masks
         from stages.proposals import read_precomputed
 
-        rows = attach_masks(rows, read_precomputed(manifest.proposals.proposer.path))
+        given = read_precomputed(manifest.proposals.proposer.path, aside)
+        rows = attach_known_masks(rows, given, "proposals.proposer.path", aside.note)
     rows = canonical_order(rows)
     if not len(rows):
         counts, first = aside.reasons(), aside.examples()

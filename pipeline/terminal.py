@@ -225,6 +225,8 @@ class GeneratorProgress(Activity):
             self.say_what_it_computes_in(line)
             left_out = f", {line['without_masks']:,} without masks left out" if line["without_masks"] else ""
             self.say(f"{line['pictures']:,} pictures to train on, {line['held_out_pictures']:,} held out{left_out}")
+            for sentence in line.get("unusable", ()):
+                self.say(sentence)
         elif "held_out" in line:
             parts = ", ".join(
                 f"{name} {value:.3f}" for name, value in line.items() if "/recall_50@" in name or "/ar@" in name

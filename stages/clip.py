@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self, TypeVar
@@ -12,7 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clip_config import ClipConfig, RegionRules, clip_files, local_model, pretrained_file, pretrained_tag
+from stages.clip_config import (
+    ClipConfig,
+    RegionRules,
+    clip_files,
+    local_model,
+    needs_quick_gelu,
+    pretrained_file,
+    transformers_state,
+)
+from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
 from stages.common import Precision, Rle, UserError, autocast
 from stages.regions import masked_region, normalise
 
@@ -218,30 +228,46 @@ def encode_names(
     return torch.nn.functional.normalize(means, dim=-1)
 
 
-def load_clip(config: ClipConfig, device: str) -> tuple[Any, Any]:
+def load_clip(config: ClipConfig, device: str, replaced_by: str | None = None) -> tuple[Any, Any]:
     """Loads an open_clip model in evaluation mode, and its tokenizer.
 
-    OpenAI's weights were trained with quick-GELU: where the tag says so, it is switched on, whatever the name says.
+    OpenAI's weights were trained with quick-GELU: where the tag says so, or transformers' configuration, it is switched
+    on, whatever the name says.
+
+    Args:
+        config: which.
+        device: torch device.
+        replaced_by: path or URL of the weights that all of the model's are replaced by: none are loaded, or fetched.
 
     Raises:
         UserError: the model or its weights cannot be found or loaded.
     """
     import open_clip
 
-    clip_files(config)
+    if replaced_by is None:
+        clip_files(config)
+    file = pretrained_file(config)
+    state = None if replaced_by is not None else transformers_state(config, file)
+    by_open_clip = replaced_by is None and state is None
     try:
-        model = open_clip.create_model(
-            local_model(config),
-            pretrained=str(pretrained_file(config) or config.pretrained or "") or None,
-            device=device,
-            force_quick_gelu=bool(pretrained_tag(config).get("quick_gelu", False)),
-            require_pretrained=True,
-        )
+        with nullcontext() if by_open_clip else no_factory_warnings():
+            model = open_clip.create_model(
+                local_model(config),
+                pretrained=(str(file or config.pretrained or "") or None) if by_open_clip else None,
+                load_weights=by_open_clip,
+                device=device,
+                force_quick_gelu=needs_quick_gelu(config, replaced_by or (config.pretrained if file else None)),
+                require_pretrained=by_open_clip,
+            )
         tokenizer = open_clip.get_tokenizer(local_model(config))
+    except UserError:
+        raise
     except Exception as error:  # damaged files raise errors of many libraries
         raise UserError(
             f"clip: cannot load {config.model!r} (pretrained: {config.pretrained!r}): "
-            f"{type(error).__name__}: {error}\n"
+            f"{type(error).__name__}: {shortly(error)}\n"
             "Check that the weights belong to the model's config."
         ) from error
+    if state is not None:
+        load_clip_weights(model, state, f"clip: {config.pretrained or config.model}")
     return model.eval().requires_grad_(False), tokenizer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable, Iterable
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from PIL import Image
 
 from stages.common import SampleError
 
+Result = TypeVar("Result")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -22,6 +27,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+PHOTO_ENDINGS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""What counts as a photo in a folder, in any case."""
 MAX_SIDE_PX = 65_500
 """The longest side that libjpeg writes: crops of a photo are stored as JPEG."""
 
@@ -48,16 +55,61 @@ def decode_image(data: bytes, max_pixels: int = 100_000_000) -> NDArray[np.uint8
         with warnings.catch_warnings():
             # Pillow warns of large images; max_pixels decides here, with an error of our own.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                _check(image, max_pixels)
-                image.load()
-                return np.array(_to_rgb(_upright(image)), dtype=np.uint8)
+            return as_good_without_texts(lambda file: _decoded(file, max_pixels), data)
     except (SampleError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise SampleError("image_too_large", f"expected at most {max_pixels} pixels: {error}") from error
     except Exception as error:  # decoders of damaged files raise errors of any kind
         raise SampleError("undecodable_image", f"expected an image that Pillow reads: {_plain(error)}") from error
+
+
+def as_good_without_texts(decode: Callable[[IO[bytes]], Result], data: bytes) -> Result:
+    """What `decode` makes of a file; of a PNG whose texts or colour profile are too long or damaged, without those.
+
+    Raises:
+        Exception: that of `decode`.
+    """
+    try:
+        return decode(io.BytesIO(data))
+    except (ValueError, SyntaxError, OSError):
+        plain = _without_texts(data)
+        if len(plain) == len(data):
+            raise
+    return decode(io.BytesIO(plain))
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without the chunks that say nothing of its pixels; anything else as it is."""
+    if not data.startswith(_PNG):
+        return data
+    kept, at = [_PNG], len(_PNG)
+    while at + 8 <= len(data):
+        after = at + 12 + int.from_bytes(data[at : at + 4], "big")  # length, name, content, checksum
+        if data[at + 4 : at + 8] not in _TEXTS:
+            kept.append(data[at:after])
+        at = after
+    return b"".join(kept)
+
+
+def files_of_kind(names: Iterable[str], endings: tuple[str, ...] = PHOTO_ENDINGS) -> tuple[list[str], list[str]]:
+    """Names of files with one of the endings, in any case, sorted; and the others.
+
+    A name that begins with a dot is one of the others: it is hidden, and ``._x.jpg`` is what macOS keeps beside x.jpg.
+    """
+    kind: list[str] = []
+    others: list[str] = []
+    for name in sorted(names):
+        is_hidden = name.rpartition("/")[2].startswith(".")
+        (kind if name.lower().endswith(endings) and not is_hidden else others).append(name)
+    return kind, others
+
+
+def _decoded(file: IO[bytes], max_pixels: int) -> NDArray[np.uint8]:
+    with Image.open(file) as image:
+        _check(image, max_pixels)
+        image.load()
+        return np.array(_to_rgb(_upright(image)), dtype=np.uint8)
 
 
 def _check(image: Image.Image, max_pixels: int) -> None:

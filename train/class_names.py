@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common import UserError
+from stages.common import UserError, clean_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def class_names(classes: Sequence[str | ClassName]) -> tuple[ClassName, ...]:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """Synonyms apart by ``|``, without needless spaces."""
-    return tuple(" ".join(form.split()) for form in text.split("|"))
+    """Synonyms apart by ``|``, each made plain: what nobody sees makes no other word."""
+    return tuple(map(clean_name, text.split("|")))
 
 
 def parse_classes(text: str) -> tuple[ClassName, ...]:

@@ -11,7 +11,7 @@ from pipeline.audit.tally import Tally
 from pipeline.audit.truth import Truth
 from pipeline.audit.verdicts import judge_image
 from stages.common import Rle
-from stages.proposals.coco_truth import decoded_masks, read_truth_file
+from stages.proposals.coco_truth import LeftOut, decoded_masks, read_truth_file
 
 __all__ = ["audit"]
 
@@ -41,7 +41,8 @@ def audit(
             that of other images.
     """
     build = Build(url)
-    files = [read_truth_file(path) for path in truth_files]
+    left_out = LeftOut()
+    files = [read_truth_file(path, left_out) for path in truth_files]
     tables = [read_synonyms(synonyms_file)] if synonyms_file else []
     truth = Truth(files, {row.image_id: row.file for row in build.images})
     tables += [file.synonyms for file in files if file.synonyms]
@@ -69,7 +70,13 @@ def audit(
             "images_audited_quarantined": quarantined,
             "pairs": sum(row.pairs for row in build.images),
         },
-        "truth": {"files": list(truth_files), "synonyms": synonyms_file, "classes": len(truth.names)},
+        "truth": {
+            "files": list(truth_files),
+            "synonyms": synonyms_file,
+            "classes": len(truth.names),
+            "left_out": dict(left_out.reasons),
+            "notes": left_out.sentences(),
+        },
         **tally.report(),
     }
 

@@ -46,6 +46,8 @@ def print_report(report: dict[str, Any], name: str, console: Console) -> None:
         + (f", {quarantined:,} of them quarantined." if quarantined else "."),
         soft_wrap=False,
     )
+    for note in truth["notes"]:
+        console.print(note, soft_wrap=False)
     for table in (_precision(report), _outcomes(report), _coverage(report), _score(report["score"])):
         console.print()
         console.print(table, soft_wrap=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from stages.common import Rle, UserError
-from stages.proposals.coco_truth import TruthFile, TruthImage, decoded_masks
+from stages.proposals.coco_truth import TruthFile, TruthImage, usable_masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Truth:
         ]
 
     def regions(self, image_id: str, height_px: int, width_px: int) -> list[TrueRegion]:
-        """The image's true regions, each checked.
+        """The image's true regions, each checked; one that cannot be used is left out.
 
         Raises:
-            UserError: a region is damaged, or the image has another size.
+            UserError: the image has another size.
         """
         regions: list[TrueRegion] = []
         for file, image, rows in self._rows(image_id):
@@ -73,11 +73,12 @@ class Truth:
                     f"(height x width), in the build {height_px} x {width_px}; is it the truth of these images?"
                 )
             labels, crowds = rows["label"].to_pylist(), rows["is_crowd"].to_pylist()
-            where = f"{file.path}: image {image.image_id}"
-            rles = decoded_masks(rows["segmentation"].to_pylist(), height_px, width_px, where)
+            segmentations = rows["segmentation"].to_pylist()
+            rles = usable_masks(segmentations, height_px, width_px, file.path, image.image_id, file.left_out)
             regions += [
                 TrueRegion(rle, self._numbers[label], bool(crowd))
                 for rle, label, crowd in zip(rles, labels, crowds, strict=True)
+                if rle is not None
             ]
         return regions
 

@@ -107,6 +107,9 @@ def main(command: Callable[[], object] | None = None) -> None:
 
     A user's mistake is one message and exit status 2; a lost Ray is one and 1; Ctrl-C is 130 and SIGTERM 143.
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that is no UTF-8, and a terminal of ASCII, are no errors
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     stop = Stop()
     try:
         try:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.cli.options import Settings, about, storage_of, warn_if_slow
 from pipeline.terminal import Activity, terminal
-from stages.common import UnreachableError, UserError
+from stages.common import UnreachableError, UserError, escaped
 
 if TYPE_CHECKING:
     from train.segmenter import ClassName, Segmentation, Segmenter
@@ -146,4 +146,4 @@ def _summary(result: Segmentation, overlay: str) -> str:
     shares = {name: 100 * area_px / result.labels.size for name, area_px in result.areas_px.items()}
     listed = [f"{name} {share:.0f} %" if share >= 1 else f"{name} < 1 %" for name, share in shares.items()]
     more = f", {len(listed) - 8} more" if len(listed) > 8 else ""
-    return f"{result.file}: {', '.join(listed[:8]) or 'nothing'}{more} -> {overlay}"
+    return escaped(f"{result.file}: {', '.join(listed[:8]) or 'nothing'}{more} -> {overlay}")

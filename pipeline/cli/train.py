@@ -151,9 +151,9 @@ def tune(
         asked = load(TuneManifest, manifest, setting)
         activity("loading the set and the models")
         warn_if_slow(activity, asked.segmenter.precision, asked.segmenter.device)
-        rows = try_all(asked, lambda done, total: activity("trying", done, total))
-    print_tuning(rows, asked.metric, console)
-    write_json(json_file, {"metric": asked.metric, "rows": rows})
+        tried = try_all(asked, lambda done, total: activity("trying", done, total))
+    print_tuning(tried, asked.metric, console)
+    write_json(json_file, {"metric": asked.metric, "rows": tried.rows, "notes": tried.notes})
 
 
 def export(

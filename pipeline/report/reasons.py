@@ -41,6 +41,11 @@ MEANINGS: dict[str, str] = {
     "mask_size_mismatch": "a mask of the input with another size than the photo",
     "bad_score": "a mask of the input with an impossible score",
     "unreadable_mask_file": "a mask file that cannot be read",
+    "bad_image": "an image of the file without an id or a usable name",
+    "duplicate_id": "another image of the file has its id",
+    "bad_annotation": "an annotation that lacks a key",
+    "unknown_image": "an annotation of none of the file's images",
+    "no_mask": "an annotation without a mask",
     "unusable_shape": "a sliver that the model refuses",
     # set aside by the plan, of tars
     "no_image": "a sample without a picture",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
-from stages.common import Config, Folder, ImageRecord, Location, SourceMask, read_file
+from stages.common import Config, Folder, ImageRecord, Location, SourceMask, UserError, read_file
 from stages.shards import KeyEndsAt
 
 MASK = pa.struct(
@@ -149,8 +150,7 @@ def source_files(source: AnySource) -> dict[str, str]:
 def to_record(row: dict[str, Any]) -> ImageRecord:
     """A row of a plan as a record."""
     masks = tuple(
-        SourceMask(json.loads(mask["segmentation"]), mask["label"], mask["score"], mask["is_crowd"])
-        for mask in row["masks"] or ()
+        SourceMask(mask["segmentation"], mask["label"], mask["score"], mask["is_crowd"]) for mask in row["masks"] or ()
     )
     height, width = row["mask_height"], row["mask_width"]
     return ImageRecord(
@@ -202,3 +202,21 @@ def attach_masks(rows: pa.Table, masks: pa.Table) -> pa.Table:
     structs = pa.StructArray.from_arrays(columns, fields=list(MASK))
     lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
     return rows.set_column(rows.schema.get_field_index("masks"), pa.field("masks", lists.type), lists).cast(rows.schema)
+
+
+def attach_known_masks(rows: pa.Table, masks: pa.Table, key: str, say: Callable[[str], None]) -> pa.Table:
+    """As `attach_masks`; says how many masks are of images that the source does not have.
+
+    Raises:
+        UserError: all of them are.
+    """
+    known = pc.is_in(masks["image_id"], value_set=rows["image_id"].combine_chunks())
+    others = len(masks) - (pc.sum(known).as_py() or 0)
+    if others and others == len(masks) and len(rows):
+        raise UserError(
+            f"{key}: none of the {others:,} masks is of an image of the source: their image ids look like "
+            f"{masks['image_id'][0].as_py()!r}, the source's like {rows['image_id'][0].as_py()!r}"
+        )
+    if others:
+        say(f"{key}: {others:,} of {len(masks):,} masks are of images that the source does not list")
+    return attach_masks(rows, masks)

@@ -12,6 +12,9 @@ from pipeline.sources.table import read_table
 from pipeline.sources.webdataset import read_webdataset
 from stages.common import Folder, UserError, join
 
+_LOOKED_INTO = 100
+"""Folders in which a missing file is looked for."""
+
 
 def read_rows(source: AnySource, aside: SetAside) -> pa.Table:
     """All images of a source, one row each (schema ROWS, without `listed`), unordered.
@@ -69,7 +72,18 @@ def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
     listed = pa.array([None if file.startswith(WEB) else sizes.get(file, -1) for file in files], pa.int64())
     if pc.max(listed).as_py() == -1:
         raise UserError(
-            f"source: not one of the {len(rows)} images is at {root}, such as {rows['file'][0].as_py()}; "
+            f"source: not one of the {len(rows)} images is at {root}, such as {files[0]}; {_elsewhere(root, files[0])}"
             "check source.images (coco) or source.root (table)"
         )
     return rows.append_column("listed", listed)
+
+
+def _elsewhere(root: str, file: str) -> str:
+    """Where a file that is not there lies instead, if it is found nearby: without its folders, or in one below."""
+    if file.startswith("/") or "://" in file:
+        return ""
+    below, (folder, _, name) = Folder(root), file.rpartition("/")
+    if folder and below.is_file(name):
+        return f"{name} is there without {folder}/; "
+    found = next((inside for inside in below.names()[:_LOOKED_INTO] if below.is_file(f"{inside}/{file}")), None)
+    return f"{file} is in {join(root, found)}; " if found else ""

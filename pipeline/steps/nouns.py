@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.cache import packed, unpacked
 from pipeline.unit import BuildSpec, CachedStep, ImageWork, Task, UnitWork
-from stages.common import CaptionNouns, DroppedNoun, Noun, identity, merge_mentions
+from stages.common import CaptionNouns, DroppedNoun, Noun, clean_text, identity, merge_mentions
 
 Captions = list[tuple[ImageWork, int]]
 """Images with the number of a caption, image by image."""
@@ -62,7 +62,7 @@ class FindNouns(CachedStep[Captions, list[CaptionNouns]]):
     def _good_captions(self, unit: UnitWork, image: ImageWork) -> Iterator[int]:
         most = self._section.max_caption_chars
         for number, caption in enumerate(image.record.captions):
-            if not caption.strip():
+            if not clean_text(caption).strip():
                 unit.quarantine_caption(image, number, "empty_caption", "expected a text")
             elif len(caption) > most:
                 what = f"{len(caption)} characters; expected at most {most} (nouns.max_caption_chars)"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.cache import packed, unpacked
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
 from stages.common import Proposal, Rle, identity
-from stages.proposals import CHANGES, refine
+from stages.proposals import CHANGES, propose, refine
 
 Refined = tuple[list[Proposal], dict[str, int]]
 """The proposals that are kept, and how many were dropped or changed, by reason."""
@@ -47,8 +48,9 @@ class ProposeMasks(CachedStep[ImageWork, Refined]):
             from stages.proposals import build_proposer
 
             self._proposer = build_proposer(self._section.proposer, self._computer.device, self._computer.precision)
-        raw = self._proposer.propose(content.record, content.pixels())
-        return refine(raw, self._section.refine)
+        raw, bad = propose(self._proposer, content.record, content.pixels())
+        kept, dropped = refine(raw, self._section.refine)
+        return kept, {**Counter(mask.reason for mask in bad), **dropped}
 
     def encode(self, result: Refined) -> bytes:
         kept, dropped = result

@@ -27,6 +27,8 @@ from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
 from stages.common.model_files import (
     CONFIG,
+    TOKENIZER,
+    WEIGHTS,
     hash_files,
     read_model_json,
     resolve_folder,
@@ -47,12 +49,15 @@ from stages.common.records import (
     SourceMask,
     merge_mentions,
 )
-from stages.common.tensors import load_safetensors, read_tensor_file
+from stages.common.tensors import load_safetensors, read_tensor_file, tensor_names
+from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text, some
 
 __all__ = [
     "CONFIG",
     "DOES_NOT_COUNT",
     "LOCAL_DIR",
+    "TOKENIZER",
+    "WEIGHTS",
     "AskedPrecision",
     "CaptionNouns",
     "Config",
@@ -66,8 +71,10 @@ __all__ = [
     "Match",
     "Mention",
     "ModelLocation",
+    "Name",
     "Noun",
     "OtherFormatError",
+    "PlainText",
     "Precision",
     "Progress",
     "Proposal",
@@ -80,9 +87,12 @@ __all__ = [
     "UserError",
     "autocast",
     "canonical_json",
+    "clean_name",
+    "clean_text",
     "device_class",
     "digest",
     "dtype_of",
+    "escaped",
     "find_files",
     "has_bf16",
     "hash_files",
@@ -95,6 +105,7 @@ __all__ = [
     "local_path",
     "merge_mentions",
     "open_file",
+    "plain_text",
     "processes_without_ctrl_c",
     "read_file",
     "read_json",
@@ -109,6 +120,8 @@ __all__ = [
     "sha256_hex",
     "silent",
     "slowness_warning",
+    "some",
+    "tensor_names",
     "told_as",
     "transformers_files",
     "validate",

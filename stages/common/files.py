@@ -146,7 +146,7 @@ class Folder:
             if self.is_local:
                 return sorted(os.listdir(self.root))
             return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in self.fs.ls(self.root, detail=False))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def files(self, folder: str = "", recursive: bool = False) -> list[str]:

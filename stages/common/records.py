@@ -84,7 +84,7 @@ class SourceMask:
     """A mask that came with the input: ground truth, or a proposal computed elsewhere.
 
     Attributes:
-        segmentation: COCO polygons, or RLE with compressed or uncompressed counts.
+        segmentation: COCO polygons, or RLE with compressed or uncompressed counts; or either as JSON text.
         label: class name, where the input has one.
         score: in [0, 1]; 1 for ground truth.
         is_crowd: COCO's iscrowd flag.

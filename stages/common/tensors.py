@@ -48,6 +48,21 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: cannot be read as safetensors: {error}; fetch it again") from error
 
 
+def tensor_names(path: Path) -> list[str]:
+    """Names of the tensors in a safetensors file, of which nothing else is read.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors: {error}; fetch it again") from error
+
+
 def _unreadable(message: str) -> str:
     if "TorchScript" in message:
         wanted = "torch.jit.load(FILE).state_dict()"

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.nouns.base import NounExtractor
+from stages.nouns.clean import PlainCaptions
 from stages.nouns.nltk_tags import NltkExtractor, NltkNouns
 from stages.nouns.spacy_heads import SpacyExtractor, SpacyNouns
 
@@ -17,4 +18,4 @@ NounsConfig = Annotated[NltkNouns | SpacyNouns, Field(discriminator="kind")]
 
 def build_extractor(config: NltkNouns | SpacyNouns) -> NounExtractor:
     """Builds the extractor that a manifest's `nouns` part asks for; models are loaded here, not on import."""
-    return NltkExtractor(config) if isinstance(config, NltkNouns) else SpacyExtractor(config)
+    return PlainCaptions(NltkExtractor(config) if isinstance(config, NltkNouns) else SpacyExtractor(config))

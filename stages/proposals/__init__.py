@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from stages.common import Precision
+from stages.common import ImageRecord, Precision, Proposal
 from stages.proposals.annotations import read_coco_masks, read_precomputed
 from stages.proposals.base import Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
@@ -26,7 +28,7 @@ from stages.proposals.models import (
     QueryRules,
     SamProposals,
 )
-from stages.proposals.provided import ProvidedProposer, mask_files
+from stages.proposals.provided import BadMask, ProvidedProposer, mask_files
 from stages.proposals.refine import CHANGES, MaskRules, refine
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ __all__ = [
     "build_proposer",
     "mask_files",
     "model_files",
+    "propose",
     "read_coco_masks",
     "read_precomputed",
     "refine",
@@ -90,6 +93,17 @@ def build_proposer(config: AnyProposals, device: str = "cpu", precision: Precisi
     from stages.proposals.queries import QueryProposer
 
     return QueryProposer(config, build_generator(config, device, precision))
+
+
+def propose(proposer: Proposer, record: ImageRecord, image: NDArray[np.uint8]) -> tuple[list[Proposal], list[BadMask]]:
+    """Masks of a photo, and those that came with it and are bad; see `Proposer.propose`.
+
+    Raises:
+        SampleError: the photo cannot be used.
+    """
+    if isinstance(proposer, ProvidedProposer):
+        return proposer.check(record, image)
+    return proposer.propose(record, image), []
 
 
 def build_generator(

@@ -2,23 +2,36 @@
 
 Segmentations stay JSON text, cut out of the file as they stand: parsing them is the proposer's work, an image at a
 time, and a training set's 860,000 polygons would take gigabytes as Python objects.
+
+An entry that cannot be used is set aside alone. What is wrong with a mask itself is found where it is parsed.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.common import Folder, UserError, open_file
-from stages.proposals.json_stream import Element, iterate_elements
+from stages.common import Folder, SampleError, UserError, escaped
+from stages.proposals.coco_values import (
+    Aside,
+    Categories,
+    entry_of,
+    flag,
+    id_text,
+    is_text,
+    number_of,
+    place_of,
+    required_id,
+    shown,
+    whole_number,
+)
+from stages.proposals.json_stream import Element, opened, read_elements
 
 # Large strings: a column of all of a training set's RLEs exceeds 2 GiB once it is in one piece.
 PRECOMPUTED_SCHEMA = pa.schema(
@@ -29,248 +42,235 @@ PRECOMPUTED_SCHEMA = pa.schema(
         ("label", pa.string()),
     ]
 )
-COCO_SCHEMA = PRECOMPUTED_SCHEMA.append(pa.field("is_crowd", pa.bool_()))
+COCO_SCHEMA = PRECOMPUTED_SCHEMA.append(pa.field("is_crowd", pa.bool_())).append(pa.field("area_px", pa.float64()))
+BAD = "bad_annotation"
 _BATCH_ROWS = 1 << 14
 _SEGMENTATION_KEY = re.compile(r'"segmentation"\s*:\s*')
 _decode = json.JSONDecoder().raw_decode
-# image id, segmentation, score, category id, label, is crowd
-Row = tuple[str, str, float, int | None, str | None, bool]
+# image id, segmentation, score, label, is crowd, area, category id
+Row = tuple[str, str, float, str | None, bool, float | None, str | None]
 
 
-def read_precomputed(path: str) -> pa.Table:
+def read_precomputed(path: str, aside: Aside) -> pa.Table:
     """Masks computed elsewhere, in the file's order: COCO results as JSON or Parquet.
 
     Args:
         path: a file, or an fsspec URL. JSON: a list of {image_id, segmentation, score, label?, category_id?}, or an
             object with that list as ``annotations``, and ``categories`` that name the category ids. Parquet (by the
-            ending ``.parquet``): the same as columns, segmentation as struct or as JSON text. Gzipped JSON may end
-            in ``.gz``.
+            ending ``.parquet``): the same as columns, segmentation as struct or as JSON text. JSON may be gzipped.
+        aside: gets results that cannot be used.
 
     Returns:
         Columns of PRECOMPUTED_SCHEMA: image_id, segmentation (JSON text), score in [0, 1], label (null if unnamed).
 
     Raises:
-        UserError: names file, row and what was expected.
+        UserError: the file cannot be read, or none of its entries can be used; names file, place and what was expected.
     """
+    masks = _Masks(path, aside)
     if path.endswith(".parquet"):
-        return _read_parquet(path)
-    table, found = _read_json(path, _result_row)
-    if not found:
+        _take_parquet(masks)
+        return masks.table().select(PRECOMPUTED_SCHEMA.names)
+    _take_json(masks, lambda element: masks.take(_result_row, element))
+    if not masks.entries:
         raise UserError(f"{path}: has no masks; expected a list of results, or an object with a list 'annotations'")
-    return table.select(PRECOMPUTED_SCHEMA.names)
+    return masks.table().select(PRECOMPUTED_SCHEMA.names)
 
 
-def read_coco_masks(path: str, panoptic_folder: str | None = None) -> pa.Table:
+def read_coco_masks(
+    path: str, aside: Aside, panoptic_folder: str | None = None, also: Callable[[Element], None] | None = None
+) -> pa.Table:
     """Masks of COCO's instances, stuff or panoptic JSON, in the file's order.
 
     Args:
         path: a file, or an fsspec URL.
+        aside: gets annotations that have no mask (a box alone), or lack what is needed to use it.
         panoptic_folder: where the PNGs of a panoptic file lie; by default beside it, under its name without ``.json``.
+        also: is given the elements of the file's other lists.
 
     Returns:
-        Columns of COCO_SCHEMA: those of `read_precomputed`, score 1, and is_crowd. A panoptic segment's segmentation
-        is {"png": path or URL, "segment_id": id}, for the proposer to read when it comes to the image.
+        Columns of COCO_SCHEMA: those of `read_precomputed`, score 1, is_crowd, and area_px, null where the file has
+        none: that of the annotated polygons, which may differ from the mask's own. A panoptic segment's segmentation
+        is {"png": path or URL, "segment_id": id}, for the proposer to read when it comes to the image. The label is
+        null where the category has no name.
 
     Raises:
-        UserError: names file, row and what was expected.
+        UserError: as `read_precomputed`.
     """
     folder = (panoptic_folder or re.sub(r"\.json(\.gz)?$", "", path)).rstrip("/")
+    masks = _Masks(path, aside, must_have_names=True)
     folder_checked = False
 
-    def rows(element: Element, where: str) -> Iterable[Row]:
+    def take(element: Element) -> None:
         nonlocal folder_checked
-        if "segments_info" not in element.value:
-            return [_coco_row(element, where)]
+        if not isinstance(element.value, dict) or "segments_info" not in element.value:
+            masks.take(_coco_row, element)
+            return
         if not folder_checked and not Folder(folder).exists(""):
             raise UserError(
                 f"{path}: is a panoptic file, and the folder of its PNGs was expected at {folder}; "
                 f"unpack them there, or say where they are"
             )
         folder_checked = True
-        return _panoptic_rows(element.value, folder, where)
+        _take_segments(masks, element, folder)
 
-    table, found = _read_json(path, rows, strict_categories=True)
-    if not found:
+    arrays = _take_json(masks, take, also)
+    if not (masks.entries or arrays & {"annotations", "categories"}):
         raise UserError(f"{path}: has no masks; expected COCO annotations: an object with a list 'annotations'")
-    return table
+    return masks.table()
 
 
-def _read_json(path: str, rows_of: Any, strict_categories: bool = False) -> tuple[pa.Table, bool]:  # noqa: ANN401
-    """All rows of a JSON file as COCO_SCHEMA, and whether it had a list to take them from."""
-    names: dict[int, str] = {}
-    batches: list[pa.RecordBatch] = []
-    category_ids: list[pa.Array] = []
-    rows: list[Row] = []
-    found = False
+@dataclass(slots=True)
+class _Masks:
+    """Rows of one file as they are read, and what is set aside.
 
-    def flush() -> None:
-        columns = list(zip(*rows, strict=True)) or [()] * 6
-        image_ids, segmentations, scores, categories, labels, crowds = columns
-        arrays = [image_ids, segmentations, scores, labels, crowds]
-        batches.append(
-            pa.record_batch([pa.array(a, f.type) for a, f in zip(arrays, COCO_SCHEMA, strict=True)], schema=COCO_SCHEMA)
-        )
-        category_ids.append(pa.array(categories, pa.int64()))
-        rows.clear()
+    Attributes:
+        entries: how many there were.
+        first: what is wrong with the first entry that was set aside.
+    """
 
-    with _opened(path, "rt") as file:
-        for element in iterate_elements(file, path):
-            where = f"{path}: {element.key}[{element.index}]"
+    path: str
+    aside: Aside
+    must_have_names: bool = False
+    entries: int = 0
+    first: str = ""
+    categories: Categories = field(default_factory=Categories)
+    _rows: list[Row] = field(default_factory=list)
+    _batches: list[pa.RecordBatch] = field(default_factory=list)
+
+    def take(self, read: Callable[[dict[str, Any], str], Row], element: Element) -> None:
+        """Takes one entry as a row, which `read` makes of it and its text, or sets it aside."""
+        value = element.value
+        self.entries += 1
+        try:
+            self._rows.append(read(entry_of(value, BAD), element.text))
+        except SampleError as error:
+            message = f"{place_of(element.key, element.index, value)}: {error.message}"
+            self.first = self.first or message
+            image_id = id_text(value.get("image_id")) if isinstance(value, dict) else None
+            self.aside.add("annotation", self.path, error.reason, message, image_id or "")
+        if len(self._rows) >= _BATCH_ROWS:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        """All rows, of COCO_SCHEMA.
+
+        Raises:
+            UserError: there is none, as all entries were set aside.
+        """
+        self._flush()
+        rows = pa.Table.from_batches(self._batches)
+        if self.first and not len(rows):
+            raise UserError(f"{self.path}: none of its entries has a mask that can be used; the first: {self.first}")
+        named, notes = self.categories.named(rows, self.path, self.must_have_names)
+        for note in notes:
+            self.aside.note(note)
+        return named.select(COCO_SCHEMA.names)
+
+    def _flush(self) -> None:
+        schema = COCO_SCHEMA.append(pa.field("category_id", pa.string()))
+        columns: list[Any] = list(zip(*self._rows, strict=True)) or [()] * len(schema)
+        arrays = [pa.array(column, of.type) for column, of in zip(columns, schema, strict=True)]
+        self._batches.append(pa.record_batch(arrays, schema=schema))
+        self._rows.clear()
+
+
+def _take_json(
+    masks: _Masks, take: Callable[[Element], None], also: Callable[[Element], None] | None = None
+) -> set[str]:
+    """Reads a file; gives the keys of its lists."""
+    arrays: set[str] = set()
+    for element in read_elements(masks.path, arrays):
+        if element.key in ("", "annotations"):
+            take(element)
+        else:
             if element.key == "categories":
-                category = _object(element.value, where)
-                names[_integer(category, "id", where)] = str(_required(category, "name", where))
-            elif element.key in ("", "annotations"):
-                found = True
-                _object(element.value, where)
-                rows.extend(rows_of(element, where))
-                if len(rows) >= _BATCH_ROWS:
-                    flush()
-    found = found or bool(names)
-    flush()
-    table = pa.Table.from_batches(batches, COCO_SCHEMA)
-    return _named(table, pa.chunked_array(category_ids, pa.int64()), names, path, strict_categories), found
+                masks.categories.add(element.value)
+            if also is not None:
+                also(element)
+    return arrays
 
 
-def _named(table: pa.Table, category_ids: pa.ChunkedArray, names: dict[int, str], path: str, strict: bool) -> pa.Table:
-    """Fills in the labels that only category ids tell; categories may stand after the annotations in the file."""
-    positions = pc.index_in(category_ids, value_set=pa.array(list(names), pa.int64()))
-    unknown = pc.and_(pc.is_valid(category_ids), pc.is_null(positions))
-    if (strict or names) and pc.any(unknown).as_py():
-        row = pc.index(unknown, True).as_py()
-        raise UserError(
-            f"{path}: category_id {category_ids[row].as_py()} of mask {row} has no name in 'categories'; "
-            f"expected a list of {{id, name}} that has every id"
-        )
-    labels = pc.take(pa.array(list(names.values()), pa.string()), positions)
-    column = table.schema.get_field_index("label")
-    return table.set_column(column, "label", pc.coalesce(table["label"], labels))
+def _coco_row(value: dict[str, Any], text: str) -> Row:
+    image_id = required_id(value, "image_id", BAD)
+    segmentation = _segmentation_text(value, text)
+    crowd, area_px = flag(value.get("iscrowd"), "iscrowd", BAD), _area_px(value)
+    return image_id, segmentation, 1.0, None, crowd, area_px, id_text(value.get("category_id"))
 
 
-def _coco_row(element: Element, where: str) -> Row:
-    value = element.value
-    crowd = bool(value.get("iscrowd", 0))
-    return _image_id(value, where), _segmentation_text(element, where), 1.0, _category(value, where), None, crowd
+def _result_row(value: dict[str, Any], text: str) -> Row:
+    image_id, label = required_id(value, "image_id", BAD), value.get("label")
+    segmentation = _segmentation_text(value, text)
+    score = number_of(value.get("score"))
+    if score is None or not 0.0 <= score <= 1.0:
+        raise SampleError("bad_score", f"expected a number in [0, 1] as 'score', got {shown(value.get('score'))}")
+    name = None if label is None else escaped(str(label))
+    return image_id, segmentation, score, name, False, None, id_text(value.get("category_id"))
 
 
-def _result_row(element: Element, where: str) -> Iterable[Row]:
-    value = element.value
-    label = _label(value)
-    category = _category(value, where) if label is None else None
-    score = _score(_required(value, "score", where), where)
-    yield _image_id(value, where), _segmentation_text(element, where), score, category, label, False
+def _take_segments(masks: _Masks, element: Element, folder: str) -> None:
+    """A panoptic annotation: one mask for each segment, which is used or set aside alone."""
+    value, segments = element.value, element.value["segments_info"]
+
+    def read(segment: dict[str, Any], text: str) -> Row:
+        image_id, name = required_id(value, "image_id", BAD), value.get("file_name")
+        if not is_text(name) or not name:
+            raise SampleError(BAD, f"expected a text 'file_name', the PNG; got {shown(name)}")
+        segment_id = whole_number(segment.get("id"))
+        if segment_id is None:
+            raise SampleError(BAD, f"expected a whole number 'id', got {shown(segment.get('id'))}")
+        reference = json.dumps({"png": f"{folder}/{name}", "segment_id": segment_id})
+        crowd = flag(segment.get("iscrowd"), "iscrowd", BAD)
+        return image_id, reference, 1.0, None, crowd, _area_px(segment), id_text(segment.get("category_id"))
+
+    place = f"{element.key}[{element.index}].segments_info"
+    for number, segment in enumerate(segments if isinstance(segments, list) else [segments]):
+        masks.take(read, Element(place, number, segment, ""))
 
 
-def _panoptic_rows(value: dict[str, Any], folder: str, where: str) -> Iterator[Row]:
-    image_id = _image_id(value, where)
-    png = f"{folder}/{_required(value, 'file_name', where)}"
-    for number, segment in enumerate(value["segments_info"]):
-        there = f"{where}.segments_info[{number}]"
-        reference = json.dumps({"png": png, "segment_id": _integer(_object(segment, there), "id", there)})
-        yield image_id, reference, 1.0, _category(segment, there), None, bool(segment.get("iscrowd", 0))
+def _segmentation_text(value: dict[str, Any], text: str) -> str:
+    """The segmentation as it stands in the file: writing it again would take longer than reading the file.
+
+    Raises:
+        SampleError: there is none.
+    """
+    found = value.get("segmentation")
+    if found is None:
+        has = "it is null" if "segmentation" in value else f"it has {', '.join(map(shown, value)) or 'no key'}"
+        raise SampleError("no_mask", f"has no mask: expected polygons or RLE as 'segmentation'; {has}")
+    if isinstance(found, str):
+        return escaped(found)
+    for match in _SEGMENTATION_KEY.finditer(text):
+        again, end = _decode(text, match.end())
+        if again == found:
+            return escaped(text[match.end() : end])
+    return json.dumps(found, default=_ascii)  # the key is spelled with escapes, or there is no text
 
 
-def _segmentation_text(element: Element, where: str) -> str:
-    """The segmentation as it stands in the file: writing it again would take longer than reading the file."""
-    value = _required(element.value, "segmentation", where)
-    if isinstance(value, str):
-        return value
-    for match in _SEGMENTATION_KEY.finditer(element.text):
-        again, end = _decode(element.text, match.end())
-        if again == value:
-            return element.text[match.end() : end]
-    return json.dumps(value)  # the key is spelled with escapes
+def _area_px(value: dict[str, Any]) -> float | None:
+    area_px = number_of(value.get("area"))
+    return area_px if area_px is not None and area_px >= 0 else None
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: expected an object, got {type(value).__name__}")
-    return value
-
-
-def _required(value: dict[str, Any], key: str, where: str) -> Any:  # noqa: ANN401
-    if value.get(key) is None:
-        raise UserError(f"{where}: expected a key {key!r}; it has {sorted(value)}")
-    return value[key]
-
-
-def _integer(value: dict[str, Any], key: str, where: str) -> int:
-    number = _required(value, key, where)
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise UserError(f"{where}.{key}: expected an integer, got {number!r}")
-    return number
-
-
-def _category(value: dict[str, Any], where: str) -> int | None:
-    return _integer(value, "category_id", where) if value.get("category_id") is not None else None
-
-
-def _label(value: dict[str, Any]) -> str | None:
-    label = value.get("label")
-    return None if label is None else str(label)
-
-
-def _image_id(value: dict[str, Any], where: str) -> str:
-    image_id = _required(value, "image_id", where)
-    if not isinstance(image_id, int | str) or isinstance(image_id, bool):
-        raise UserError(f"{where}.image_id: expected an integer or a string, got {image_id!r}")
-    return str(image_id)
-
-
-def _score(score: Any, where: str) -> float:  # noqa: ANN401
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 0.0 <= score <= 1.0 or math.isnan(score):
-        raise UserError(f"{where}.score: expected a number in [0, 1], got {score!r}")
-    return float(score)
-
-
-def _read_parquet(path: str) -> pa.Table:
-    with _opened(path, "rb") as file:
+def _take_parquet(masks: _Masks) -> None:
+    row = 0
+    with opened(masks.path) as file:
         try:
             parquet = pq.ParquetFile(file)
             names = parquet.schema_arrow.names
             missing = [name for name in ("image_id", "segmentation", "score") if name not in names]
             if missing:
-                raise UserError(f"{path}: expected columns {missing} beside {names}")
+                raise UserError(f"{masks.path}: expected columns {missing} beside {names}")
             wanted = [name for name in PRECOMPUTED_SCHEMA.names if name in names]
-            batches = []
-            row = 0
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted):
-                batches.append(_checked_batch(batch, path, row))
-                row += batch.num_rows
+                for value in batch.to_pylist():
+                    masks.take(_result_row, Element("row", row, value, ""))
+                    row += 1
         except pa.ArrowException as error:
-            raise UserError(f"{path}: cannot be read as Parquet: {error}") from error
-    return pa.Table.from_batches(batches, PRECOMPUTED_SCHEMA)
-
-
-def _checked_batch(batch: pa.RecordBatch, path: str, first_row: int) -> pa.RecordBatch:
-    rows = []
-    for number, value in enumerate(batch.to_pylist()):
-        where = f"{path}: row {first_row + number}"
-        segmentation = _required(value, "segmentation", where)
-        if not isinstance(segmentation, str):
-            segmentation = json.dumps(segmentation, default=_ascii)
-        score = _score(_required(value, "score", where), where)
-        rows.append((_image_id(value, where), segmentation, score, _label(value)))
-    columns = list(zip(*rows, strict=True)) or [()] * 4
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, PRECOMPUTED_SCHEMA, strict=True)]
-    return pa.record_batch(arrays, schema=PRECOMPUTED_SCHEMA)
+            raise UserError(f"{masks.path}: cannot be read as Parquet: {error}") from error
 
 
 def _ascii(counts: Any) -> str:  # noqa: ANN401
     """Compressed counts as pycocotools gives them: bytes."""
-    if not isinstance(counts, bytes):
-        raise TypeError(f"no JSON for {type(counts).__name__}")
+    if not isinstance(counts, bytes) or not counts.isascii():
+        raise SampleError("bad_segmentation", f"expected polygons or RLE, got {shown(counts)}")
     return counts.decode("ascii")
-
-
-@contextmanager
-def _opened(path: str, mode: str) -> Iterator[IO[Any]]:
-    """The file; what keeps it from being read becomes a UserError."""
-    try:
-        with open_file(path, mode) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: does not exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: expected UTF-8 text: {error}") from error
-    except (OSError, EOFError, ValueError, TypeError, ImportError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error

@@ -1,23 +1,59 @@
-"""Ground truth in COCO's form: images, classes and checked masks."""
+"""Ground truth in COCO's form: images, classes, checked masks. What cannot be used is left out alone, and counted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import ImageRecord, Rle, SampleError, SourceMask, UserError, open_file
+from stages.common import Rle, SampleError, SourceMask, UserError, escaped
 from stages.proposals.annotations import read_coco_masks
-from stages.proposals.json_stream import Element, iterate_elements
-from stages.proposals.models import GroundTruthProposals
-from stages.proposals.provided import ProvidedProposer
+from stages.proposals.coco_values import Aside, entry_of, name_of, place_of, required_id, whole_number
+from stages.proposals.json_stream import Element
+from stages.proposals.provided import BadMask, checked_masks
+from stages.proposals.segmentations import Size, checked, parsed
 
-_PROPOSER = ProvidedProposer(GroundTruthProposals(include_crowd=True))
+
+@dataclass(slots=True)
+class LeftOut:
+    """Counts what is left out of a ground truth.
+
+    Attributes:
+        reasons: how many entries for each reason.
+        first: file and message of the first one; empty if there is none.
+        notes: what loses nothing, a sentence each.
+    """
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self, item: Literal["image", "annotation"], file: str, reason: str, message: str, image_id: str = ""
+    ) -> None:
+        """See `Aside.add`."""
+        image = f"image {image_id}: " if image_id else ""
+        self.first = self.first or f"{file}: {image}{message}"
+        self.reasons[reason] += 1
+
+    def note(self, sentence: str) -> None:
+        """See `Aside.note`."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def sentences(self, of: str = "the ground truth") -> list[str]:
+        """What a person should know of it; nothing if nothing is left out."""
+        if not self.reasons:
+            return list(self.notes)
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.most_common())
+        counted = f"left out of {of}: {listed}; the first: {self.first}"
+        return [*self.notes, counted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +65,19 @@ class TruthImage:
     height_px: int | None
     width_px: int | None
 
+    @property
+    def size_hw_px(self) -> Size | None:
+        """Height and width, if both are told."""
+        return None if self.height_px is None or self.width_px is None else (self.height_px, self.width_px)
+
 
 @dataclass(slots=True)
 class TruthFile:
     """One file: its images and classes, and its masks as Arrow rows.
 
     Attributes:
-        masks: columns of COCO_SCHEMA, and ``area_px``, null where the file has none: that of the annotated polygons,
-            which may differ from the mask's own.
+        masks: columns of COCO_SCHEMA, all with a label.
+        left_out: what of the file cannot be used.
         stuff: class names whose category says that it is no thing (``isthing`` 0), as panoptic files do.
         synonyms: class name -> other words, where the categories list them, as LVIS does.
         rows: image id -> rows of `masks`, once they are grouped.
@@ -44,6 +85,7 @@ class TruthFile:
 
     path: str
     masks: pa.Table
+    left_out: Aside
     images: dict[str, TruthImage] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     stuff: set[str] = field(default_factory=set)
@@ -51,9 +93,14 @@ class TruthFile:
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def group(self, wanted: Collection[str]) -> None:
-        """Keeps the masks of the wanted images alone, and notes their rows by image."""
+        """Keeps the usable masks of the wanted images alone, and notes their rows by image.
+
+        Raises:
+            UserError: none of these images' masks can be used; names the first.
+        """
         ids = pa.array(sorted(wanted), pa.string())
         self.masks = self.masks.filter(pc.is_in(self.masks["image_id"], value_set=ids))
+        self.masks = self._usable(self.masks)
         codes = pc.index_in(self.masks["image_id"], value_set=ids).to_numpy()
         order = np.argsort(codes, kind="stable").astype(np.int64)
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1))
@@ -64,76 +111,128 @@ class TruthFile:
         """The rows of one image of those that were grouped, in the file's order."""
         return self.masks.take(pa.array(self.rows.get(image_id, np.zeros(0, np.int64))))
 
+    def _usable(self, masks: pa.Table) -> pa.Table:
+        """Without the masks that are malformed, or of another size than their image; none is drawn for that."""
+        bad: dict[int, str] = {}
+        for row, (image_id, segmentation) in enumerate(_pairs(masks)):
+            image = self.images.get(image_id)
+            try:
+                value = parsed(segmentation)
+                if not isinstance(value, dict) or "png" not in value:
+                    checked(value, image.size_hw_px if image else None)
+            except SampleError as error:
+                bad[row] = f"a mask of image {image_id}: {error.message}"
+                self.left_out.add("annotation", self.path, error.reason, bad[row])
+        if not bad:
+            return masks
+        if len(bad) == len(masks):
+            raise UserError(f"{self.path}: none of the {len(masks):,} masks can be used; the first: {bad[0]}")
+        keep = np.ones(len(masks), bool)
+        keep[list(bad)] = False
+        return masks.filter(pa.array(keep))
 
-def read_truth_file(path: str) -> TruthFile:
+
+def _pairs(masks: pa.Table) -> Any:  # noqa: ANN401 - pairs of texts
+    """Image id and segmentation of each row, a batch at a time."""
+    for batch in masks.select(["image_id", "segmentation"]).to_batches():
+        yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+
+
+def read_truth_file(path: str, left_out: Aside) -> TruthFile:
     """Reads a COCO-style file: instances, stuff or panoptic JSON.
+
+    Args:
+        path: a file, or an fsspec URL.
+        left_out: gets what cannot be used.
 
     Raises:
         UserError: naming the file and what it lacks.
     """
-    truth = TruthFile(path, read_coco_masks(path))
-    areas_px: list[float | None] = []
-    with open_file(path, "rt") as file:
-        for element in iterate_elements(file, path):
-            if element.key == "images":
-                image = _image(element, f"{path}: images[{element.index}]")
-                truth.images[image.image_id] = image
-            elif element.key == "categories":
-                _take_category(truth, element.value)
-            elif element.key == "annotations":
-                areas_px += _areas_px(element, f"{path}: annotations[{element.index}]")
+    truth, bad_images = TruthFile(path, pa.table({}), left_out), list[str]()
+
+    def also(element: Element) -> None:
+        if element.key == "categories" and isinstance(element.value, dict):
+            _take_category(truth, element.value)
+        elif element.key == "images":
+            _take_image(truth, element, bad_images)
+
+    truth.masks = read_coco_masks(path, left_out, also=also)
     for key, there in (("images", truth.images), ("categories", truth.names)):
         if not there:
+            first = f" that can be used: {bad_images[0]}" if key == "images" and bad_images else ""
             raise UserError(
-                f"{path}: expected COCO annotations, with the lists images, annotations, categories; no {key}"
+                f"{path}: expected COCO annotations, with the lists images, annotations, categories; no {key}{first}"
             )
-    if truth.masks["label"].null_count:
-        row = pc.index(pc.is_null(truth.masks["label"]), True).as_py()
-        raise UserError(f"{path}: mask {row} has no category_id, so that no noun can be compared with it")
-    truth.masks = truth.masks.append_column("area_px", pa.array(areas_px, pa.float64()))
+    is_named = pc.is_valid(truth.masks["label"])
+    nameless = len(truth.masks) - (pc.sum(is_named).as_py() or 0)
+    if nameless and nameless == len(truth.masks):
+        raise UserError(f"{path}: none of its masks has a category_id with a name, so that no noun can be compared")
+    for image_id in truth.masks["image_id"].filter(pc.invert(is_named)).to_pylist():
+        left_out.add("annotation", path, "no_category", f"a mask of image {image_id} has no category with a name")
+    truth.masks = truth.masks.filter(is_named)
     return truth
 
 
 def _take_category(truth: TruthFile, category: dict[str, Any]) -> None:
-    name, others = str(category["name"]), category.get("synonyms")
+    name, others = name_of(category.get("name")), category.get("synonyms")
+    if name is None or name in truth.names:
+        return
     truth.names.append(name)
-    if category.get("isthing") == 0:
+    if category.get("isthing") in (0, False, "0"):
         truth.stuff.add(name)
     if isinstance(others, list):
-        truth.synonyms[name] = [str(word) for word in others]
+        truth.synonyms[name] = [word for word in map(name_of, others) if word is not None]
 
 
-def _areas_px(element: Element, where: str) -> list[float | None]:
-    """Of an annotation's mask, or of all segments of a panoptic one."""
+def _take_image(truth: TruthFile, element: Element, bad: list[str]) -> None:
     value = element.value
-    areas = [part.get("area") for part in value.get("segments_info", [value])]
-    for area in areas:
-        if isinstance(area, bool) or not isinstance(area, int | float | None):
-            raise UserError(f"{where}: expected a number 'area', in pixels, got {area!r}")
-    return areas
-
-
-def _image(element: Element, where: str) -> TruthImage:
-    value = element.value
-    if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
-        raise UserError(f"{where}: expected an object with a number or text 'id'")
+    try:
+        image_id = required_id(entry_of(value, "bad_image"), "id", "bad_image")
+    except SampleError as error:
+        bad.append(f"{place_of('images', element.index, value)}: {error.message}")
+        truth.left_out.add("image", truth.path, error.reason, bad[-1])
+        return
     name = value.get("file_name") or value.get("coco_url")  # LVIS has URLs alone
-    height, width = value.get("height"), value.get("width")
-    if not isinstance(name, str | None) or not isinstance(height, int | None) or not isinstance(width, int | None):
-        raise UserError(f"{where}: expected a text 'file_name', and whole numbers 'height' and 'width'")
-    return TruthImage(str(value["id"]), name, height, width)
+    name = escaped(name) if isinstance(name, str) else None
+    size_px = whole_number(value.get("height")), whole_number(value.get("width"))
+    truth.images[image_id] = TruthImage(image_id, name, *size_px)
 
 
 def decoded_masks(segmentations: Sequence[Any], height_px: int, width_px: int, where: str) -> list[Rle]:
-    """Segmentations (polygons, RLE, panoptic references; objects or JSON text) as masks, checked as the miner's.
+    """Segmentations (polygons, RLE, panoptic references; objects or JSON text) as masks, all of which must be good.
 
     Raises:
         UserError: one is damaged, or of another size; begins with `where`.
     """
-    masks = tuple(SourceMask(segmentation) for segmentation in segmentations)
-    record = ImageRecord("", "", (), masks=masks, mask_size_hw_px=(height_px, width_px))
-    size_alone = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (height_px, width_px, 3))
+    masks = []
+    for one in _checked(segmentations, height_px, width_px, where):
+        if isinstance(one, BadMask):
+            raise UserError(f"{where}: {one.message}; mend or remove it")
+        masks.append(one)
+    return masks
+
+
+def usable_masks(
+    segmentations: Sequence[Any], height_px: int, width_px: int, file: str, image_id: str, left_out: Aside
+) -> list[Rle | None]:
+    """Segmentations as `decoded_masks` takes them, of one image; None for one that cannot be used, which is left out.
+
+    File and id say where they stand, for messages.
+
+    Raises:
+        UserError: none can be used, and one is of another size: they are not this image's.
+    """
+    found: list[Rle | None] = []
+    for one in _checked(segmentations, height_px, width_px, f"{file}: image {image_id}"):
+        if isinstance(one, BadMask):
+            left_out.add("annotation", file, one.reason, one.message, image_id)
+        found.append(None if isinstance(one, BadMask) else one)
+    return found
+
+
+def _checked(segmentations: Sequence[Any], height_px: int, width_px: int, where: str) -> list[Rle | BadMask]:
+    masks = [SourceMask(segmentation) for segmentation in segmentations]
     try:
-        return [proposal.rle for proposal in _PROPOSER.propose(record, size_alone)]
+        return checked_masks(masks, (height_px, width_px))
     except SampleError as error:
         raise UserError(f"{where}: {error.message}; mend or remove it") from error

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import ImageRecord, Proposal, Rle, SampleError, open_file
+from stages.common import ImageRecord, Proposal, Rle, SampleError, SourceMask, read_file
 from stages.proposals.models import GroundTruthProposals, PrecomputedProposals
+from stages.proposals.segmentations import BAD, OTHER_SIZE, Size, other_size, parsed, to_rle
+
+UNREADABLE = "unreadable_mask_file"
+_OF_THE_PHOTO = (OTHER_SIZE, UNREADABLE)
+"""Reasons that say, where no mask of a photo is left, that photo and masks do not belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadMask:
+    """One mask that cannot be used: a reason in snake_case, and what was found and expected."""
+
+    reason: str
+    message: str
 
 
 class ProvidedProposer:
@@ -23,7 +36,11 @@ class ProvidedProposer:
         self._include_crowd = config.include_crowd if isinstance(config, GroundTruthProposals) else True
 
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
-        """The masks of `record`, in the record's order.
+        """The good masks of `record`, in the record's order; see `check`."""
+        return self.check(record, image)[0]
+
+    def check(self, record: ImageRecord, image: NDArray[np.uint8]) -> tuple[list[Proposal], list[BadMask]]:
+        """The good and the bad masks of `record`, in the record's order.
 
         Args:
             record: its `masks` are COCO polygons, RLE, or references {"png", "segment_id"} into a panoptic PNG,
@@ -31,148 +48,115 @@ class ProvidedProposer:
             image: [H, W, 3] RGB, uint8; only its size is used.
 
         Raises:
-            SampleError: ``mask_size_mismatch``, ``bad_segmentation``, or ``unreadable_mask_file``.
+            SampleError: as `checked_masks`.
         """
-        size_hw_px = (image.shape[0], image.shape[1])
-        panoptic: dict[str, NDArray[np.uint32]] = {}
-        proposals = []
-        for number, mask in enumerate(record.masks):
-            if mask.is_crowd and not self._include_crowd:
-                continue
-            segmentation = _parsed(mask.segmentation, number)
-            if isinstance(segmentation, Mapping) and "png" in segmentation:
-                png = str(segmentation["png"])
-                if png not in panoptic:
-                    panoptic[png] = _read_panoptic_png(png, size_hw_px)
-                rle = _segment(panoptic[png], segmentation, number)
-            else:
-                rle = _checked_rle(segmentation, number, size_hw_px, record.mask_size_hw_px)
-            if not 0.0 <= mask.score <= 1.0:
-                raise SampleError("bad_score", f"mask {number}: expected a score in [0, 1], got {mask.score}")
-            proposals.append(Proposal(rle, float(mask.score), self._source, mask.label))
-        return proposals
+        masks = [mask for mask in record.masks if self._include_crowd or not mask.is_crowd]
+        found = checked_masks(masks, (image.shape[0], image.shape[1]), record.mask_size_hw_px)
+        proposals = [
+            Proposal(rle, float(mask.score), self._source, mask.label)
+            for mask, rle in zip(masks, found, strict=True)
+            if isinstance(rle, Rle)
+        ]
+        return proposals, [one for one in found if isinstance(one, BadMask)]
+
+
+def checked_masks(
+    masks: Sequence[SourceMask], image_hw_px: Size, polygon_hw_px: Size | None = None
+) -> list[Rle | BadMask]:
+    """Each mask of one image, or what is wrong with it: ``bad_segmentation``, ``mask_size_mismatch``, ``bad_score``
+    or ``unreadable_mask_file``.
+
+    Args:
+        masks: of the image.
+        image_hw_px: of the image.
+        polygon_hw_px: of the image that polygons refer to, if the input says so.
+
+    Raises:
+        SampleError: no mask is left, and one of them is of another size or in a file that cannot be read: the masks
+            are not this image's.
+    """
+    files = _PanopticFiles(image_hw_px)
+    found: list[Rle | BadMask] = []
+    for number, mask in enumerate(masks):
+        try:
+            found.append(_checked(mask, files, image_hw_px, polygon_hw_px))
+        except SampleError as error:
+            found.append(BadMask(error.reason, f"mask {number}: {error.message}"))
+    bad = [one for one in found if isinstance(one, BadMask)]
+    if len(bad) == len(found) and (of_photo := [one for one in bad if one.reason in _OF_THE_PHOTO]):
+        raise SampleError(of_photo[0].reason, of_photo[0].message)
+    return found
 
 
 def mask_files(record: ImageRecord) -> tuple[str, ...]:
     """Paths or URLs of the panoptic PNGs that the record's masks refer to: their bytes decide the masks, too."""
     files = set()
-    for number, mask in enumerate(record.masks):
-        segmentation = _parsed(mask.segmentation, number)
+    for mask in record.masks:
+        if isinstance(mask.segmentation, str) and '"png"' not in mask.segmentation:
+            continue
+        try:
+            segmentation = parsed(mask.segmentation)
+        except SampleError:
+            continue
         if isinstance(segmentation, Mapping) and "png" in segmentation:
             files.add(str(segmentation["png"]))
     return tuple(sorted(files))
 
 
-def _parsed(segmentation: object, number: int) -> object:
-    if not isinstance(segmentation, str):
-        return segmentation
-    try:
-        parsed: object = json.loads(segmentation)
-        return parsed
-    except ValueError as error:
-        raise _bad(number, f"not JSON: {error}") from error
-
-
-def _bad(number: int, what: str) -> SampleError:
-    return SampleError("bad_segmentation", f"mask {number}: {what}")
-
-
-def _size_mismatch(what: str, found_hw_px: tuple[int, ...], image_hw_px: tuple[int, int]) -> SampleError:
-    return SampleError(
-        "mask_size_mismatch",
-        f"{what} is {list(found_hw_px)} (height, width) in pixels, the image is {list(image_hw_px)}",
-    )
-
-
-def _checked_rle(
-    segmentation: object,
-    number: int,
-    image_hw_px: tuple[int, int],
-    polygon_hw_px: tuple[int, int] | None,
-) -> Rle:
-    """Polygons or RLE as Rle, checked first: pycocotools reads past the end of a malformed one in silence."""
-    checked: Mapping[str, Any] | list[list[float]]
-    if isinstance(segmentation, Mapping):
-        _check_rle(segmentation, number, image_hw_px)
-        checked = segmentation
-    elif isinstance(segmentation, list | tuple):
-        if polygon_hw_px is not None and tuple(polygon_hw_px) != image_hw_px:
-            raise _size_mismatch(f"mask {number}: the annotated image", polygon_hw_px, image_hw_px)
-        checked = [_checked_polygon(polygon, number, image_hw_px) for polygon in segmentation]
+def _checked(mask: SourceMask, files: _PanopticFiles, image_hw_px: Size, polygon_hw_px: Size | None) -> Rle:
+    segmentation = parsed(mask.segmentation)
+    if isinstance(segmentation, Mapping) and "png" in segmentation:
+        rle = files.segment(segmentation)
     else:
-        raise _bad(number, f"expected COCO polygons or RLE, got {type(segmentation).__name__}")
-    try:
-        return Rle.from_coco(checked, *image_hw_px)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise _bad(number, str(error)) from error
+        rle = to_rle(segmentation, image_hw_px, polygon_hw_px)
+    if not 0.0 <= mask.score <= 1.0:
+        raise SampleError("bad_score", f"expected a score in [0, 1], got {mask.score}")
+    return rle
 
 
-def _check_rle(rle: Mapping[str, Any], number: int, image_hw_px: tuple[int, int]) -> None:
-    try:
-        height_px, width_px = (int(value) for value in rle["size"])
-        counts = rle["counts"]
-        runs = _decoded_counts(counts) if isinstance(counts, str | bytes) else np.asarray(counts, dtype=np.int64)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _bad(number, f"expected RLE {{'size': [height, width], 'counts': ...}}: {error!r}") from error
-    if (height_px, width_px) != image_hw_px:
-        raise _size_mismatch(f"mask {number}", (height_px, width_px), image_hw_px)
-    area_px = height_px * width_px
-    if runs.ndim != 1 or (runs < 0).any() or (runs > area_px).any() or int(runs.sum()) != area_px:
-        raise _bad(number, f"expected runs that add up to {area_px} pixels, got {int(runs.sum())}")
+@dataclass(slots=True)
+class _PanopticFiles:
+    """The PNGs that masks of one image lie in, each read once; or what is wrong with one."""
+
+    image_hw_px: Size
+    _ids: dict[str, NDArray[np.uint32] | SampleError] = field(default_factory=dict)
+
+    def segment(self, reference: Mapping[str, Any]) -> Rle:
+        png = str(reference["png"])
+        if png not in self._ids:
+            try:
+                self._ids[png] = _read_ids(png, self.image_hw_px)
+            except SampleError as error:
+                self._ids[png] = error
+        ids = self._ids[png]
+        if isinstance(ids, SampleError):
+            raise ids
+        try:
+            segment_id = int(reference["segment_id"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SampleError(BAD, f"expected an integer segment_id beside {png}") from error
+        mask = ids == segment_id
+        if not mask.any():
+            raise SampleError(BAD, f"segment {segment_id} has no pixel in {png}")
+        return Rle.encode(mask)
 
 
-def _decoded_counts(counts: str | bytes) -> NDArray[np.int64]:
-    """Run lengths of COCO's compressed counts: base 32, least digit first, deltas to the run before the last."""
-    text = counts.encode("ascii") if isinstance(counts, str) else counts
-    digits = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
-    if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        raise ValueError("counts are no compressed RLE")
-    ends = np.flatnonzero((digits & 32) == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError("counts have a run of more than 32 bits")
-    shifts = 5 * (np.arange(digits.size) - np.repeat(starts, lengths))
-    runs: NDArray[np.int64] = np.add.reduceat((digits & 31) << shifts, starts)
-    runs[(digits[ends] & 16) != 0] -= 1 << (5 * lengths[(digits[ends] & 16) != 0])
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
-
-
-def _checked_polygon(polygon: object, number: int, image_hw_px: tuple[int, int]) -> list[float]:
-    try:
-        values = [float(value) for value in cast(Iterable[float], polygon)]
-    except (TypeError, ValueError) as error:
-        raise _bad(number, "expected a polygon as a list of numbers x y x y ...") from error
-    if len(values) % 2:
-        raise _bad(number, f"expected x y pairs, got {len(values)} numbers")
-    for axis, side_px in ((0, image_hw_px[1]), (1, image_hw_px[0])):
-        # Annotators overshoot the border a little; far-off points would only make the rasteriser allocate.
-        if any(not math.isfinite(value) or not -side_px <= value <= 2 * side_px for value in values[axis::2]):
-            raise _bad(number, f"a point's {'xy'[axis]} lies far outside of the image's {side_px} pixels")
-    return values
-
-
-def _read_panoptic_png(png: str, image_hw_px: tuple[int, int]) -> NDArray[np.uint32]:
+def _read_ids(png: str, image_hw_px: Size) -> NDArray[np.uint32]:
     """Segment ids [H, W] of COCO's panoptic PNG: R + 256 G + 65536 B."""
     try:
-        with open_file(png) as file, Image.open(file) as picture:
+        data = read_file(png)
+    except FileNotFoundError as error:
+        raise SampleError(UNREADABLE, f"{png}: there is no such file; expected a panoptic PNG") from error
+    except (PermissionError, IsADirectoryError, NotADirectoryError, ValueError) as error:
+        raise SampleError(UNREADABLE, f"{png}: cannot be read: {type(error).__name__}") from error
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
             rgb = np.asarray(picture.convert("RGB"), dtype=np.uint32)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SampleError("unreadable_mask_file", f"{png}: expected a panoptic PNG: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of damaged files raise errors of any kind
+        raise SampleError(UNREADABLE, f"{png}: is no panoptic PNG, or damaged ({type(error).__name__})") from error
     if rgb.shape[:2] != image_hw_px:
-        raise _size_mismatch(png, rgb.shape[:2], image_hw_px)
+        raise other_size(png, (rgb.shape[0], rgb.shape[1]), image_hw_px)
     ids: NDArray[np.uint32] = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
     return ids
-
-
-def _segment(ids: NDArray[np.uint32], reference: Mapping[str, Any], number: int) -> Rle:
-    try:
-        segment_id = int(reference["segment_id"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _bad(number, f"expected an integer segment_id beside {reference['png']}") from error
-    mask = ids == segment_id
-    if not mask.any():
-        raise _bad(number, f"segment {segment_id} has no pixel in {reference['png']}")
-    return Rle.encode(mask)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stages.common import Folder, canonical_json
+from stages.common import Folder, canonical_json, clean_name
 from stages.shards.tar import shown
 
 INDEX_FILE = "index.parquet"
@@ -122,7 +122,7 @@ def canonical_noun(description: bytes | None, noun: str) -> str:
     except (ValueError, RecursionError):
         values = {}
     found = values.get("noun_canonical") if isinstance(values, dict) else None
-    return shown(found) if isinstance(found, str) and found else noun.lower()
+    return (clean_name(shown(found)) if isinstance(found, str) else "") or noun.lower()
 
 
 def index_rows(values: Sequence[Mapping[str, Any]]) -> list[IndexRow]:

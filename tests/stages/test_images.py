@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.common import SampleError
-from stages.images import decode_image
+from stages.images import decode_image, files_of_kind
 from tests.photos import jpeg
 
 # Red top left, green top right, blue bottom left, white bottom right: 24 x 32, no two orientations look alike.
@@ -223,3 +224,52 @@ def test_any_damage_is_a_sample_error_or_a_photo() -> None:
                 continue
             assert decoded.ndim == 3
             assert decoded.shape[2] == 3
+
+
+def png(**texts: bytes) -> tuple[NDArray[np.uint8], bytes]:
+    """Noise, and a PNG of it with chunks of these names behind the header."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    data = buffer.getvalue()
+    header = 8 + 25
+    chunks = b"".join(
+        struct.pack(">I", len(content))
+        + name.encode()
+        + content
+        + struct.pack(">I", zlib.crc32(name.encode() + content))
+        for name, content in texts.items()
+    )
+    return pixels, data[:header] + chunks + data[header:]
+
+
+LONG = b"x" * 3_000_000
+TEXTS = {
+    "zTXt": b"note\0\0" + zlib.compress(LONG),
+    "iTXt": b"note\0\1\0\0\0" + zlib.compress(LONG),
+    "iCCP": b"name\0\0" + zlib.compress(LONG),
+    "tEXt": b"note\0" + LONG * 25,
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_png_is_as_good_without_a_long_text_or_profile(name: str) -> None:
+    pixels, data = png(**{name: TEXTS[name]})
+    np.testing.assert_array_equal(decode_image(data), pixels)
+
+
+def test_a_damaged_text_does_not_cost_a_png() -> None:
+    pixels, data = png(tEXt=b"note\0hello")
+    np.testing.assert_array_equal(decode_image(data.replace(b"hello", b"jello")), pixels)
+
+
+def test_a_png_that_is_damaged_beside_a_long_text_is_refused() -> None:
+    _, data = png(zTXt=TEXTS["zTXt"])
+    with pytest.raises(SampleError, match="undecodable_image"):
+        decode_image(data[:-40])
+
+
+def test_files_are_known_by_their_endings_in_any_case_and_hidden_ones_left_out() -> None:
+    names = ["b.JPG", "a.jpg", "._a.jpg", "x/.b.png", "x/c.PNG", "a.json", "jpg", ".jpg"]
+    assert files_of_kind(names) == (["a.jpg", "b.JPG", "x/c.PNG"], ["._a.jpg", ".jpg", "a.json", "jpg", "x/.b.png"])
+    assert files_of_kind(names, (".json",))[0] == ["a.json"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
-from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest, UserError, resolve_precision
+from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest, Name, UserError, resolve_precision
 from train.clip.source import ClipSource
 from train.data.samples import DataConfig
 from train.evaluate.classify.run import ClassifyManifest, RegionInput, RegionsConfig
@@ -68,8 +68,8 @@ class Validation(Config):
 
     every: int = Field(ge=1)
     regions: RegionsConfig
-    classes: tuple[str, ...] | None = None
-    seen: tuple[str, ...] | None = None
+    classes: tuple[Name, ...] | None = None
+    seen: tuple[Name, ...] | None = None
     region_input: RegionInput = "prompted"
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES

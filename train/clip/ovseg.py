@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from stages.clip_weights import load_clip_weights
 from stages.common import UserError
 from stages.proposals.ovseg_file import OvsegFile
-from train.clip.checkpoint.layouts import Weights, load_clip_weights, unwrap
+from train.clip.checkpoint.layouts import Weights, unwrap
 from train.clip.model import MaskPromptCLIP
 
 _HEAD_WIDTH = 64
@@ -31,7 +32,7 @@ def clip_of(file: OvsegFile, device: str = "cpu") -> tuple[MaskPromptCLIP, Any]:
     if file.settings.clip_adapter.MASK_PROMPT_DEPTH == 0:
         weights = replace(weights, prompts=None)
     clip = _empty_clip(file, weights)
-    load_clip_weights(clip, weights, file.source)
+    load_clip_weights(clip, weights.clip, file.source)
     for name in ("mean", "std"):
         colours = file.state.get(f"clip_adapter.pixel_{name}")
         if colours is not None:

@@ -9,8 +9,18 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from stages.clip import load_clip
-from stages.clip_config import ClipConfig, clip_files
-from stages.common import LOCAL_DIR, Config, Location, ModelLocation, UserError, local_copy, local_path, sha256_file
+from stages.clip_config import ClipConfig, clip_files, replacing_files
+from stages.common import (
+    LOCAL_DIR,
+    Config,
+    Location,
+    ModelLocation,
+    UserError,
+    hash_files,
+    local_copy,
+    local_path,
+    sha256_file,
+)
 from train.clip.checkpoint.folder import load_adapted, read_description
 from train.clip.checkpoint.published import load_published
 from train.clip.model import MaskPromptCLIP
@@ -120,7 +130,7 @@ class PublishedFile:
 
     Attributes:
         location: its path or URL.
-        base: the plain CLIP whose weights it replaces.
+        base: the plain CLIP whose weights it replaces; they need not be there.
     """
 
     location: str
@@ -134,13 +144,12 @@ class PublishedFile:
     def load(self, device: str) -> LoadedClip:
         """As of a plain CLIP, with the file's prompts."""
         with local_path(self.location) as file:
-            clip, tokenizer = load_clip(self.base, device)
+            clip, tokenizer = load_clip(self.base, device, replaced_by=self.location)
             return _frozen(load_published(file, clip), device), tokenizer
 
     def digests(self) -> dict[str, str]:
-        """As of a plain CLIP, of the file."""
-        file = local_copy(self.location)
-        return {**_name_of(self.base), file.name: sha256_file(file)}
+        """As of a plain CLIP, of the file, and of transformers' configuration beside it."""
+        return {**_name_of(self.base), **hash_files(replacing_files(self.base, self.location))}
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,7 @@ def resolve(source: ClipSource) -> AnyClip:
             f"{source.weights}: a published file has no configuration; name its model as well, "
             "such as clip: {model: ViT-L-14, pretrained: openai, weights: ...}"
         )
+    replacing_files(source.plain, source.weights)
     return PublishedFile(source.weights, source.plain)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Folder, UserError, open_file, sha256_hex
+from stages.common import Folder, UserError, clean_name, open_file, sha256_hex
 from stages.shards import (
     INDEX_FILE,
     MASK,
@@ -265,8 +265,8 @@ def _problem(sample: TarSample, keys: set[str]) -> Trouble | None:
 
 
 def _noun_of(sample: TarSample) -> str:
-    """The noun as KEY.txt has it, white space made single spaces, without a byte order mark."""
-    return " ".join(sample.members["txt"].data.decode("utf-8-sig").split())
+    """The noun as KEY.txt has it, made plain: two spellings that look alike are one class."""
+    return clean_name(sample.members["txt"].data.decode("utf-8"))
 
 
 def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:

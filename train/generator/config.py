@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.clip_config import VILD_TEMPLATES, Templates
-from stages.common import DOES_NOT_COUNT, Config, Device, Manifest, ModelLocation
+from stages.common import DOES_NOT_COUNT, Config, Device, Manifest, ModelLocation, Name
 from train.clip.source import ClipSource
 from train.evaluate.proposals import MaskTruth
 
@@ -23,7 +23,7 @@ class MaskSet(MaskTruth):
         weight: how often an epoch holds each picture, on average.
     """
 
-    leave_out: tuple[str, ...] = ()
+    leave_out: tuple[Name, ...] = ()
     weight: float = Field(1.0, gt=0)
 
 
@@ -69,7 +69,7 @@ class MaskData(Config):
 
     sets: tuple[MaskSet, ...] = Field(min_length=1)
     held_out: float = Field(0.01, ge=0.0, lt=1.0)
-    names: tuple[str, ...] | None = Field(None, min_length=1)
+    names: tuple[Name, ...] | None = Field(None, min_length=1)
     unlabelled: Literal["background", "ignored"] = "background"
     one_mask_per_name: bool = False
     sides_px: tuple[Side, ...] = Field((640,), min_length=1)
@@ -164,7 +164,7 @@ class OpenVocabulary(Config):
     clip: Annotated[ClipSource, DOES_NOT_COUNT]  # its files are hashed instead
     templates: Templates = VILD_TEMPLATES
     weight: float = Field(2.0, gt=0)
-    names: tuple[str, ...] | None = Field(None, min_length=1)
+    names: tuple[Name, ...] | None = Field(None, min_length=1)
     only: bool = False
 
 

@@ -17,7 +17,6 @@ from train.generator.config import MaskData, MaskSet
 
 _TRIED = 16
 """Pictures of a set that are read before training starts."""
-_SIZE = r'"size"\s*:\s*\[\s*(?P<height>\d+)\s*,\s*(?P<width>\d+)\s*\]'
 Pixels = NDArray[np.uint8]
 
 
@@ -38,6 +37,7 @@ class MaskIndex:
         names: of all categories, sorted.
         training: pictures to train on, those of a set together.
         held_out: pictures to score.
+        unusable: what a person should know of masks that cannot be used, a sentence each.
         without_masks: how many pictures were left out, since they have no mask but crowds, or none of `taught`.
         taught: names whose masks are trained on.
         left_out: of each set, names whose masks are not used at all.
@@ -48,6 +48,7 @@ class MaskIndex:
     names: tuple[str, ...]
     training: list[Picture] = field(default_factory=list)
     held_out: list[Picture] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
     without_masks: int = 0
     taught: frozenset[str] = frozenset()
     left_out: tuple[frozenset[str], ...] = ()
@@ -61,7 +62,7 @@ class MaskIndex:
         """Pixels uint8 [H, W, 3], RGB, upright, and masks of one picture.
 
         Raises:
-            UserError: the picture or one of its masks cannot be used; names the file.
+            UserError: the picture cannot be used, or its masks are of another size; names the file.
         """
         truth = self.sets[picture.set_number]
         pixels = truth.picture(picture.image)
@@ -91,8 +92,8 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
         progress: called with what is being done.
 
     Raises:
-        UserError: a file is missing or wrong, a mask has another size than its picture, or a set has no picture
-            with masks; names the file, the key and the remedy.
+        UserError: a file is missing or wrong, no mask of a file can be used, or a set has no picture with masks; names
+            the file, the key and the remedy.
     """
     progress("reading masks")
     sets = [TruthSet(one, key=f"data.sets[{number}]") for number, one in enumerate(data.sets)]
@@ -108,8 +109,6 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
         key = f"data.sets[{number}]"
         if odd := sorted(left_out[number] - set(truth.names)):
             raise UserError(f"{key}.leave_out: {odd[0]!r} is none of the set's categories; mend or remove it")
-        for file in truth.files:
-            _check_sizes(file, key)
         useful = set[str]().union(*(_with_masks(file, taught - left_out[number]) for file in truth.files))
         pictures = [Picture(number, image) for image in truth.photos if image.image_id in useful]
         if not pictures:
@@ -122,6 +121,7 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     if not found.training:
         raise UserError("data.held_out: no picture is left to train on; lower it, or give more pictures")
     _try_some(found, progress)
+    found.unusable = [sentence for truth in sets for sentence in truth.left_out.sentences()]
     return found
 
 
@@ -147,25 +147,6 @@ def _one_per_name(masks: list[TruthMask]) -> list[TruthMask]:
             mask = replace(mask, rle=Rle.encode(before.rle.decode() | mask.rle.decode()), area_px=None)
         joined[key] = mask
     return list(joined.values())
-
-
-def _check_sizes(file: TruthFile, key: str) -> None:
-    """Compares the size in every RLE with its picture's, where both are told.
-
-    Raises:
-        UserError: they differ.
-    """
-    told = pc.extract_regex(file.masks["segmentation"].cast(pa.large_string()), _SIZE).to_pylist()
-    for row, (image_id, size) in enumerate(zip(file.masks["image_id"].to_pylist(), told, strict=True)):
-        image = file.images.get(image_id)
-        if size is None or image is None or image.height_px is None or image.width_px is None:
-            continue
-        if (int(size["height"]), int(size["width"])) != (image.height_px, image.width_px):
-            raise UserError(
-                f"{key}: {file.path}: a mask of image {image_id} (number {row} in the file) is of {size['height']} x "
-                f"{size['width']} px (height x width), and the image of {image.height_px} x {image.width_px} px; give "
-                "masks of the picture's size"
-            )
 
 
 def _try_some(found: MaskIndex, progress: Progress) -> None:

@@ -207,7 +207,8 @@ class _Run:
         warning = slowness_warning(self.manifest.precision, self.processes.device)
         line = first_line(self.step, self.precision, self.processes.device, warning)
         counts = {"pictures": len(self.index.training), "held_out_pictures": len(self.index.held_out)}
-        self.log.line({**line, **counts, "without_masks": self.index.without_masks})
+        told = {"unusable": self.index.unusable} if self.index.unusable else {}
+        self.log.line({**line, **counts, "without_masks": self.index.without_masks, **told})
 
     def _log(self, parts: dict[str, Tensor], norm: Tensor, clock: Clock) -> None:
         if self.log is None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from stages.common import UserError, open_file, read_file
+from stages.common import UserError, clean_text, open_file, read_file
 from stages.shards import KeyEndsAt, Trouble, read_captioned_pictures
 from train.data.order import Draw
 from train.data.pair_index import LeftOut, tars_of
@@ -62,7 +62,7 @@ def _samples_of(shard: str, key_ends_at: KeyEndsAt, counts: dict[str, int]) -> l
     try:
         with open_file(shard) as file:
             for found in read_captioned_pictures(file, key_ends_at, left.tell):
-                captions = tuple(text.strip() for text in found.captions if text.strip())
+                captions = tuple(filter(None, (clean_text(text).strip() for text in found.captions)))
                 if captions:
                     samples.append(Captioned(shard, found.offset, found.nbytes, captions))
                 else:

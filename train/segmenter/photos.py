@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common import UserError
+from stages.images import files_of_kind
 from train.segmenter.result import output_files
-
-ENDINGS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What counts as a photo in a folder; a file that is named is taken whatever its ending."""
 
 
 def find_photos(places: Sequence[str]) -> list[Path]:
     """Files, folders (their photos, not those of folders inside) and glob patterns as a list of photos, each once.
 
+    What counts as a photo in a folder is `files_of_kind`; a file that is named is taken whatever its ending.
     Results of an earlier run in a folder (``.overlay.png``, ``.labels.png``) are no photos.
 
     Raises:
@@ -31,8 +30,8 @@ def find_photos(places: Sequence[str]) -> list[Path]:
 def _photos_of(place: str) -> list[Path]:
     path = Path(place).expanduser()
     if path.is_dir():
-        photos = sorted(one for one in path.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
-        photos = [one for one in photos if not one.name.endswith((".overlay.png", ".labels.png"))]
+        names, _ = files_of_kind(one.name for one in path.iterdir() if one.is_file())
+        photos = [path / name for name in names if not name.endswith((".overlay.png", ".labels.png"))]
         if not photos:
             raise UserError(f"{place}: the folder has no photo; expected files such as *.jpg or *.png")
         return photos

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common import Rle
+from stages.common import Rle, escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Segmentation:
         """All but the label map, ready for json.dumps."""
         height, width = self.labels.shape
         return {
-            "photo": None if self.file is None else str(self.file),
+            "photo": None if self.file is None else escaped(str(self.file)),
             "height": height,
             "width": width,
             "classes": list(self.classes),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common import ImageRecord, SampleError, UserError, load, resolve_device
+from stages.common import ImageRecord, SampleError, UserError, escaped, load, resolve_device
 from stages.images import decode_image
 from train.class_names import ClassName, class_names
 from train.segmenter.assembly import NOTHING, assemble, score_maps
@@ -95,9 +95,9 @@ class Segmenter:
         try:
             return replace(self.segment(decode_image(path.read_bytes()), classes), file=path)
         except OSError as error:
-            raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from error
+            raise PhotoError(f"{escaped(str(path))}: cannot be read: {error.strerror or error}") from error
         except SampleError as error:
-            raise PhotoError(f"{path}: cannot be segmented: {error.message}") from error
+            raise PhotoError(f"{escaped(str(path))}: cannot be segmented: {error.message}") from error
 
     def segment(self, image: NDArray[np.uint8], classes: Classes, record: ImageRecord | None = None) -> Segmentation:
         """Segments a photo.

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipeline.audit import audit
+from pipeline.audit.printing import print_report
 from stages.common import UserError
 from tests.pipeline.audit.tiny import mask, pair, write_build, write_truth
 
 DOG = mask((0, 0, 40, 40))
+
+
+POLYGON = {"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}
 
 
 @pytest.fixture
@@ -66,18 +71,24 @@ def test_a_pair_must_be_one_of_its_image(tmp_path: Path, truth: str) -> None:
     ("changes", "words"),
     [
         ({"images": []}, "no images"),
-        ({"categories": []}, "category_id 1"),
+        ({"categories": []}, "no categories"),
         ({"annotations": [{"image_id": 1, "category_id": 1}]}, "segmentation"),
-        ({"annotations": [{"image_id": 1, "segmentation": DOG}]}, "no category_id"),
+        ({"annotations": [{"image_id": 1, "segmentation": DOG}]}, "none of its masks has a category_id with a name"),
         (
             {"annotations": [{"image_id": 1, "category_id": 1, "segmentation": {"size": [100, 100], "counts": "?"}}]},
             "add up to 10000",
         ),
-        ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[1, 2]]}]}, "image 1: mask 0"),
+        (
+            {"annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[1, 2]]}]},
+            "none of the 1 masks .* a mask of image 1: ",
+        ),
         ({"images": [{"id": 8, "file_name": "8.jpg"}]}, "none of the build's 2 images"),
-        ({"images": [{"id": 1, "height": 10, "width": 100}]}, "image 1 is 10 x 100 pixels"),
+        (
+            {"images": [{"id": 1, "height": 10, "width": 100}]},
+            r"of image 1: it is \[100, 100\] .*, the image is \[10, 100\]",
+        ),
+        ({"images": [{"id": 1, "height": 10, "width": 100}], "annotations": [POLYGON]}, "image 1 is 10 x 100 pixels"),
         ({"images": [{"id": None}]}, r"images\[0\]"),
-        ({"images": [{"id": 1, "height": "10"}]}, r"images\[0\]"),
         ({"images": [3]}, r"images\[0\]"),
     ],
 )
@@ -88,6 +99,29 @@ def test_a_truth_must_be_of_coco_and_of_these_images(
     with pytest.raises(UserError, match=words) as error:
         audit(str(build), [spoilt])
     assert "spoilt.json" in str(error.value)
+
+
+def test_what_of_a_truth_cannot_be_used_is_left_out_and_counted(build: Path, tmp_path: Path) -> None:
+    good = {"image_id": 1, "category_id": 1, "segmentation": DOG}
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "area": "large"}
+    odd = [box, {**good, "segmentation": []}, {**good, "category_id": 9}, {**good, "segmentation": [[1, 2]]}, "none"]
+    images = [{"id": "1", "height": 100.0, "width": "100"}, {"id": None}, {"id": 2, "height": "unknown"}]
+    spoilt = write_truth(tmp_path / "spoilt.json", ["dog"], {}, {"images": images, "annotations": [good, *odd]})
+    sound = write_truth(tmp_path / "sound.json", ["dog"], {"1": [("dog", DOG)], "2": []})
+    report, expected = audit(str(build), [spoilt]), audit(str(build), [sound])
+    truth = report.pop("truth")
+    assert expected.pop("truth")["left_out"] == {}
+    assert report == expected
+    assert truth["left_out"] == {
+        "no_mask": 1,
+        "bad_annotation": 1,
+        "bad_image": 1,
+        "no_category": 1,
+        "bad_segmentation": 2,
+    }
+    console = Console(record=True, width=400)
+    print_report({**report, "truth": truth}, "build", console)
+    assert "left out of the ground truth: 2 bad_segmentation, " in console.export_text()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no json", '{"a": [1]}'])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from stages.nouns import NltkNouns, NounExtractor, SpacyNouns, build_extractor
+from stages.nouns.clean import PlainCaptions
 from stages.nouns.lexicon import Lexicon
 from stages.nouns.spacy_heads import SpacyExtractor, load_model
 
@@ -13,7 +14,7 @@ from stages.nouns.spacy_heads import SpacyExtractor, load_model
 def build_spacy() -> Callable[..., NounExtractor]:
     """Builds extractors by their options, with one model and lexicon for all."""
     nlp, lexicon = load_model(), Lexicon()
-    return lambda **options: SpacyExtractor(SpacyNouns.model_validate(options), nlp, lexicon)
+    return lambda **options: PlainCaptions(SpacyExtractor(SpacyNouns.model_validate(options), nlp, lexicon))
 
 
 @pytest.fixture(scope="session")

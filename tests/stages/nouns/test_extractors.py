@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.nouns_quality import load_captions
-from stages.common import DroppedNoun, Noun, UserError
+from stages.common import DroppedNoun, Noun, UserError, clean_name
 from stages.nouns import NltkNouns, NounExtractor, NounsConfig, SpacyNouns, build_extractor
 
 AWKWARD = [
@@ -49,7 +49,7 @@ def test_spans_give_the_surface_forms(extractor: NounExtractor) -> None:
         spans: list[Noun | DroppedNoun] = [*result.nouns, *result.dropped]
         for noun in spans:
             assert noun.caption_number == number
-            assert " ".join(caption[noun.start : noun.end].lower().split()) == noun.surface
+            assert clean_name(caption[noun.start : noun.end]).lower() == noun.surface
         starts = [noun.start for noun in result.nouns]
         assert starts == sorted(starts)
 

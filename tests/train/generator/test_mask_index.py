@@ -88,15 +88,38 @@ def test_an_epoch_holds_a_set_by_its_weight(own_shapes: Path, shapes: Path) -> N
     assert index_masks(sets).repeats(sets.sets).sum() == 6 * 4 + 24 / 2
 
 
-def test_a_mask_of_another_size_is_told_before_training(own_shapes: Path) -> None:
+def test_masks_that_cannot_be_used_are_left_out_and_told_before_training(own_shapes: Path) -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        masks = document["annotations"]
+        masks[3]["segmentation"] = rle(np.ones((32, 32)))
+        masks[4]["segmentation"] = []
+        masks[5].pop("segmentation")
+        masks[6]["category_id"] = 77
+
+    change(own_shapes / "things.json", spoil)
+    found = index_masks(data(mask_set(own_shapes)))
+    assert [len(found.read(one)[1]) for one in found.training] == [4, 3, 2, 3, 4, 4]
+    nameless, told = found.unusable
+    assert "things.json: categories without a name, and 1 mask of theirs without a label: 77" in nameless
+    assert "left out of the ground truth: 1 no_mask, 1 no_category, 1 mask_size_mismatch, 1 bad_segmentation;" in told
+    assert "things.json: image 3: annotations[5] (id 31): has no mask" in told
+
+
+def test_masks_that_are_all_of_another_size_are_told_before_training(own_shapes: Path) -> None:
     def shrink(document: dict[str, Any]) -> None:
-        document["annotations"][3]["segmentation"] = rle(np.ones((32, 32)))
+        for mask in document["annotations"]:
+            mask["segmentation"] = rle(np.ones((32, 32)))
 
     change(own_shapes / "things.json", shrink)
     with pytest.raises(
-        UserError, match=r"data.sets\[0\]: .*things.json: a mask of image 2 .* is of 32 x 32 px .* 64 x 64 px"
+        UserError, match=r"things.json: none of the 12 masks .* image 1: it is \[32, 32\] .* the image is \[64, 64\]"
     ):
         index_masks(data(mask_set(own_shapes)))
+
+
+def test_two_spellings_of_a_category_that_look_alike_are_one(own_shapes: Path) -> None:
+    change(own_shapes / "stuff.json", lambda document: document["categories"][0].update(name="\ufeffsk\u00ady"))
+    assert index_masks(data(mask_set(own_shapes))).names == ("box", "disc", "grass", "sky")
 
 
 def test_pictures_of_another_size_than_told_are_found_before_training(own_shapes: Path) -> None:
@@ -106,9 +129,12 @@ def test_pictures_of_another_size_than_told_are_found_before_training(own_shapes
         index_masks(data(mask_set(own_shapes)))
 
 
-def test_a_category_without_a_name_is_refused(own_shapes: Path) -> None:
-    change(own_shapes / "stuff.json", lambda document: document["categories"].pop())
-    with pytest.raises(UserError, match=r"stuff.json: category_id 4 of mask 1 has no name in 'categories'"):
+def test_masks_without_any_name_are_refused(own_shapes: Path) -> None:
+    def rename(document: dict[str, Any]) -> None:
+        document["categories"] = [{"id": 99, "name": "nothing"}]
+
+    change(own_shapes / "stuff.json", rename)
+    with pytest.raises(UserError, match=r"stuff.json: none of its masks has a category_id with a name"):
         index_masks(data(mask_set(own_shapes)))
 
 

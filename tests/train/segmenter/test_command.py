@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,21 @@ def test_a_broken_photo_stops_no_other(tmp_path: Path, photos: Path, manifest: s
     assert (tmp_path / "out/b.json").is_file()
 
 
+def test_a_name_that_is_no_utf_8_is_shown_and_the_others_go_on(tmp_path: Path, photos: Path, manifest: str) -> None:
+    odd, broken = (os.fsdecode(os.fsencode(photos) + name) for name in (b"/aa\xe9.png", b"/ab\xff.png"))
+    Path(odd).write_bytes((photos / "a.png").read_bytes())
+    Path(broken).write_bytes(b"x")
+    result = run(str(photos), "--classes", "sea, boat", "--config", manifest, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert r"aa\udce9.png: " in result.stdout
+    assert r"ab\udcff.png: cannot be segmented" in result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 9
+    (data,) = list((tmp_path / "out").glob("aa*.json"))
+    assert json.loads(data.read_text())["photo"].endswith(r"aa\udce9.png")
+    lines = run(str(photos), "--classes", "sea, boat", "--config", manifest, "--json").stdout.splitlines()
+    assert [Path(json.loads(line)["photo"]).name for line in lines] == ["a.png", r"aa\udce9.png", "b.jpg"]
+
+
 def test_one_class_is_warned_of(tmp_path: Path, photos: Path, manifest: str) -> None:
     common = (str(photos / "a.png"), "--classes", "sea", "--config", manifest, "--out", str(tmp_path / "out"))
     assert "'sea' is the only class" in run(*common).stderr
@@ -148,6 +164,9 @@ def test_the_commands_named_without_a_network_work(tmp_path: Path, monkeypatch: 
 def test_photos_are_found_once_and_folders_without_one_are_refused(tmp_path: Path, photos: Path) -> None:
     found = find_photos([str(photos), str(photos / "a.png"), str(photos / "*.jpg")])
     assert [path.name for path in found] == ["a.png", "b.jpg"]
+    for name in ("C.JPG", "._a.png", "a.json", ".hidden.png"):
+        (photos / name).write_bytes(b"x")
+    assert [path.name for path in find_photos([str(photos)])] == ["C.JPG", "a.png", "b.jpg"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="the folder has no photo"):
         find_photos([str(tmp_path / "empty")])

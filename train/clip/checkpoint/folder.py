@@ -15,10 +15,8 @@ Nothing is unpickled but tensors.
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +24,7 @@ import torch
 from pydantic import Field, StringConstraints, ValidationError
 
 from stages.clip_config import ClipConfig, local_model
+from stages.clip_weights import no_factory_warnings, shortly
 from stages.common import LOCAL_DIR, Config, Precision, UserError, load_safetensors, sha256_file
 from train.clip.checkpoint.layouts import PROMPTS, cast
 from train.clip.checkpoint.published import weights_of, write_file
@@ -146,7 +145,7 @@ def load_adapted(
         clip = open_clip.create_model(name, device=device, force_image_size=image_size_px, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # damaged files raise errors of many libraries
-        raise UserError(f"{folder}: open_clip cannot load it: {type(error).__name__}: {error}") from error
+        raise UserError(f"{folder}: open_clip cannot load it: {type(error).__name__}: {shortly(error)}") from error
     model = MaskPromptCLIP(clip, description.prompts.depth if description.prompts else 0)
     if description.prompts:
         _set_prompts(model, folder, description.prompts)
@@ -213,7 +212,7 @@ def _check_config(folder: Path, model: MaskPromptCLIP, base: ClipConfig) -> None
     """That stock open_clip, going by the configuration written, builds a model that these weights fit."""
     import open_clip
 
-    with _no_factory_warnings(), torch.device("meta"):
+    with no_factory_warnings(), torch.device("meta"):
         stock = open_clip.create_model(f"{LOCAL_DIR}{folder}", load_weights=False, device="meta")
     expected = {name: list(value.shape) for name, value in stock.state_dict().items()}
     got = {name: list(value.shape) for name, value in model.clip.state_dict().items()}
@@ -224,21 +223,6 @@ def _check_config(folder: Path, model: MaskPromptCLIP, base: ClipConfig) -> None
             f"base.model: {base.model!r} is not the configuration of this CLIP: {len(differing)} tensors differ, "
             f"the first is {name}: got {got.get(name)}, expected {expected.get(name)}"
         )
-
-
-@contextmanager
-def _no_factory_warnings() -> Iterator[None]:
-    """open_clip warns of missing weights on the root logger; here they are missing on purpose."""
-    root = logging.getLogger()
-
-    def others(record: logging.LogRecord) -> bool:
-        return record.module != "factory"
-
-    root.addFilter(others)
-    try:
-        yield
-    finally:
-        root.removeFilter(others)
 
 
 def _save_tokenizer(folder: Path, config: Mapping[str, Any], base: ClipConfig) -> list[str]:

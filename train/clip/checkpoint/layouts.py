@@ -2,7 +2,7 @@
 
 | layout | form |
 |---|---|
-| ``clip`` | {name: tensor}, as open_clip names them |
+| ``clip`` | {name: tensor}, as open_clip names them, or transformers |
 | ``training`` | {"state_dict": {name: tensor}, ...}, written by one process |
 | ``training-ddp`` | the same, written by a distributed run: every name begins with ``module.`` |
 | ``segmenter`` | {"model": {name: tensor}}: after ``clip_adapter.clip_model.`` the CLIP's names, and other parts' |
@@ -16,25 +16,24 @@ of its modules that say so.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from stages.common import Precision, UserError, dtype_of
+from stages.clip_transformers import is_transformers, with_open_clip_names
+from stages.common import Precision, UserError, dtype_of, some
 from stages.proposals.ovseg_names import CLIP as SEGMENTER
 from stages.proposals.ovseg_names import innermost, versions_of, with_new_names
 
 Layout = Literal["clip", "training", "training-ddp", "segmenter"]
 
 PROMPTS = "visual.mask_embedding"
-_POSITIONS = "visual.positional_embedding"
 _DDP = "module."
 # OpenAI's files carry these beside the weights; all follow from the weights' shapes.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,12 @@ def unwrap(content: Any, source: str) -> Weights:  # noqa: ANN401 - what a file 
         rest = {name: value for name, value in found.items() if not name.startswith(SEGMENTER)}
         found = {name.removeprefix(SEGMENTER): found[name] for name in found if name.startswith(SEGMENTER)}
         rest, versions = with_new_names(rest, versions_of(tensors))
+    if is_transformers(found):
+        found = with_open_clip_names(found)
     if not any(name.startswith("visual.") for name in found):
         raise UserError(
             f"{source}: no CLIP in it; expected names like visual.conv1.weight, bare, under 'state_dict', "
-            f"or after {SEGMENTER!r}; found {_some(found or map(str, tensors))}"
+            f"or after {SEGMENTER!r}; found {some(found or map(str, tensors))}"
         )
     prompts = found.pop(PROMPTS, None)
     if prompts is not None and prompts.ndim != 3:
@@ -144,49 +145,3 @@ def cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tenso
             raise UserError(f"{name}: {float(value.abs().max()):.4g} is beyond fp16's range; write bf16 or fp32")
         done[name] = new
     return done
-
-
-def load_clip_weights(clip: nn.Module, weights: Weights, source: str) -> None:
-    """Loads the CLIP's part into an open_clip model: every tensor of the model, and no other.
-
-    Positional embeddings of the image that come from another resolution are interpolated by open_clip's rule; half
-    precision becomes the model's own. The model is unchanged if this raises.
-
-    Raises:
-        UserError: names or shapes differ; the message lists the first ones, and what was expected.
-    """
-    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
-
-    state = dict(weights.clip)
-    if hasattr(clip, "text"):
-        state = convert_to_custom_text_state_dict(state)
-    expected = clip.state_dict()
-    if problems := _differences(state, expected, resizable={_POSITIONS}):
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise UserError(f"{source}: does not fit the model it is loaded into:\n{lines}\nCheck the model's name.")
-    for name, value in state.items():  # OpenAI's temperature is a scalar, others' a vector of one
-        state[name] = value.reshape(expected[name].shape) if value.numel() == 1 else value
-    if _POSITIONS in state:
-        state[_POSITIONS] = state[_POSITIONS].float()  # half precision cannot be interpolated everywhere
-        resize_pos_embed(state, clip)
-    clip.load_state_dict(state)
-
-
-def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], resizable: Collection[str]) -> list[str]:
-    """What does not fit, one line per kind; a positional embedding of another square grid fits."""
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    shapes = []
-    for name in [name for name in expected if name in state]:
-        got, wanted = list(state[name].shape), list(expected[name].shape)
-        is_grid = name in resizable and got[1:] == wanted[1:] and round((got[0] - 1) ** 0.5) ** 2 == got[0] - 1
-        if got != wanted and not is_grid and not state[name].numel() == expected[name].numel() == 1:
-            shapes.append(f"{name}: got {got}, expected {wanted}")
-    named = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    return [f"{len(names)} {what}: {_some(names)}" for what, names in named.items() if names]
-
-
-def _some(names: Iterable[str]) -> str:
-    all_names = list(names)
-    more = f", and {len(all_names) - _SHOWN} more" if len(all_names) > _SHOWN else ""
-    return (", ".join(all_names[:_SHOWN]) or "nothing") + more

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from stages.clip_weights import load_clip_weights
 from stages.common import Precision, UserError, read_tensor_file
 from stages.proposals.ovseg_file import JSON_FILE as OVSEG_JSON
 from stages.proposals.ovseg_file import TENSORS_FILE, OvsegFile
-from train.clip.checkpoint.layouts import Layout, Weights, load_clip_weights, unwrap, wrap
+from train.clip.checkpoint.layouts import Layout, Weights, unwrap, wrap
 from train.clip.model import MaskPromptCLIP
 
 __all__ = [
@@ -63,7 +64,7 @@ def load_published(path: Path, clip: nn.Module, depth: int | None = None) -> Mas
             model.set_prompts(weights.prompts)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    load_clip_weights(clip, weights, str(path))
+    load_clip_weights(clip, weights.clip, str(path))
     return model
 
 

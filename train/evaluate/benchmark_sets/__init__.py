@@ -1,6 +1,6 @@
 """Pictures with a class for every pixel: the field's benchmarks, and anybody's own folder."""
 
-from train.evaluate.benchmark_sets.classes import IGNORED
+from train.evaluate.benchmark_sets.classes import IGNORED, StrangeIds
 from train.evaluate.benchmark_sets.files import decode_labels, read_data, read_picture, version
 from train.evaluate.benchmark_sets.layouts import BenchmarkSet, LabelFiles, LabelFolder, SetConfig
 from train.evaluate.benchmark_sets.open_set import Item, SegmentationSet, open_label_files, open_set
@@ -14,6 +14,7 @@ __all__ = [
     "LabelFolder",
     "SegmentationSet",
     "SetConfig",
+    "StrangeIds",
     "decode_labels",
     "open_label_files",
     "open_set",

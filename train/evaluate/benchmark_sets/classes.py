@@ -3,20 +3,67 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import UserError
+from stages.common import UserError, clean_name, some
 from train.class_names import ClassName
 from train.evaluate.benchmark_sets.layouts import BenchmarkKind
 
 IGNORED = -1
 """Number of the pixels that are not scored."""
+IGNORED_IDS = (255, 65_535)
+"""Ids of label maps of 8 and 16 bits that stand for no class by custom."""
+_SHOWN = 5
+
+
+@dataclass(slots=True)
+class StrangeIds:
+    """Ids of label maps that are neither a class, nor ignored: their pixels are not scored, and somebody should know.
+
+    Attributes:
+        pixels: that were looked at.
+        of_id: id -> pixels that have it.
+    """
+
+    pixels: int = 0
+    of_id: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, ids: NDArray[np.int64], known: Collection[int] | None) -> StrangeIds:
+        """Those of a map [H, W]; none where it is not known which ids there may be."""
+        if known is None:
+            return cls(ids.size)
+        numbers, counts = np.unique(ids, return_counts=True)
+        found = zip(numbers.tolist(), counts.tolist(), strict=True)
+        return cls(ids.size, Counter({number: count for number, count in found if number not in known}))
+
+    def add(self, other: StrangeIds) -> None:
+        """Adds those of another map."""
+        self.pixels += other.pixels
+        self.of_id.update(other.of_id)
+
+    def notes(self, maps: str, classes: str) -> list[str]:
+        """What a person should know, if anything: each id with its share of the pixels.
+
+        Args:
+            maps: where the label maps lie.
+            classes: where the classes are listed.
+        """
+        if not self.of_id:
+            return []
+        listed = (f"{id_} ({100 * count / self.pixels:.1f} %)" for id_, count in self.of_id.most_common())
+        share = 100 * self.of_id.total() / self.pixels
+        return [
+            f"{share:.1f} % of the pixels in {maps} are not scored, as no class of {classes} has their ids: "
+            f"{some(listed, _SHOWN)}; add the classes, or name ids that mean none under 'ignore'"
+        ]
 
 
 @dataclass(frozen=True)
@@ -93,7 +140,7 @@ def _entry(entry: Any, where: str) -> tuple[int, str, list[str]]:  # noqa: ANN40
     id_, name = entry["id"], entry["name"]
     if not isinstance(id_, int) or isinstance(id_, bool) or not 0 <= id_ <= 0xFFFF:
         raise UserError(f"{where}: 'id' is {id_!r}; expected a whole number from 0 to 65535")
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not clean_name(name):
         raise UserError(f"{where}: 'name' is {name!r}; expected a word")
     others: list[str] = []
     for key in ("synonyms", "forms"):
@@ -101,4 +148,4 @@ def _entry(entry: Any, where: str) -> tuple[int, str, list[str]]:  # noqa: ANN40
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"{where}: '{key}' is {words!r}; expected a list of words")
         others += words
-    return id_, name, others
+    return id_, clean_name(name), list(map(clean_name, others))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.common import SampleError, UserError, open_file, read_file, version_of
-from stages.images import decode_image
+from stages.images import as_good_without_texts, decode_image
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
 
 
 def stem(path: str, ending: str) -> str:
-    """The file's name without folders and the ending."""
-    return path.rpartition("/")[2].removesuffix(ending)
+    """The file's name without folders and the ending, which it may have in any case."""
+    name = path.rpartition("/")[2]
+    return name[: -len(ending)] if name.lower().endswith(ending) else name
 
 
 def read_data(location: str) -> bytes:
@@ -67,11 +68,23 @@ def picture_size(location: str) -> tuple[int, int]:
         UserError: it is missing or no picture.
     """
     try:
-        with open_file(location) as file, Image.open(file) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-    except Exception as error:  # decoders of damaged files raise errors of any kind
+        with open_file(location) as file:
+            return _size(file)
+    except FileNotFoundError as error:
         raise UserError(f"{location}: cannot be read as a picture: {error}") from error
+    except Exception:  # the header may be sound, and too long
+        try:
+            return as_good_without_texts(_size, read_data(location))
+        except UserError:
+            raise
+        except Exception as error:  # decoders of damaged files raise errors of any kind
+            raise UserError(f"{location}: cannot be read as a picture: {error}") from error
+
+
+def _size(file: IO[bytes]) -> tuple[int, int]:
+    with Image.open(file) as image:
+        width, height = image.size
+        turned = image.getexif().get(_ORIENTATION) in _TURNED
     return (width, height) if turned else (height, width)
 
 
@@ -181,7 +194,11 @@ def shrink(pixels: NDArray[Any], short_side_px: int, interpolation: int) -> NDAr
 
 def _decode(data: bytes, source: str) -> NDArray[Any]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.array(image)
+        return as_good_without_texts(_values, data)
     except Exception as error:  # decoders of damaged files raise errors of any kind
         raise UserError(f"{source}: cannot be read as a label map: {error}") from error
+
+
+def _values(file: IO[bytes]) -> NDArray[Any]:
+    with Image.open(file) as image:
+        return np.array(image)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import Folder, UserError
+from stages.common import Folder, UserError, escaped, some
+from stages.images import files_of_kind
 from train.class_names import ClassName
-from train.evaluate.benchmark_sets.classes import benchmark_classes, parse_class_list
+from train.evaluate.benchmark_sets.classes import IGNORED_IDS, StrangeIds, benchmark_classes, parse_class_list
 from train.evaluate.benchmark_sets.complete import check_complete, known_keys, not_there
 from train.evaluate.benchmark_sets.files import (
     Decoder,
@@ -24,6 +25,8 @@ from train.evaluate.benchmark_sets.files import (
 )
 from train.evaluate.benchmark_sets.layouts import FACTS, BenchmarkSet, Facts, LabelFiles, LabelFolder, Layout
 from train.evaluate.benchmark_sets.pascal_order import table_of_order
+
+_PICTURE, _MAP = ".jpg", ".png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class SegmentationSet:
         decode: reads a label map.
         table: [ids] int32, see files.to_classes.
         short_side_px: larger pictures and maps are resized to this shorter side.
+        known: ids that label maps may hold, if it is known; others are counted, see `read`.
+        places: of a folder's label maps and list of classes, for notes.
     """
 
     name: str
@@ -64,6 +69,8 @@ class SegmentationSet:
     decode: Decoder
     table: NDArray[np.int32]
     short_side_px: int | None = None
+    known: frozenset[int] | None = None
+    places: tuple[str, str] = ("", "")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -81,7 +88,11 @@ class SegmentationSet:
         return pixels if self.short_side_px is None else shrink(pixels, self.short_side_px, cv2.INTER_LINEAR)
 
     def truth(self, item: Item) -> NDArray[np.int32]:
-        """The class of each pixel of the picture.
+        """The class of each pixel of the picture, as `read` gives it."""
+        return self.read(item)[0]
+
+    def read(self, item: Item) -> tuple[NDArray[np.int32], StrangeIds]:
+        """The class of each pixel of the picture, and the ids among its labels that nobody has named.
 
         Returns:
             [H, W] int32, 0 to C - 1, or -1 where the pixel is not scored. H and W are the picture's.
@@ -89,14 +100,18 @@ class SegmentationSet:
         Raises:
             UserError: the label map cannot be read, or is of another size than its picture.
         """
-        labels = to_classes(self.decode(read_data(item.labels), item.labels), self.table)
+        ids = self.decode(read_data(item.labels), item.labels)
+        labels = to_classes(ids, self.table)
         height, width = picture_size(item.picture)
         if labels.shape != (height, width):
             raise UserError(
                 f"{item.labels}: is {labels.shape[1]}x{labels.shape[0]}, its picture {width}x{height}; expected one "
                 "label for each pixel of the upright picture"
             )
-        return labels if self.short_side_px is None else shrink(labels, self.short_side_px, cv2.INTER_NEAREST)
+        strange = StrangeIds.of(ids, self.known)
+        if self.short_side_px is not None:
+            labels = shrink(labels, self.short_side_px, cv2.INTER_NEAREST)
+        return labels, strange
 
 
 def open_set(config: BenchmarkSet | LabelFolder) -> SegmentationSet:
@@ -124,26 +139,41 @@ def open_label_files(config: LabelFiles, name: str = "folder") -> SegmentationSe
     for tree, what in ((images, "pictures"), (labels, "label maps")):
         if not tree.is_folder():
             raise UserError(f"{tree.url}: there is no such folder; expected the {what}")
-    maps = [file for file in labels.files("") if file.endswith(".png")]
+    maps, no_maps = files_of_kind(labels.files(""), (_MAP,))
     if not maps:
-        raise UserError(f"{config.labels}: there are no label maps (*.png)")
-    pictures = _by_stem(images, {stem(file, ".png") for file in maps})
-    items = []
+        raise UserError(f"{config.labels}: there are no label maps (*{_MAP})")
+    named, no_pictures = files_of_kind(images.files(""))
+    pictures = _by_stem(images, named, {stem(file, _MAP) for file in maps})
+    items: dict[str, Item] = {}
     for file in maps:
-        key = stem(file, ".png")
+        key = stem(file, _MAP)
         if key not in pictures:
             raise UserError(f"{labels.location(file)}: its picture {key}.* is not in {config.images}")
-        items.append(Item(key, images.location(pictures[key]), labels.location(file)))
-    without = len(images.files("")) - len(items)
-    notes = (f"{without:,} files in {config.images} have no label map",) if without else ()
-    table = classes.by_id()
-    return SegmentationSet(name, classes.names, tuple(items), None, notes, decode_labels, table)
+        if key in items:
+            raise UserError(f"{labels.location(file)}: {items[key].labels} has the same name; expected one of each")
+        items[key] = Item(key, images.location(pictures[key]), labels.location(file))
+    notes = []
+    if without := len(named) - len(items):
+        notes.append(f"{without:,} files in {config.images} have no label map")
+    if no_pictures and config.images != config.labels:
+        notes.append(_left_out(no_pictures, config.images, "pictures"))
+    if no_maps and config.images != config.labels:
+        notes.append(_left_out(no_maps, config.labels, f"label maps (*{_MAP})"))
+    table, known = classes.by_id(), frozenset({*classes.of_id, *config.ignore, *IGNORED_IDS})
+    places = (config.labels, config.classes)
+    found = tuple(items.values())
+    return SegmentationSet(name, classes.names, found, None, tuple(notes), decode_labels, table, None, known, places)
 
 
-def _by_stem(images: Folder, wanted: set[str]) -> dict[str, str]:
+def _left_out(files: list[str], folder: str, what: str) -> str:
+    listed = some(map(escaped, files), 3)
+    return f"{len(files):,} files in {folder} are left out, as they are hidden or no {what}: {listed}"
+
+
+def _by_stem(images: Folder, files: list[str], wanted: set[str]) -> dict[str, str]:
     """The picture of each name that has a label map."""
     pictures: dict[str, str] = {}
-    for file in images.files(""):
+    for file in files:
         key = file.rpartition(".")[0]
         if key in wanted and pictures.setdefault(key, file) != file:
             raise UserError(
@@ -179,7 +209,7 @@ def _layout(config: BenchmarkSet, facts: Facts, tree: Folder) -> Layout:
     """The first layout that has label maps, and its list, if it needs one."""
     without_list = None
     for layout in facts.layouts:
-        if not any(file.endswith(layout.ending) for file in tree.files(layout.labels, layout.nested)):
+        if not files_of_kind(tree.files(layout.labels, layout.nested), (layout.ending,))[0]:
             continue
         if not layout.lists or any(tree.is_file(name) for name in layout.lists):
             return layout
@@ -190,9 +220,9 @@ def _layout(config: BenchmarkSet, facts: Facts, tree: Folder) -> Layout:
 def _items(layout: Layout, tree: Folder, known: tuple[str, ...]) -> tuple[tuple[Item, ...], list[str]]:
     """Pictures that have a label map, and paths that are missing."""
     files = tree.files(layout.pictures, layout.nested)
-    pictures = {stem(file, ".jpg"): file for file in files if file.endswith(".jpg")}
+    pictures = {stem(file, _PICTURE): file for file in files_of_kind(files, (_PICTURE,))[0]}
     found = files if layout.labels == layout.pictures else tree.files(layout.labels, layout.nested)
-    maps = {stem(file, layout.ending): file for file in found if file.endswith(layout.ending)}
+    maps = {stem(file, layout.ending): file for file in files_of_kind(found, (layout.ending,))[0]}
     if layout.lists:
         keys = _listed(layout, tree)
     else:

@@ -22,6 +22,8 @@ def print_scores(scores: dict[str, Any], console: Console) -> None:
         values = [f"{part[key]:.1f}" if part[key] is not None else "-" for key in _COLUMNS]
         table.add_row(title, f"{part['regions']:,}" if "regions" in part else "", *values)
     console.print(table, soft_wrap=False)
+    for note in scores["notes"]:
+        console.print(note)
     left_out = {reason: count for reason, count in scores["left_out"].items() if count}
     for reason, count in left_out.items():
         console.print(f"left out: {count:,} ({reason})")

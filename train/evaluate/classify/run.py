@@ -17,10 +17,10 @@ from torch import Tensor
 
 from stages.clip import RegionEncoder, in_batches
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
-from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Rle, UserError, join, resolve_device
-from stages.proposals.coco_truth import decoded_masks, read_truth_file
+from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Name, Rle, UserError, join, resolve_device
+from stages.proposals.coco_truth import LeftOut, read_truth_file, usable_masks
 from train.clip.source import ClipSource, resolve
-from train.evaluate.benchmark_sets import IGNORED, LabelFiles, open_label_files, read_picture
+from train.evaluate.benchmark_sets import IGNORED, LabelFiles, StrangeIds, open_label_files, read_picture
 from train.evaluate.classify.scores import score
 
 
@@ -68,8 +68,8 @@ class ClassifyManifest(Manifest):
     kind: Literal["mask_classification"]
     clip: ClipSource
     regions: RegionsConfig
-    classes: tuple[str, ...] | None = None
-    seen: tuple[str, ...] | None = None
+    classes: tuple[Name, ...] | None = None
+    seen: tuple[Name, ...] | None = None
     region_input: RegionInput = "prompted"
     rules: RegionRules = RegionRules()
     templates: Templates = VILD_TEMPLATES
@@ -90,7 +90,8 @@ def classify(manifest: ClassifyManifest, progress: Callable[[int], None] | None 
         progress: called with the number of regions done so far.
 
     Returns:
-        Scores (see train.evaluate.classify.scores), and ``left_out``: how many regions were left out, by reason.
+        Scores (see train.evaluate.classify.scores), ``left_out``: how many regions were left out, by reason, and
+        ``notes`` of what a person should know of the ground truth.
 
     Raises:
         UserError: the CLIP or the ground truth cannot be read, or no region is left to name.
@@ -110,12 +111,15 @@ def classify(manifest: ClassifyManifest, progress: Callable[[int], None] | None 
         if progress is not None:
             progress(len(labels))
     if not labels:
-        raise UserError(
-            f"no region is left to name ({left_out}); check 'classes' against the names of the ground truth"
-        )
+        told = f"no region is left to name ({left_out}); check 'classes' against the names of the ground truth"
+        raise UserError(". ".join([told, *truth.notes()]))
     top = torch.cat(ranked).cpu().numpy()
     seen = None if manifest.seen is None else np.array([name in set(manifest.seen) for name in names])
-    return {**score(top, np.array(labels), len(names), seen), "left_out": left_out}
+    return {
+        **score(top, np.array(labels), len(names), seen),
+        "left_out": {**left_out, **truth.left_out.reasons},
+        "notes": truth.notes(),
+    }
 
 
 def _names(manifest: ClassifyManifest, truth: GroundTruth) -> tuple[str, ...]:
@@ -179,6 +183,7 @@ class GroundTruth:
 
     Attributes:
         names: of the classes, in the files' order.
+        left_out: what of COCO's files cannot be used.
 
     Raises:
         UserError: a file is missing or not of its format.
@@ -186,11 +191,12 @@ class GroundTruth:
 
     def __init__(self, config: CocoRegions | LabelMapRegions) -> None:
         self._config = config
-        self._entries: list[tuple[str, list[tuple[str, str]]]] = []
+        self.left_out = LeftOut()
+        self._entries: list[tuple[str, str, list[tuple[str, str]]]] = []
         if isinstance(config, CocoRegions):
             self.names = self._read_coco(config)
         else:
-            self._labelled = open_label_files(config)
+            self._labelled, self._strange = open_label_files(config), StrangeIds()
             self.names = tuple(names.name for names in self._labelled.classes)
 
     def pictures(self) -> Iterator[LabelledPicture]:
@@ -202,18 +208,25 @@ class GroundTruth:
         if isinstance(self._config, LabelMapRegions):
             yield from self._label_maps()
             return
-        for file, found in self._entries:
+        for image_id, file, found in self._entries:
             pixels = read_picture(join(self._config.images, file))
             names, segmentations = zip(*found, strict=True)
-            rles = decoded_masks(segmentations, pixels.shape[0], pixels.shape[1], file)
-            yield LabelledPicture(file, pixels, tuple(zip(names, rles, strict=True)))
+            rles = usable_masks(segmentations, pixels.shape[0], pixels.shape[1], file, image_id, self.left_out)
+            regions = ((name, rle) for name, rle in zip(names, rles, strict=True) if rle is not None)
+            yield LabelledPicture(file, pixels, tuple(regions))
+
+    def notes(self) -> list[str]:
+        """What a person should know of the pictures that were given so far."""
+        if isinstance(self._config, CocoRegions):
+            return self.left_out.sentences()
+        return [*self._labelled.notes, *self._strange.notes(*self._labelled.places)]
 
     def _read_coco(self, config: CocoRegions) -> tuple[str, ...]:
         files: dict[str, str | None] = {}
         names: dict[str, None] = {}
         found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for path in config.annotations:
-            truth = read_truth_file(path)
+            truth = read_truth_file(path, self.left_out)
             files |= {image.image_id: image.file_name for image in truth.images.values()}
             names |= dict.fromkeys(truth.names)
             rows = truth.masks.filter(pc.invert(truth.masks["is_crowd"]))
@@ -224,12 +237,13 @@ class GroundTruth:
             file = files.get(image_id)
             if file is None:
                 raise UserError(f"annotations name image {image_id}, for which 'images' has no file_name")
-            self._entries.append((file, found[image_id]))
+            self._entries.append((image_id, file, found[image_id]))
         return tuple(names)
 
     def _label_maps(self) -> Iterator[LabelledPicture]:
         for item in self._labelled.items:
-            truth = self._labelled.truth(item)
+            truth, strange = self._labelled.read(item)
+            self._strange.add(strange)
             present = [int(number) for number in np.unique(truth) if number != IGNORED]
             if present:
                 regions = tuple((self.names[number], Rle.encode(truth == number)) for number in present)

@@ -31,6 +31,8 @@ def print_proposals(scores: dict[str, Any], console: Console) -> None:
     console.print(table, soft_wrap=False)
     speed = f"{scores['photos_per_second']:.2f} photos a second"
     console.print(f"{scores['photos']:,} photos, {scores['proposals_per_photo']:.1f} proposals a photo; {speed}")
+    for note in scores["notes"]:
+        console.print(note)
     if without := scores["photos_without_truth"]:
         console.print(f"without a true mask: {without:,} photos; they count for nothing")
 

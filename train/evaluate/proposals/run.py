@@ -16,6 +16,7 @@ from stages.common import (
     Device,
     ImageRecord,
     Manifest,
+    Name,
     Proposal,
     SampleError,
     SourceMask,
@@ -30,10 +31,11 @@ from stages.proposals import (
     PrecomputedProposals,
     ProposalsConfig,
     build_proposer,
+    propose,
     read_precomputed,
     refine,
 )
-from stages.proposals.coco_truth import TruthFile, TruthImage
+from stages.proposals.coco_truth import LeftOut, TruthFile, TruthImage
 from train.evaluate.proposals.counter import MAX_PROPOSALS, RecallCounter, TruthMask
 from train.evaluate.proposals.truth import MaskTruth, TruthSet
 
@@ -58,7 +60,7 @@ class ProposalsManifest(Manifest):
     proposer: ProposalsConfig
     rules: MaskRules | None = None
     max_proposals: tuple[Annotated[int, Field(ge=1)], ...] = Field(MAX_PROPOSALS, min_length=1)
-    seen: Annotated[tuple[str, ...] | None, DOES_NOT_COUNT] = None
+    seen: Annotated[tuple[Name, ...] | None, DOES_NOT_COUNT] = None
     limit: int | None = Field(None, ge=1)
     device: Annotated[Device, DOES_NOT_COUNT] = "auto"
     precision: AskedPrecision = "auto"
@@ -84,7 +86,8 @@ def evaluate_proposals(
     Returns:
         `RecallCounter.scores`; ``names``, `RecallCounter.by_name`, with `seen` also whether training has met the name;
         ``photos``, ``photos_without_truth`` among them, for which no mask is proposed; ``proposals_per_photo``, and
-        ``photos_per_second``, of the proposer and the rules alone, over the other photos.
+        ``photos_per_second``, of the proposer and the rules alone, over the other photos; ``left_out``, how many
+        entries of the truth cannot be used, by reason, and ``notes`` of them and of given masks.
 
     Raises:
         UserError: the photos, their masks, or the model cannot be read or used, or no photo has a mask.
@@ -113,6 +116,8 @@ def evaluate_proposals(
         "photos_without_truth": len(truth.photos) - len(photos),
         "proposals_per_photo": proposer.count / len(photos),
         "photos_per_second": len(photos) / proposer.seconds,
+        "left_out": dict(truth.left_out.reasons),
+        "notes": [*truth.left_out.sentences(), *proposer.left_out.sentences("the masks to be scored")],
         **counter.scores(),
         "names": names,
     }
@@ -124,6 +129,7 @@ class _Proposals:
     Attributes:
         count: of all masks so far.
         seconds: that they took.
+        left_out: what of given masks cannot be used.
 
     Raises:
         UserError: the model or the file of masks cannot be used.
@@ -137,7 +143,10 @@ class _Proposals:
         self._proposer = build_proposer(config, device, resolve_precision(manifest.precision, device))
         self._rules = manifest.rules
         self._is_truth = isinstance(config, GroundTruthProposals)
-        self._given = _given_masks(config, photos) if isinstance(config, PrecomputedProposals) else None
+        self.left_out = LeftOut()
+        self._given = None
+        if isinstance(config, PrecomputedProposals):
+            self._given = _given_masks(config, photos, self.left_out)
         self.count, self.seconds = 0, 0.0
 
     def of(self, photo: TruthImage, file: str, image: NDArray[np.uint8], truth: list[TruthMask]) -> list[Proposal]:
@@ -147,13 +156,16 @@ class _Proposals:
             UserError: it cannot be given masks.
         """
         start = time.perf_counter()
+        whose = self._given.path if self._given else file
         try:
-            found = self._proposer.propose(
-                ImageRecord(photo.image_id, file, (), masks=self._masks(photo, truth)), image
-            )
+            record = ImageRecord(photo.image_id, file, (), masks=self._masks(photo, truth))
+            found, bad = propose(self._proposer, record, image)
         except SampleError as error:
-            whose = f"{self._given.path}: image {photo.image_id}" if self._given else file
-            raise UserError(f"{whose}: {error.message}; mend the masks, or leave the photo out") from error
+            raise UserError(
+                f"{whose}: image {photo.image_id}: {error.message}; mend the masks, or leave the photo out"
+            ) from error
+        for mask in bad:
+            self.left_out.add("annotation", whose, mask.reason, mask.message, photo.image_id)
         if self._rules is not None:
             found, _ = refine(found, self._rules)
         self.seconds += time.perf_counter() - start
@@ -170,8 +182,8 @@ class _Proposals:
         return tuple(SourceMask(row["segmentation"], row["label"], row["score"]) for row in rows)
 
 
-def _given_masks(config: PrecomputedProposals, photos: list[TruthImage]) -> TruthFile:
-    given = TruthFile(config.path, read_precomputed(config.path))
+def _given_masks(config: PrecomputedProposals, photos: list[TruthImage], left_out: LeftOut) -> TruthFile:
+    given = TruthFile(config.path, read_precomputed(config.path, left_out), left_out)
     example = given.masks["image_id"][0].as_py() if len(given.masks) else None
     given.group({photo.image_id for photo in photos})
     if not len(given.masks):

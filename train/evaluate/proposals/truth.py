@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stages.common import Config, Location, UserError, join
-from stages.proposals.coco_truth import TruthFile, TruthImage, decoded_masks, read_truth_file
+from stages.proposals.coco_truth import LeftOut, TruthFile, TruthImage, read_truth_file, usable_masks
 from train.evaluate.benchmark_sets import read_picture
 from train.evaluate.proposals.counter import TruthMask
 
@@ -49,6 +49,7 @@ class TruthSet:
         photos: as the files list them; a photo of two files has one id in both.
         names: of the classes.
         files: what was read.
+        left_out: what of them cannot be used.
 
     Raises:
         UserError: a file is missing or not what was expected.
@@ -56,7 +57,8 @@ class TruthSet:
 
     def __init__(self, config: MaskTruth, limit: int | None = None, key: str = "truth") -> None:
         self._images, self._key = config.images, key
-        self.files = [read_truth_file(path) for path in (*config.annotations, *config.stuff)]
+        self.left_out = LeftOut()
+        self.files = [read_truth_file(path, self.left_out) for path in (*config.annotations, *config.stuff)]
         for file in self.files[len(config.annotations) :]:
             file.stuff = set(file.names)
         photos: dict[str, TruthImage] = {}
@@ -103,19 +105,20 @@ class TruthSet:
         return pixels
 
     def masks(self, photo: TruthImage, height_px: int, width_px: int) -> list[TruthMask]:
-        """The photo's true masks, each checked, in the order of the files.
+        """The photo's true masks, each checked, in the order of the files; bad ones are left out, and counted.
 
         Raises:
-            UserError: one is damaged, or of another size than the photo.
+            UserError: none can be used, and one is of another size than the photo.
         """
         masks: list[TruthMask] = []
         for file, rows in self._rows(photo):
-            where = f"{file.path}: image {photo.image_id}"
-            rles = decoded_masks(rows["segmentation"].to_pylist(), height_px, width_px, where)
+            segmentations = rows["segmentation"].to_pylist()
+            rles = usable_masks(segmentations, height_px, width_px, file.path, photo.image_id, self.left_out)
             columns = (rows[name].to_pylist() for name in ("label", "is_crowd", "area_px"))
             masks += [
                 TruthMask(rle, name, name not in file.stuff, bool(is_crowd), area_px)
                 for rle, name, is_crowd, area_px in zip(rles, *columns, strict=True)
+                if rle is not None
             ]
         return masks
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from train.evaluate.semantic.run import SETTINGS
+from train.evaluate.semantic.tuning import SETTINGS, Tried
 
 _COLUMNS = {
     "miou_gt": "mIoU gt %",
@@ -46,8 +46,11 @@ def _percent(value: float | str | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def print_tuning(rows: list[dict[str, float]], metric: str, console: Console, at_most: int = 10) -> None:
-    """Prints what `tune` gives: the best rows, and the settings of the first for a manifest."""
+def print_tuning(tried: Tried, metric: str, console: Console, at_most: int = 10) -> None:
+    """Prints what `tune` gives: notes, the best rows, and the settings of the first for a manifest."""
+    for note in tried.notes:
+        console.print(f"Note: {note}")
+    rows = tried.rows
     table = Table(box=None, pad_edge=False)
     for name in rows[0]:
         table.add_column(f"{name} *" if name == metric else name, justify="right")

@@ -1,19 +1,17 @@
-"""All pictures of a set scored, shared out among processes and resumed where a run was stopped; or settings tuned."""
+"""All pictures of a set scored, shared out among processes and resumed where a run was stopped."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from stages.common import (
     UserError,
@@ -26,15 +24,17 @@ from stages.common import (
 )
 from stages.proposals import model_files
 from train.clip.source import resolve
-from train.evaluate.benchmark_sets import Item, SegmentationSet, open_set, version
+from train.evaluate.benchmark_sets import Item, SegmentationSet, StrangeIds, open_set, version
 from train.evaluate.metrics.confusion import ConfusionMatrix
 from train.evaluate.metrics.open_scores import open_scores
 from train.evaluate.metrics.scores import segmentation_scores
 from train.evaluate.metrics.similarity import Taxonomy, wordnet_entries, wordnet_similarity
-from train.evaluate.semantic.scorer import Scorer, SemanticManifest, TuneManifest, prediction_of, read_prediction
+from train.evaluate.semantic.scorer import Scorer, SemanticManifest, nothing_to_score, prediction_of, read_prediction
 from train.loop import load_state, save_state
 
 Progress = Callable[[int, int], None]
+Counted = tuple[ConfusionMatrix, StrangeIds]
+"""Pixels by class and prediction, and those of ids that nobody has named."""
 _PICTURES_PER_SAVE = 50
 
 
@@ -57,7 +57,8 @@ def evaluate_semantic(
         ``known_to_generator``.
 
     Raises:
-        UserError: a model, the set or one of its files cannot be read, or `out` holds another evaluation.
+        UserError: a model, the set or one of its files cannot be read, `out` holds another evaluation, or every pixel
+            is ignored.
     """
     pictures = open_set(manifest.set)
     items = pictures.items[: manifest.limit]
@@ -70,7 +71,10 @@ def evaluate_semantic(
     notes = [*pictures.notes, *filter(None, [scorer.warning() if scorer else None])]
     if len(items) < len(pictures):
         notes.append(f"the first {len(items):,} of {len(pictures):,} pictures; figures of a part are no benchmark")
-    matrix = _count(manifest, pictures, items, counter, out, workers, progress)
+    matrix, strange = _count(manifest, pictures, items, counter, out, workers, progress)
+    notes += strange.notes(*pictures.places)
+    if not matrix.counts.any():
+        raise nothing_to_score(pictures, len(items), notes)
     known = scorer.known() if scorer is not None and scorer.segmenter.masks.labels else None
     seen = known or set() if manifest.seen == "generator" else manifest.seen
     scores: dict[str, Any] = {
@@ -101,30 +105,33 @@ def _count(
     out: Path | None,
     workers: int,
     progress: Progress | None,
-) -> ConfusionMatrix:
-    matrix, done, recipe = ConfusionMatrix(len(pictures.classes)), 0, ""
+) -> Counted:
+    matrix, strange, done, recipe = ConfusionMatrix(len(pictures.classes)), StrangeIds(), 0, ""
     if out is not None:
         recipe = _recipe(manifest, pictures, items)
         out.mkdir(parents=True, exist_ok=True)
         if (state := load_state(out, recipe)) is not None:
             matrix, done = ConfusionMatrix.from_counts(state["counts"].numpy()), state["done"]
+            strange = StrangeIds(state["pixels"], Counter(state["strange"]))
     saved = done
     try:
-        for counted in _matrices(manifest, pictures, items[done:], counter, workers):
+        for counted, more in _matrices(manifest, pictures, items[done:], counter, workers):
             matrix.merge(counted)
+            strange.add(more)
             done += 1
             if out is not None and done - saved == _PICTURES_PER_SAVE:
-                saved = _save(out, recipe, matrix, done)
+                saved = _save(out, recipe, matrix, strange, done)
             if progress is not None:
                 progress(done, len(items))
     finally:
         if out is not None and done > saved:
-            _save(out, recipe, matrix, done)
-    return matrix
+            _save(out, recipe, matrix, strange, done)
+    return matrix, strange
 
 
-def _save(out: Path, recipe: str, matrix: ConfusionMatrix, done: int) -> int:
-    save_state(out, {"recipe": recipe, "done": done, "counts": torch.from_numpy(matrix.counts)})
+def _save(out: Path, recipe: str, matrix: ConfusionMatrix, strange: StrangeIds, done: int) -> int:
+    told = {"pixels": strange.pixels, "strange": dict(strange.of_id)}
+    save_state(out, {"recipe": recipe, "done": done, "counts": torch.from_numpy(matrix.counts), **told})
     return done
 
 
@@ -144,7 +151,7 @@ def _recipe(manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[
 
 def _matrices(
     manifest: SemanticManifest, pictures: SegmentationSet, items: tuple[Item, ...], counter: _Counter, workers: int
-) -> Iterator[ConfusionMatrix]:
+) -> Iterator[Counted]:
     """Those of all pictures, in their order."""
     if workers == 1 or len(items) < 2:
         yield from map(counter.count, items)
@@ -175,15 +182,15 @@ class _Counter:
         scorer = Scorer.load(manifest.segmenter, pictures) if manifest.segmenter is not None else None
         return cls(manifest, pictures, scorer)
 
-    def count(self, item: Item) -> ConfusionMatrix:
+    def count(self, item: Item) -> Counted:
         matrix = ConfusionMatrix(len(self._pictures.classes))
-        truth = self._pictures.truth(item)
+        truth, strange = self._pictures.read(item)
         if self.scorer is not None:
             matrix.update(self.scorer.predict(item, truth, self._manifest.best_labels), truth)
         else:
             assert self._manifest.predictions is not None
             matrix.update(read_prediction(self._manifest.predictions, item, truth, matrix.classes), truth)
-        return matrix
+        return matrix, strange
 
 
 _counter: _Counter | None = None
@@ -201,78 +208,6 @@ def _start(manifest: SemanticManifest, pictures: SegmentationSet, workers: int, 
     _counter = _Counter.load(manifest, pictures)
 
 
-def _work(item: Item) -> ConfusionMatrix:
+def _work(item: Item) -> Counted:
     assert _counter is not None
     return _counter.count(item)
-
-
-SETTINGS = ("temperature", "clip_weight", "score_threshold")
-Settings = tuple[float, ...]
-
-
-def tune(manifest: TuneManifest, progress: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
-    """Scores every combination of the settings; a picture's masks and CLIP features are computed once.
-
-    Args:
-        manifest: what is tried on what.
-        progress: called with the pictures done so far and their number.
-
-    Returns:
-        One row per combination, the best first: the settings, ``miou_gt``, ``miou_gt_or_predicted``, ``pacc``. Of
-        equals, the segmenter's own settings come first, then the order of the manifest.
-
-    Raises:
-        UserError: a model or a file of the set cannot be read.
-    """
-    pictures = open_set(manifest.set)
-    items = _drawn(pictures, manifest)
-    scorer = Scorer.load(manifest.segmenter, pictures)
-    tried = {settings: ConfusionMatrix(len(pictures.classes)) for settings in _combinations(manifest, scorer)}
-    for number, item in enumerate(items, start=1):
-        _count_each(scorer, pictures, item, tried)
-        if progress is not None:
-            progress(number, len(items))
-    names = [one.name for one in pictures.classes]
-    rows = []
-    for settings, matrix in tried.items():
-        scores = segmentation_scores(matrix, names)
-        kept = {key: scores[key] for key in ("miou_gt", "miou_gt_or_predicted", "pacc")}
-        rows.append({**dict(zip(SETTINGS, settings, strict=True)), **kept})
-    if rows[0][manifest.metric] is None:
-        raise UserError(f"no pixel of the {len(items)} pictures has a label among the classes; expected ground truth")
-    return sorted(rows, key=lambda row: -row[manifest.metric])
-
-
-def _drawn(pictures: SegmentationSet, manifest: TuneManifest) -> list[Item]:
-    """The held-out pictures, at least one, in the set's order."""
-    count = max(1, round(manifest.held_out * len(pictures)))
-    order = np.random.default_rng(manifest.seed).permutation(len(pictures))
-    return [pictures.items[at] for at in sorted(order[:count])]
-
-
-def _combinations(manifest: TuneManifest, scorer: Scorer) -> list[Settings]:
-    """All combinations, the segmenter's own first; of the weight only its own where the generator has no classes."""
-    own = tuple(getattr(manifest.segmenter, name) for name in SETTINGS)
-    values = []
-    for name, value in zip(SETTINGS, own, strict=True):
-        others = getattr(manifest, name)
-        useless = name == "clip_weight" and not scorer.segmenter.masks.has_opinion
-        values.append((value,) if useless else tuple(dict.fromkeys((value, *others))))
-    return list(product(*values))
-
-
-@torch.inference_mode()
-def _count_each(scorer: Scorer, pictures: SegmentationSet, item: Item, tried: dict[Settings, ConfusionMatrix]) -> None:
-    truth = pictures.truth(item)
-    image, masks = scorer.masks(item, truth)
-    segmenter = scorer.segmenter
-    text = segmenter.text(pictures.classes)
-    encoded = list(segmenter.namer.encode(image, masks))
-    named: dict[float, Tensor] = {}
-    for settings, matrix in tried.items():
-        works = segmenter.with_settings(**dict(zip(SETTINGS, settings, strict=True)))
-        temperature = settings[0]
-        if temperature not in named:
-            named[temperature] = works.namer.name_encoded(encoded, len(masks), text)
-        scores = works.combine(masks, named[temperature], text)
-        matrix.update(scorer.labels(works, masks, scores), truth)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from stages.common import DOES_NOT_COUNT, Config, Folder, Location, Manifest, Rle, SampleError, UserError
+from stages.common import DOES_NOT_COUNT, Config, Folder, Location, Manifest, Name, Rle, SampleError, UserError
 from stages.proposals import GroundTruthProposals, ModelConfig, PrecomputedProposals
 from train.evaluate.benchmark_sets import (
     IGNORED,
@@ -60,7 +60,7 @@ class SemanticManifest(Manifest):
     segmenter: SegmenterConfig | None = None
     predictions: LabelMaps | None = None
     best_labels: bool = False
-    seen: Annotated[tuple[str, ...] | Literal["generator"] | None, DOES_NOT_COUNT] = None
+    seen: Annotated[tuple[Name, ...] | Literal["generator"] | None, DOES_NOT_COUNT] = None
     open_metrics: Annotated[bool, DOES_NOT_COUNT] = True
     limit: int | None = Field(None, ge=1)
 
@@ -188,6 +188,13 @@ class Scorer:
         return labels
 
 
+def nothing_to_score(pictures: SegmentationSet, images: int, notes: list[str]) -> UserError:
+    """The error where every pixel of so many pictures is ignored; `notes` may say why."""
+    of = f"of the {images:,} pictures of {pictures.name}"
+    told = f"no pixel {of} has a label among the {len(pictures.classes):,} classes; expected ground truth to score by"
+    return UserError(". ".join([told, *notes]))
+
+
 def true_masks(truth: NDArray[np.int32]) -> Masks:
     """One mask for each class of a ground truth [H, W]."""
     return Masks.of([Rle.encode(mask) for _, mask in regions_of(truth)], *truth.shape)
@@ -205,7 +212,7 @@ def _perfect_names(masks: Masks, truth: NDArray[np.int32], classes: int) -> Tens
 def prediction_of(maps: LabelMaps, item: Item) -> str:
     """Where somebody's label map of a picture lies: KEY.png, or KEY.labels.png, as `maskmine segment` writes it."""
     tree = Folder(maps.folder)
-    names = (f"{item.key}.png", f"{item.key}.labels.png")
+    names = (f"{item.key}.png", f"{item.key}.labels.png", f"{item.key}.PNG")
     return tree.location(next((name for name in names if tree.is_file(name)), names[0]))
 
 

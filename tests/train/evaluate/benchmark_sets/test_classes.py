@@ -104,6 +104,17 @@ def test_synonyms_and_forms_are_other_words() -> None:
     np.testing.assert_array_equal(classes.by_number(1), [-1, 0, 1, -1])
 
 
+def test_names_that_look_alike_are_one_class() -> None:
+    listed = [
+        {"id": 1, "name": "dog"},
+        {"id": 2, "name": "\ufeffdog "},
+        {"id": 3, "name": "cafe\u0301", "forms": ["d\u00adog"]},
+    ]
+    classes = parse_class_list(json.dumps(listed).encode(), "classes.json")
+    assert classes.of_id == {1: 0, 2: 0, 3: 1}
+    assert classes.names[1].forms == ("caf\u00e9", "dog")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -113,6 +124,7 @@ def test_synonyms_and_forms_are_other_words() -> None:
         ('[{"id": 1}]', 'c.json: entry 1: expected {"id": 1, "name": "wall"}, found {"id": 1}'),
         ('[{"id": "1", "name": "cat"}]', "entry 1: 'id' is '1'; expected a whole number"),
         ('[{"id": 1, "name": " "}]', "entry 1: 'name' is ' '; expected a word"),
+        ('[{"id": 1, "name": "\\ufeff"}]', "expected a word"),
         ('[{"id": 1, "name": "cat", "forms": "cats"}]', "entry 1: 'forms' is 'cats'; expected a list of words"),
         ('[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]', "the id 1 stands twice"),
     ],

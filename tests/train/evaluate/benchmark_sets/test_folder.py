@@ -10,10 +10,11 @@ import fsspec
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stages.common import UserError
 from tests.train.evaluate.benchmark_sets.miniatures import label_map, opened, picture
-from train.evaluate.benchmark_sets import LabelFolder, open_set
+from train.evaluate.benchmark_sets import LabelFolder, StrangeIds, open_set
 
 CLASSES = '[{"id": 3, "name": "cat", "forms": ["cat", "cats"]}, {"id": 700, "name": "sky"}, {"id": 9, "name": "void"}]'
 
@@ -76,6 +77,53 @@ def test_pictures_without_labels_are_noted(folder: Path) -> None:
     labels = open_set(config(folder))
     assert len(labels) == 2
     assert labels.notes == (f"1 files in {folder}/images have no label map",)
+
+
+def test_endings_of_any_case_are_read_and_what_is_no_picture_is_left_out_and_told(folder: Path) -> None:
+    """labelme's JSON beside a picture, what macOS keeps beside every file, and a camera's capital letters."""
+    picture(folder / "images/C.JPG")
+    label_map(folder / "labels/C.PNG", 3)
+    (folder / "images/a.json").write_text("{}")
+    for name in ("images/._a.jpg", "images/.DS_Store", "labels/._a.png", "labels/a.txt"):
+        (folder / name).write_bytes(b"x")
+    labels = open_set(config(folder))
+    assert [(item.key, Path(item.picture).name, Path(item.labels).name) for item in labels.items] == [
+        ("C", "C.JPG", "C.PNG"),
+        ("a", "a.jpg", "a.png"),
+        ("b", "b.jpg", "b.png"),
+    ]
+    assert labels.notes == (
+        f"3 files in {folder}/images are left out, as they are hidden or no pictures: .DS_Store, ._a.jpg, a.json",
+        f"2 files in {folder}/labels are left out, as they are hidden or no label maps (*.png): ._a.png, a.txt",
+    )
+    label_map(folder / "labels/a.PNG", 3)
+    with pytest.raises(UserError, match=r"labels/a\.png: .*labels/a\.PNG has the same name"):
+        open_set(config(folder))
+
+
+def test_ids_that_nobody_has_named_are_counted(folder: Path) -> None:
+    labels = open_set(config(folder, ignore=[9]))
+    strange = StrangeIds()
+    for item in labels.items:
+        strange.add(labels.read(item)[1])
+    assert (strange.pixels, strange.of_id) == (48, {0: 2})
+    (note,) = strange.notes(*labels.places)
+    assert note == (
+        f"4.2 % of the pixels in {folder}/labels are not scored, as no class of {folder}/classes.json has their ids: "
+        "0 (4.2 %); add the classes, or name ids that mean none under 'ignore'"
+    )
+    named = open_set(config(folder, ignore=[9, 0]))
+    assert not named.read(named.items[0])[1].of_id
+
+
+def test_label_maps_with_long_texts_are_read(folder: Path) -> None:
+    info = PngInfo()
+    info.add_text("note", "x" * 3_000_000, zip=True)
+    Image.fromarray(np.full((4, 6), 3, np.uint8)).save(folder / "labels/a.png", pnginfo=info)
+    (folder / "images/a.jpg").unlink()
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(folder / "images/a.png", pnginfo=info)
+    labels = open_set(config(folder))
+    assert (labels.truth(labels.items[0]) == 0).all()
 
 
 def test_mistakes_are_named(folder: Path) -> None:

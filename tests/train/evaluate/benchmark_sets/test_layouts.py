@@ -65,6 +65,15 @@ def test_a847_is_converted_from_the_raw_release(tmp_path: Path, monkeypatch: pyt
     assert listed.of_id[3148] == 846
 
 
+def test_hidden_files_are_no_pictures_of_a_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_size(monkeypatch, "a150", 1)
+    picture(tmp_path / "images/validation/ADE_val_00000001.jpg")
+    label_map(tmp_path / "annotations/validation/ADE_val_00000001.png", 1)
+    for name in ("images/validation/._ADE_val_00000001.jpg", "annotations/validation/._ADE_val_00000001.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [item.key for item in opened("a150", tmp_path).items] == ["ADE_val_00000001"]
+
+
 def test_a847_raw_pictures_shrink_to_512_as_in_the_converted_set(tmp_path: Path) -> None:
     picture(tmp_path / "images/ADE/validation/a/ADE_val_00000001.jpg", 600, 901)
     index = np.full((600, 901), 2420)

@@ -91,6 +91,27 @@ def test_regions_of_other_classes_and_small_ones_are_counted_apart(clip: str, co
     assert scores["regions"] == 1
 
 
+def test_masks_that_cannot_be_used_are_left_out_and_counted(clip: str, coco: dict[str, Any]) -> None:
+    file = Path(coco["annotations"][0])
+    document = json.loads(file.read_text())
+    document["annotations"] += [
+        {"image_id": 1, "category_id": 1, "segmentation": []},
+        {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]},
+        {"image_id": 1, "category_id": 9, "segmentation": [[1, 1, 9, 1, 9, 9]]},
+    ]
+    file.write_text(json.dumps(document))
+    scores = classify(manifest(clip, coco))
+    assert scores["regions"] == 3
+    assert scores["left_out"] == {
+        "other_class": 0,
+        "below_min_area": 0,
+        "no_mask": 1,
+        "no_category": 1,
+        "bad_segmentation": 1,
+    }
+    assert scores["notes"][-1].startswith("left out of the ground truth: ")
+
+
 def test_label_maps_give_one_region_a_class(tmp_path: Path, clip: str) -> None:
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
@@ -108,7 +129,13 @@ def test_label_maps_give_one_region_a_class(tmp_path: Path, clip: str) -> None:
     asked = manifest(clip, regions)
     (picture,) = GroundTruth(asked.regions).pictures()
     assert [(name, rle.area_px) for name, rle in picture.regions] == [("cat", 25), ("sky", 300)]
-    assert classify(asked)["regions"] == 2
+    scores = classify(asked)
+    assert scores["regions"] == 2
+    (note,) = scores["notes"]
+    assert note.endswith("0 (45.7 %), 9 (0.2 %); add the classes, or name ids that mean none under 'ignore'")
+    (tmp_path / "classes.json").write_text('[{"id": 5, "name": "cat"}]')
+    with pytest.raises(UserError, match=r"no region is left to name .*100\.0 % of the pixels in"):
+        classify(manifest(clip, regions))
 
 
 def test_scores_by_hand() -> None:

@@ -155,6 +155,34 @@ def test_each_photo_is_told_and_each_part_that_has_masks_is_printed(folder: Path
     assert lines[-1].startswith("4 photos, 2.0 proposals a photo; ")
 
 
+def test_masks_that_cannot_be_used_are_left_out_and_counted(folder: Path) -> None:
+    """Of eight true masks and five given ones."""
+
+    def spoil(document: dict[str, Any]) -> None:
+        masks = document["annotations"]
+        masks[0]["segmentation"] = []
+        masks[1].update(area="large")
+        masks[2].pop("category_id")
+        masks[3]["segmentation"] = Rle.encode(np.ones((20, 20), bool)).to_coco()
+        masks[4]["segmentation"] = None
+
+    edited(folder, spoil)
+    good = {"segmentation": Rle.encode(np.ones((72, 96), bool)).to_coco(), "score": 1}
+    odd = [{"segmentation": []}, {"score": 2}, {"segmentation": Rle.encode(np.ones((20, 20), bool)).to_coco()}]
+    image_id = json.loads((folder / "instances.json").read_text())["images"][0]["id"]
+    given = [{"image_id": image_id, **good, **change} for change in ({}, *odd)]
+    scores = evaluate_proposals(manifest(folder, proposer=results(folder, given)))
+    assert scores["all/masks"] == 4
+    assert scores["left_out"] == {"no_mask": 1, "no_category": 1, "mask_size_mismatch": 1, "bad_segmentation": 1}
+    assert scores["proposals_per_photo"] * (scores["photos"] - scores["photos_without_truth"]) == 1
+    truth, masks = scores["notes"]
+    assert truth.startswith("left out of the ground truth: ")
+    assert masks.startswith("left out of the masks to be scored: 1 bad_score, 1 bad_segmentation, 1 mask_size_mismatch")
+    console = Console(record=True, width=400)
+    print_proposals(scores, console)
+    assert "left out of the masks to be scored: " in console.export_text()
+
+
 def no_masks(folder: Path) -> dict[str, Any]:
     edited(folder, lambda document: document["annotations"].clear())
     return {}
@@ -165,29 +193,13 @@ def no_images(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def nameless(folder: Path) -> dict[str, Any]:
-    edited(folder, lambda document: document["annotations"][3].pop("category_id"))
-    return {}
-
-
 def no_file_name(folder: Path) -> dict[str, Any]:
     edited(folder, lambda document: document["images"][0].pop("file_name"))
     return {}
 
 
-def no_area(folder: Path) -> dict[str, Any]:
-    edited(folder, lambda document: document["annotations"][3].update(area="large"))
-    return {}
-
-
 def photo_of_another_size(folder: Path) -> dict[str, Any]:
     Image.new("RGB", (48, 36)).save(folder / "images/000100.jpg")
-    return {}
-
-
-def mask_of_another_size(folder: Path) -> dict[str, Any]:
-    mask = Rle.encode(np.ones((20, 20), bool)).to_coco()
-    edited(folder, lambda document: document["annotations"][1].update(segmentation=mask))
     return {}
 
 
@@ -206,12 +218,12 @@ def proposals_of_other_photos(folder: Path) -> dict[str, Any]:
     [
         (no_masks, "truth: none of the 4 photos has a mask; expected annotations of these photos"),
         (no_images, r"instances\.json: expected COCO annotations, .*; no images"),
-        (nameless, r"instances\.json: mask 3 has no category_id"),
         (no_file_name, r"instances\.json: image 100 has no 'file_name'; expected one, below truth\.images"),
-        (no_area, r"instances\.json: annotations\[3\]: expected a number 'area', in pixels, got 'large'"),
         (photo_of_another_size, r"000100\.jpg: is 36 x 48 pixels \(height x width\), annotated as 72 x 96; expected"),
-        (mask_of_another_size, r"instances\.json: image 100: mask 1 is \[20, 20\].*, the image is \[72, 96\].*mend"),
-        (proposal_of_another_size, r"results\.json: image 100: mask 0 is \[20, 20\].*the image is \[72, 96\].*; mend"),
+        (
+            proposal_of_another_size,
+            r"results\.json: image 100: mask 0: it is \[20, 20\].*the image is \[72, 96\].*; mend",
+        ),
         (
             proposals_of_other_photos,
             r"results\.json: has no mask of the 4 photos; expected image ids .*'100', found 'a'",

@@ -52,6 +52,39 @@ def test_scores_of_wrong_maps_are_torchmetrics(folder: dict[str, Any], tmp_path:
     assert scores["open_miou_gt"] > scores["miou_gt"]
 
 
+def lost(folder: dict[str, Any], place: Path, *names: str) -> dict[str, Any]:
+    """The set with a list of classes that has these alone."""
+    place.mkdir()
+    listed = [one for one in json.loads(Path(folder["classes"]).read_text()) if one["name"] in names]
+    (place / "classes.json").write_text(json.dumps(listed or [{"id": 100, "name": "dog"}]))
+    return {**folder, "classes": str(place / "classes.json")}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pixels_of_ids_that_no_class_has_are_told_with_their_share(
+    folder: dict[str, Any], tmp_path: Path, workers: int
+) -> None:
+    asked = manifest(lost(folder, tmp_path / "set", "cat"), predictions=save_maps(tmp_path / "maps", labels_of(folder)))
+    scores = evaluate_semantic(asked, tmp_path / "run", workers)
+    assert scores["miou_gt"] == 100.0
+    ids, counts = np.unique(np.stack(list(labels_of(folder).values())), return_counts=True)
+    share = {int(id_): 100 * count / counts.sum() for id_, count in zip(ids, counts, strict=True)}
+    (note,) = scores["notes"]
+    assert note.startswith(f"{100 - share[7]:.1f} % of the pixels in {folder['labels']} are not scored")
+    assert f"9 ({share[9]:.1f} %), 8 ({share[8]:.1f} %), 0 ({share[0]:.1f} %)" in note
+    assert evaluate_semantic(asked, tmp_path / "run") == scores  # read from what the folder keeps
+    named = manifest({**asked.set.model_dump(), "ignore": [8, 9, 0]}, predictions=asked.predictions)
+    assert evaluate_semantic(named)["notes"] == []
+
+
+def test_a_set_whose_pixels_are_all_ignored_is_no_set(folder: dict[str, Any], tmp_path: Path) -> None:
+    asked = manifest(lost(folder, tmp_path / "set"), predictions=save_maps(tmp_path / "maps", labels_of(folder)))
+    with pytest.raises(
+        UserError, match=r"no pixel of the 4 pictures .* among the 1 classes.* 100\.0 % of the pixels in"
+    ):
+        evaluate_semantic(asked)
+
+
 def test_values_that_are_no_class_count_as_nothing(folder: dict[str, Any], tmp_path: Path) -> None:
     maps = {key: np.where(labels == 7, 200, labels) for key, labels in labels_of(folder).items()}
     scores = evaluate_semantic(manifest(folder, predictions=save_maps(tmp_path / "maps", maps)))

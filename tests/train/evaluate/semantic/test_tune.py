@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from stages.common import UserError, load
 from tests import tiny_models
 from tests.train.evaluate.semantic.conftest import manifest, segmenter
-from train.evaluate.semantic import evaluate_semantic
-from train.evaluate.semantic.run import tune
+from train.evaluate.semantic import evaluate_semantic, print_tuning, tune
 from train.evaluate.semantic.scorer import TuneManifest
 
 
@@ -27,7 +27,7 @@ def test_each_row_is_what_an_evaluation_with_its_settings_gives(
 ) -> None:
     model = {"kind": "maskformer", "model": str(tiny_models.tiny_maskformer(tmp_path / "maskformer"))}
     keys = segmenter(clip, proposer=model, clip_weight=0.5)
-    rows = tune(tuning(folder, segmenter=keys, clip_weight=[0.0, 1.0], temperature=[1.0], score_threshold=[0.2]))
+    rows = tune(tuning(folder, segmenter=keys, clip_weight=[0.0, 1.0], temperature=[1.0], score_threshold=[0.2])).rows
     assert len(rows) == 2 * 3 * 2
     assert [row["miou_gt"] for row in rows] == sorted((row["miou_gt"] for row in rows), reverse=True)
     for row in rows[::5]:
@@ -37,7 +37,7 @@ def test_each_row_is_what_an_evaluation_with_its_settings_gives(
 
 
 def test_the_ensemble_weight_is_not_tried_where_nothing_is_to_be_weighed(folder: dict[str, Any], clip: str) -> None:
-    rows = tune(tuning(folder, segmenter=segmenter(clip), temperature=[50.0], held_out=0.5))
+    rows = tune(tuning(folder, segmenter=segmenter(clip), temperature=[50.0], held_out=0.5)).rows
     assert {row["clip_weight"] for row in rows} == {0.7}
     assert {row["temperature"] for row in rows} == {50.0, 100.0}
 
@@ -68,6 +68,20 @@ def test_the_command_prints_the_best_settings_and_writes_all(folder: dict[str, A
     rows = json.loads((tmp_path / "rows.json").read_bytes())["rows"]
     assert f"temperature: {rows[0]['temperature']:g}" in ended.output
     assert len(rows) == 2
+
+
+def test_what_is_left_out_of_the_pictures_is_told(folder: dict[str, Any], clip: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text('[{"id": 7, "name": "cat"}, {"id": 8, "name": "grass"}]')
+    asked = {**folder, "classes": str(tmp_path / "classes.json"), "ignore": [0]}
+    tried = tune(tuning(asked, segmenter=segmenter(clip), temperature=[100.0], held_out=0.5))
+    (note,) = tried.notes
+    assert "9 (" in note
+    console = Console(record=True, width=400)
+    print_tuning(tried, "miou_gt", console)
+    assert f"Note: {note}" in console.export_text()
+    (tmp_path / "classes.json").write_text('[{"id": 77, "name": "cat"}]')
+    with pytest.raises(UserError, match="no pixel of the 2 pictures"):
+        tune(tuning(asked, segmenter=segmenter(clip), temperature=[100.0], held_out=0.5))
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5])
