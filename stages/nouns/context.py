@@ -1,0 +1,109 @@
+"""What stands around a noun, and what it makes of the noun."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from stages.nouns.repairs import ADJECTIVE_TAGS, NAME_TAGS, NOUN_TAGS
+from stages.nouns.words import WordList
+
+if TYPE_CHECKING:
+    from spacy.tokens import Span, Token
+
+MODIFIES = frozenset({"compound", "nmod", "amod"})
+SHAPED = frozenset({"shaped", "colored", "coloured", "sized", "size", "themed", "inspired", "style", "legged"})
+LIST_JOINTS = frozenset({",", "and", "or", "&", "/", "-"})
+PLAYED = frozenset({"play", "playing", "plays", "played", "watch", "watching", "watches", "practice", "practicing", "of"})
+DRESSED = frozenset({"dressed", "clad", "painted", "available", "decorated"})
+SWUNG = frozenset({"take", "takes", "taking", "took", "have", "has", "having", "make", "makes", "making", "complete"})
+DETERMINERS = frozenset({"DT", "CD", "PRP$"})
+
+
+def is_hyphen(token: Token) -> bool:
+    """Whether the token is a dash with no space before or after it."""
+    return token.text == "-" and token.i > 0 and not token.whitespace_ and not token.nbor(-1).whitespace_
+
+
+def is_half_of_adjective(token: Token) -> bool:
+    """Whether the word after the token makes an adjective of it: "snow-covered", "heart shaped", "king size"."""
+    after = token.doc[token.i + 1 : token.i + 3]
+    if len(after) == 2 and is_hyphen(after[0]) and after[1].tag_ not in NOUN_TAGS:
+        return True
+    return bool(token.whitespace_) and is_followed(token, SHAPED)
+
+
+def is_negated(span: Span) -> bool:
+    """Whether the caption says that there is none: "no people", "without shoes"."""
+    return span.root.left_edge.lower_ == "no" or span.root.head.lower_ == "without"
+
+
+def is_followed(token: Token, words: Collection[str]) -> bool:
+    """Whether one of the words comes next."""
+    return token.i + 1 < len(token.doc) and token.nbor().lower_ in words
+
+
+def is_in_capitalised_run(token: Token) -> bool:
+    """Whether a word beside the token is tagged as a name too and has a capital as the token has: "John Smith"."""
+    neighbours = [token.doc[place] for place in (token.i - 1, token.i + 1) if 0 <= place < len(token.doc)]
+    return any(other.text[0].isupper() and other.tag_ in NAME_TAGS for other in neighbours)
+
+
+def is_colour(span: Span, words: WordList) -> bool:
+    """Whether a word that can be a thing or a colour is the colour: "taupe, olive and ochre", "a player in orange"."""
+    token = span[-1]
+    if len(span) > 1 or not words.is_colour(token.lower_):
+        return False
+    before, before_that = _nearby(token, -1), _nearby(token, -2)
+    if before is not None and before.lower_ == "in" and before_that is not None:
+        return before_that.lower_ in DRESSED or words.is_person(before_that.lower_)
+    return any(_is_colour_alone(other, words) for other in _listed_with(token))
+
+
+def is_game(span: Span) -> bool:
+    """Whether the name of a ball game is the game: "boys play basketball", but "a boy with a basketball"."""
+    token = span[-1]
+    if token.tag_ == "NNS" or any(child.tag_ in DETERMINERS for child in token.lefts):
+        return False
+    return token.head.lower_ in PLAYED
+
+
+def is_movement(span: Span) -> bool:
+    """Whether a swing is a movement, no seat that hangs: "takes a swing", "his swing", but "on a swing"."""
+    token = span[-1]
+    if token.tag_ == "NNS":
+        return False
+    articles = [child for child in token.lefts if child.tag_ == "DT"]
+    return not articles or token.head.lower_ in SWUNG | {"of", "during", "after", "for"}
+
+
+def is_audience(span: Span, words: WordList) -> bool:
+    """Whether the span says whom a thing is for: "shoes for women"."""
+    token = span[-1]
+    before = _nearby(token, -1)
+    return before is not None and before.lower_ == "for" and words.singular(token.lower_, True) in words.curated.audience
+
+
+def _nearby(token: Token, distance: int) -> Token | None:
+    place = token.i + distance
+    return token.doc[place] if 0 <= place < len(token.doc) else None
+
+
+def _listed_with(token: Token) -> Iterator[Token]:
+    """The single words of the list that the token stands in: "taupe, olive and ochre"."""
+    for step in (-1, 1):
+        place = token.i + step
+        while 0 <= place < len(token.doc) and token.doc[place].lower_ in LIST_JOINTS:
+            while 0 <= place < len(token.doc) and token.doc[place].lower_ in LIST_JOINTS:
+                place += step
+            if 0 <= place < len(token.doc):
+                yield token.doc[place]
+            place += step
+
+
+def _is_colour_alone(token: Token, words: WordList) -> bool:
+    """Whether the word can be nothing but a colour here."""
+    if not words.is_colour(token.lower_) or words.is_visible(token.lower_):
+        return False
+    after = _nearby(token, 1)
+    return token.tag_ in NOUN_TAGS or after is None or after.tag_ not in NOUN_TAGS | ADJECTIVE_TAGS
