@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from spacy.tokens import Span, Token
 
 MODIFIES = frozenset({"compound", "nmod", "amod"})
-SHAPED = frozenset({"shaped", "colored", "coloured", "sized", "size", "themed", "inspired", "style", "legged"})
+SHAPED = frozenset({"shaped", "shape", "colored", "coloured", "sized", "size", "themed", "inspired", "style", "legged", "finish"})
 LIST_JOINTS = frozenset({",", "and", "or", "&", "/", "-"})
-PLAYED = frozenset({"play", "playing", "plays", "played", "watch", "watching", "watches", "practice", "practicing", "of"})
+PLAYED = frozenset({"play", "playing", "plays", "played", "watch", "watching", "watches", "practice", "practicing"})
+MATCHES = frozenset({"game", "games", "match", "matches", "round"})
 DRESSED = frozenset({"dressed", "clad", "painted", "available", "decorated"})
 SWUNG = frozenset({"take", "takes", "taking", "took", "have", "has", "having", "make", "makes", "making", "complete"})
+SEGMENT_MARKS = frozenset({",", "-", "–", "—", "(", ":"})
 DETERMINERS = frozenset({"DT", "CD", "PRP$"})
 
 
@@ -30,7 +32,8 @@ def is_half_of_adjective(token: Token) -> bool:
     after = token.doc[token.i + 1 : token.i + 3]
     if len(after) == 2 and is_hyphen(after[0]) and after[1].tag_ not in NOUN_TAGS:
         return True
-    return bool(token.whitespace_) and is_followed(token, SHAPED)
+    is_by_hand = token.lower_ == "hand" and len(after) > 0 and after[0].tag_ in ("VBN", "VBD", "JJ")  # "hand painted"
+    return bool(token.whitespace_) and (is_by_hand or is_followed(token, SHAPED))
 
 
 def is_negated(span: Span) -> bool:
@@ -49,11 +52,16 @@ def is_in_capitalised_run(token: Token) -> bool:
     return any(other.text[0].isupper() and other.tag_ in NAME_TAGS for other in neighbours)
 
 
-def is_colour(span: Span, words: WordList) -> bool:
-    """Whether a word that can be a thing or a colour is the colour: "taupe, olive and ochre", "a player in orange"."""
+def is_colour(span: Span, words: WordList, has_case: bool) -> bool:
+    """Whether a word that can be a thing or a colour is the colour: "taupe, olive and ochre", "a player in orange".
+
+    So is what a title ends with: "Sofa, Olive".
+    """
     token = span[-1]
     if len(span) > 1 or not words.is_colour(token.lower_):
         return False
+    if not has_case and _is_last_segment(token):
+        return True
     before, before_that = _nearby(token, -1), _nearby(token, -2)
     if before is not None and before.lower_ == "in" and before_that is not None:
         return before_that.lower_ in DRESSED or words.is_person(before_that.lower_)
@@ -65,7 +73,7 @@ def is_game(span: Span) -> bool:
     token = span[-1]
     if token.tag_ == "NNS" or any(child.tag_ in DETERMINERS for child in token.lefts):
         return False
-    return token.head.lower_ in PLAYED
+    return token.head.lower_ in PLAYED or (token.head.lower_ == "of" and token.head.head.lower_ in MATCHES)
 
 
 def is_movement(span: Span) -> bool:
@@ -82,6 +90,18 @@ def is_audience(span: Span, words: WordList) -> bool:
     token = span[-1]
     before = _nearby(token, -1)
     return before is not None and before.lower_ == "for" and words.singular(token.lower_, True) in words.curated.audience
+
+
+def _is_last_segment(token: Token) -> bool:
+    """Whether the token is all that comes after the text's last mark."""
+    before, after = _nearby(token, -1), _nearby(token, 1)
+    return before is not None and before.text in SEGMENT_MARKS and (after is None or after.i + 1 == len(token.doc))
+
+
+def is_count(span: Span) -> bool:
+    """Whether the span counts what a title sells: "Pillow, 2 Pack"."""
+    before = _nearby(span[0], -1)
+    return span[-1].lower_ in ("pack", "packs") and before is not None and before.tag_ == "CD"
 
 
 def _nearby(token: Token, distance: int) -> Token | None:

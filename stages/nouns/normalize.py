@@ -17,6 +17,7 @@ EMOJI = (
     "\U0001f000-\U0001faff]"
 )
 JOINED = "[\u200d\u20e3\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
+WITH = re.compile(r"\b([Ww])/([Oo]?)(?=\s)")
 PARTED = re.compile(rf"(?:(?:[0-9#*]\ufe0f?\u20e3|{EMOJI}){JOINED}*\s*)+|[|•·/\\~*=+<>\[\]{{}}]")
 """Marks that web texts part phrases with: emoji and other pictures, bars, bullets."""
 
@@ -35,7 +36,8 @@ SPACES = re.compile(r"\s{2,}|[^\S ]")
 EDGES = re.compile(r"^[\s,]+|[\s,]+$|,(?:\s*,)+")
 MOSTLY_UPPER = 0.7
 MOSTLY_CAPITALISED = 0.75
-SHORT_WORD = 3
+MIN_TITLE_WORDS = 3
+LITTLE_WORDS = frozenset({"and", "for", "from", "into", "near", "over", "that", "the", "this", "under", "with", "your"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def parsable(caption: str) -> Parsable:
     for _ in range(MOST_ENCODED):
         traced = traced.sub(ENTITY, _decoded)
     traced = traced.sub(FILE_NAME, _open_file_name).sub(BLANKED, lambda _: " ").sub(re.compile("_"), lambda _: " ")
+    traced = traced.sub(WITH, lambda match: "without" if match[2] else "with")
     traced = traced.sub(PARTED, lambda _: ", ").sub(SPACES, lambda _: " ").sub(EDGES, _edge)
     has_case = not (_is_upper(traced.text) or _is_title(traced.text))
     if not has_case:
@@ -136,9 +139,10 @@ def _is_upper(text: str) -> bool:
 
 
 def _is_title(text: str) -> bool:
-    """Whether the long words have a capital, as in a headline; three of them at least, one could be a name."""
-    words = [word for word in re.findall(r"[^\W\d_]+", text) if len(word) > SHORT_WORD]
-    return len(words) >= SHORT_WORD and sum(word[0].isupper() for word in words) / len(words) >= MOSTLY_CAPITALISED
+    """Whether most words have a capital, as in a headline; three of them at least, one could be a name."""
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if word not in LITTLE_WORDS]
+    is_long = len(words) >= MIN_TITLE_WORDS
+    return is_long and sum(word[0].isupper() for word in words) / len(words) >= MOSTLY_CAPITALISED
 
 
 def _lower(character: str) -> str:

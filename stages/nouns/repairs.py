@@ -14,8 +14,8 @@ NOUN_TAGS = frozenset({"NN", "NNS", "NNP", "NNPS"})
 NAME_TAGS = frozenset({"NNP", "NNPS"})
 PLURAL_TAGS = frozenset({"NNS", "NNPS"})
 ADJECTIVE_TAGS = frozenset({"JJ", "JJR", "JJS"})
-UNSURE_TAGS = ADJECTIVE_TAGS | {"FW", "UH", "XX", "LS", "AFX", "ADD"}
-"""Tags that the model gives to nouns that it does not know: "A fedora/FW", "An usher/JJ"."""
+UNSURE_TAGS = ADJECTIVE_TAGS | {"RB", "FW", "UH", "XX", "LS", "AFX", "ADD"}
+"""Tags that the model gives to nouns that it does not know: "A fedora/FW", "An usher/JJ", "a tattoo/RB"."""
 
 VERB_TAGS = frozenset({"VB", "VBP", "VBZ", "VBD"})
 INFINITIVE_TAGS = frozenset({"TO", "MD", "RB", "PRP"})
@@ -23,8 +23,13 @@ ONE = frozenset({"a", "an", "another", "this", "that", "each", "every", "one"})
 """What stands before one thing: in "a dog splashes" the plural is none."""
 
 OBJECT_STARTS = frozenset({"a", "an", "the", "his", "her", "its", "their", "him", "them", "it", "himself", "herself"})
+PHRASE_END_TAGS = frozenset({"CC", "IN", ".", ",", ":"})
+PLACES = frozenset({"on", "in", "with", "under", "of", "near", "the", "a", "behind", "through", "against"})
 INSIDE_PHRASE = NOUN_TAGS | ADJECTIVE_TAGS | {"CD", "VBN", "VBG", "HYPH", "FW"}
 MIN_VERB_SHARE = 0.5
+MIN_AGREED_VERB_SHARE = 0.03
+"""Of words after one thing: "a carpenter planes", but "a brown cows"."""
+
 MIN_OBJECT_VERB_SHARE = 0.1
 """Of words before an article: "kicks the ball", but "some chairs a table"."""
 
@@ -47,7 +52,7 @@ class TagRepair:
         for token, vote in zip(caption, votes, strict=True):
             if token.tag_ in NOUN_TAGS:
                 self._mend_noun(token)
-            elif self._is_noun(token) or (vote in NOUN_TAGS and self._wins_vote(token, is_fragment)):
+            elif self._is_noun(token) or (vote in NOUN_TAGS | {"MD", "VBG"} and self._wins_vote(token, is_fragment)):
                 token.tag_ = self._noun_tag(token)
         is_verbless = not any(token.tag_ in VERB_TAGS or token.tag_ == "MD" for token in caption)
         for token in caption[1:]:
@@ -73,10 +78,11 @@ class TagRepair:
 
     def _is_noun(self, token: Token) -> bool:
         """Whether WordNet lists the word as a visible noun, and not as what the model takes it for."""
-        if token.tag_ not in UNSURE_TAGS:
+        if token.tag_ not in UNSURE_TAGS or (token.tag_ == "RB" and not _is_opened(token)):
             return False
         uses = self._words.lexicon.other_uses(token.lower_)
-        return (uses is None or uses.adjective is None) and self._words.is_visible(token.lower_)
+        is_other = uses is not None and (uses.adjective is not None or uses.adverb is not None)
+        return not is_other and self._words.is_visible(token.lower_)
 
     def _wins_vote(self, token: Token, is_fragment: bool) -> bool:
         """Whether a word that the second tagger takes for a noun is one.
@@ -86,23 +92,30 @@ class TagRepair:
         """
         before = token.nbor(-1) if token.i else None
         after = token.nbor() if token.i + 1 < len(token.doc) else None
-        if token.tag_ in ("VBG", "VBN", "CD", "DT") or not self._words.is_visible(token.lower_):
+        if token.tag_ in ("VBN", "CD", "DT") or not self._words.is_visible(token.lower_):
             return False
+        following = after.tag_ if after is not None else "."
+        if token.tag_ == "VBG":  # "workers on scaffolding"
+            return before is not None and before.lower_ in PLACES and is_last_of_phrase(following)
         if after is not None and (after.tag_ in NOUN_TAGS or after.lower_ in OBJECT_STARTS):
             return False
+        if token.tag_ == "MD":
+            is_verb = before is not None and before.tag_ in ("PRP", "WP", "WDT")  # "as fast as they can"
+            return not is_verb and is_last_of_phrase(following)
         if token.tag_ in VERB_TAGS and before is not None and before.tag_ in NOUN_TAGS | INFINITIVE_TAGS:
-            return is_fragment and before.tag_ == "TO" and token.tag_ == "VB"
+            is_end = before.tag_ == "TO" or self._words.is_compound(before.lower_, token.lower_)
+            return is_fragment and is_end
         return is_fragment or token.tag_ == "VB"
 
     def _is_verb(self, token: Token, caption: Span, needs_verb: bool) -> bool:
         """Whether a word with a noun's tag is the caption's verb: "a dog splashes", "in red kicks the ball"."""
         words, subject = self._words, token.nbor(-1)
         verb = words.lexicon.verb_of(token.lower_)
-        if verb is None or self._is_compound(subject, token) or not _can_be_subject(subject):
+        if verb is None or words.is_compound(subject.lower_, token.lower_) or not _can_be_subject(subject):
             return False
         if verb == token.lower_:
             return needs_verb and subject.tag_ == "NNS" and self._is_likely(verb) and words.is_living(subject.lower_)
-        if token.lower_ in words.curated.plural_only or not words.verb_share(verb):
+        if token.lower_ in words.curated.plural_only or words.verb_share(verb) < MIN_AGREED_VERB_SHARE:
             return False
         has_object = token.i + 1 < len(token.doc) and token.nbor().lower_ in OBJECT_STARTS
         if subject.tag_ not in NOUN_TAGS or words.verb_share(verb) >= MIN_OBJECT_VERB_SHARE and has_object:
@@ -115,9 +128,15 @@ class TagRepair:
     def _is_likely(self, verb: str) -> bool:
         return self._words.verb_share(verb) >= MIN_VERB_SHARE
 
-    def _is_compound(self, first: Token, last: Token) -> bool:
-        curated = self._words.curated
-        return self._words.singular(f"{first.lower_} {last.lower_}", is_plural=True) in curated.compounds | curated.lvis
+
+def _is_opened(token: Token) -> bool:
+    """Whether the word before the token is one that nouns follow."""
+    return token.i > 0 and token.nbor(-1).tag_ in ("DT", "IN", "CD", "PRP$")
+
+
+def is_last_of_phrase(following_tag: str) -> bool:
+    """Whether a phrase ends before a word with this tag, so that "can" is no modal verb: "a beer can on a table"."""
+    return following_tag in PHRASE_END_TAGS
 
 
 def _can_be_subject(token: Token) -> bool:

@@ -124,8 +124,12 @@ class SpacyExtractor:
         reasons: list[str | None] = []
         for place in reversed(range(len(found))):
             span, rule = found[place]
-            stands_alone = bool(reasons) and reasons[-1] in HOLLOW and found[place + 1][0].start == span.end
-            if self._config.drop_modifiers and self._is_modifier(span[-1], has_case) and not stands_alone:
+            following = found[place + 1][0] if place + 1 < len(found) and found[place + 1][0].start == span.end else None
+            stands_alone = following is not None and reasons[-1] in HOLLOW
+            is_modifier = context.is_half_of_adjective(span[-1]) or (
+                not stands_alone and self._is_modifier(span[-1], following, has_case)
+            )
+            if self._config.drop_modifiers and is_modifier:
                 reasons.append("modifier")
             else:
                 reasons.append(self._reason(span, rule, has_case))
@@ -137,11 +141,12 @@ class SpacyExtractor:
             return "not_a_word"
         if config.drop_negated and context.is_negated(span):
             return "negated"
-        if config.drop_junk and canonical in words.curated.quantity and context.is_followed(last, {"of"}):
+        is_quantity = canonical in words.curated.quantity and context.is_followed(last, {"of"})
+        if config.drop_junk and (is_quantity or context.is_count(span)):
             return "junk"
         if config.drop_modifiers and not has_case and context.is_audience(span, words):
             return "modifier"
-        if config.drop_abstract and self._is_abstract_here(span, canonical):
+        if config.drop_abstract and self._is_abstract_here(span, canonical, has_case):
             return "abstract"
         if canonical in words.keep or canonical in words.curated.compounds:
             return None
@@ -153,13 +158,13 @@ class SpacyExtractor:
             return "abstract"
         return None
 
-    def _is_abstract_here(self, span: Span, canonical: str) -> bool:
+    def _is_abstract_here(self, span: Span, canonical: str, has_case: bool) -> bool:
         """Whether what stands around a noun that often names a thing makes it a colour, a game, a movement."""
         if canonical in self._words.curated.games:
             return context.is_game(span)
         if canonical == "swing":
             return context.is_movement(span)
-        return context.is_colour(span, self._words)
+        return context.is_colour(span, self._words, has_case)
 
     def _is_name(self, token: Token, canonical: str, rule: str, has_case: bool) -> bool:
         lexicon = self._words.lexicon
@@ -176,22 +181,23 @@ class SpacyExtractor:
             and (lexicon.name_share(canonical) >= MIN_CAPITALISED_NAME_SHARE or context.is_in_capitalised_run(token))
         )
 
-    def _is_modifier(self, token: Token, has_case: bool) -> bool:
-        """Whether the token only modifies the noun after it: "garage door", "men's jeans", "snow-covered"."""
-        if context.is_half_of_adjective(token):
-            return True
+    def _is_modifier(self, token: Token, following: Span | None, has_case: bool) -> bool:
+        """Whether the token only modifies the noun after it: "garage door", "men's jeans".
+
+        Titles say "bath towel set" where sentences have a verb between nouns, so there the next noun is the head.
+        """
         if token.dep_ == "poss":
             return token.tag_ in PLURAL_TAGS
-        if not has_case and self._is_before_noun(token):
+        if not has_case and following is not None and self._may_be_head(following[-1]):
             return True
-        if token.dep_ not in context.MODIFIES or token.head.i < token.i or token.head.tag_ not in NOUN_TAGS:
+        if token.dep_ not in context.MODIFIES or token.head.i < token.i or not self._may_be_head(token.head):
             return False
         return all(self._may_follow_modifier(other) for other in token.doc[token.i + 1 : token.head.i + 1])
 
-    def _is_before_noun(self, token: Token) -> bool:
-        """Whether the next word is a noun as well: titles say "bath towel set" where sentences have a verb between."""
-        after = token.doc[token.i + 1 : token.i + 2]
-        return len(after) == 1 and after[0].tag_ in NOUN_TAGS and self._may_follow_modifier(after[0])
+    def _may_be_head(self, token: Token) -> bool:
+        """Whether a noun can be what the one before it modifies: neither a code nor a colour, "Kettle 1.7L Black"."""
+        is_colour = self._words.is_colour(token.lower_) and not self._words.is_visible(token.lower_)
+        return token.tag_ in NOUN_TAGS and token.is_alpha and not is_colour
 
     def _may_follow_modifier(self, token: Token) -> bool:
         """Whether a compound may go on with the token; "harvesting" in "farmer harvesting wheat" is

@@ -7,6 +7,8 @@ from stages.nouns.lexicon import Curated, Lexicon
 PERSON, ANIMAL = "person", "animal"
 BASIC_COLOURS = frozenset({"black", "white", "red", "green", "blue", "yellow", "brown", "gray", "grey", "purple", "pink"})
 MIN_NAME_SHARE = 0.5
+UNSEEN = 0.5
+"""Uses as verb and as noun that each verb is credited with beyond those in WordNet's tagged texts."""
 
 
 class WordList:
@@ -44,7 +46,9 @@ class WordList:
         if self.lexicon.other_uses(word) is not None:
             return True
         canonical = self.singular(word, is_plural=True)
-        return self.knows(canonical) and self.lexicon.name_share(canonical) < MIN_NAME_SHARE
+        return canonical in self.curated.lvis or (
+            self.knows(canonical) and self.lexicon.name_share(canonical) < MIN_NAME_SHARE
+        )
 
     def is_visible(self, word: str) -> bool:
         """Whether the word, singular or plural, is a listed noun for something one can see."""
@@ -68,6 +72,11 @@ class WordList:
         last = canonical.split()[-1]
         return last == canonical or last in self.curated.abstract or (self.lexicon.visibility(last) or 0) < 0.5
 
+    def is_compound(self, first: str, last: str) -> bool:
+        """Whether LVIS or the hand-kept list has the two words as a compound."""
+        compound = self.singular(f"{first} {last}", is_plural=True)
+        return compound in self.curated.compounds or compound in self.curated.lvis
+
     def is_person(self, word: str) -> bool:
         """Whether the word's first sense is a person."""
         return self._is_a(word, PERSON)
@@ -87,5 +96,5 @@ class WordList:
     def verb_share(self, verb: str) -> float:
         """Share of a verb's uses, in [0, 1], in which it is the verb and not the noun of the same form."""
         uses = self.lexicon.other_uses(verb)
-        as_verb = 0 if uses is None else uses.verb or 0
-        return as_verb / (as_verb + self.lexicon.noun_count(verb)) if as_verb else 0.0
+        as_verb = 0 if uses is None or uses.verb is None else uses.verb
+        return (as_verb + UNSEEN) / (as_verb + self.lexicon.noun_count(verb) + 2 * UNSEEN)
