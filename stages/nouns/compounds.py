@@ -18,6 +18,7 @@ PLAIN_PERSONS = frozenset({"man", "woman", "boy", "girl", "lady", "guy", "kid", 
 PLAIN_ADJECTIVES = frozenset({"big", "large", "left", "little", "new", "old", "right", "small", "young"})
 """The same goes for every compound that begins with one of these: "big wheel", "right hand"."""
 
+BEFORE_PHRASES = frozenset({"with", "in", "on", "a", "an", "the", "near", "by", "and", "under", "from"})
 HYPHEN = re.compile(r"\s*-\s*")
 LAST_WORD = re.compile(r"[^\W\d_]{2,40}")
 
@@ -83,10 +84,17 @@ class CompoundFinder:
             if form in words.curated.plain or span[0].tag_ == "IN" or not is_noun:
                 continue
             if words.lexicon.is_name(form):
-                return (span[0].is_title and span[-1].is_title) if has_case else len(span) > 2
+                return self._is_name(span, has_case)
             if self._is_listed(form) and not self._is_plain(span, form):
                 return not (words.is_abstract(form) and singular.split()[-1] in words.keep)
         return False
+
+    def _is_name(self, span: Span, has_case: bool) -> bool:
+        """Whether a span that WordNet lists as a name is one, in spite of its letters: "white house", "new york"."""
+        if has_case and not span.text.islower():
+            return span[0].is_title and span[-1].is_title
+        words = [token for token in span if token.tag_ != "DT"]  # WordNet has a name "The City"
+        return len(words) > 2 or (has_case and not all(self._words.is_common(token.lower_) for token in words))
 
     def _is_listed(self, form: str) -> bool:
         return form in self._words.lexicon or form in self._words.curated.lvis
@@ -118,8 +126,9 @@ def _forms(span: Span) -> list[str]:
 
 
 def _is_verb_and_object(first: Token, last: Token) -> bool:
-    """Whether the first word is the verb of the last: "kids riding horses"."""
-    return first.tag_ == "VBG" and last.dep_ == "dobj" and last.head == first
+    """Whether the first word is the verb of the last: "kids riding horses", but "a man with measuring cups"."""
+    is_inside = first.i > 0 and first.nbor(-1).lower_ in BEFORE_PHRASES
+    return first.tag_ == "VBG" and last.dep_ == "dobj" and last.head == first and not is_inside
 
 
 def _is_modified_inside(span: Span) -> bool:

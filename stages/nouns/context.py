@@ -18,6 +18,8 @@ PLAYED = frozenset({"play", "playing", "plays", "played", "watch", "watching", "
 MATCHES = frozenset({"game", "games", "match", "matches", "round"})
 DRESSED = frozenset({"dressed", "clad", "painted", "available", "decorated"})
 SWUNG = frozenset({"take", "takes", "taking", "took", "have", "has", "having", "make", "makes", "making", "complete"})
+HELD = frozenset({"hold", "holds", "holding", "hang", "hangs", "hanging", "carry", "carries", "carrying"})
+COVERED = frozenset({"covered", "decorated"})
 SEGMENT_MARKS = frozenset({",", "-", "–", "—", "(", ":"})
 DETERMINERS = frozenset({"DT", "CD", "PRP$"})
 
@@ -83,6 +85,15 @@ def is_movement(span: Span) -> bool:
         return False
     articles = [child for child in token.lefts if child.tag_ == "DT"]
     return not articles or token.head.lower_ in SWUNG | {"of", "during", "after", "for"}
+
+
+def is_thing(span: Span) -> bool:
+    """Whether a word for pictures means one that lies in the scene: "a fridge covered in photos", "holds a picture"."""
+    token = span[-1]
+    while token.dep_ == "conj" and any(other.dep_ == "cc" for other in token.doc[token.head.i : token.i]):
+        token = token.head
+    head = token.head
+    return head.lower_ == "with" or head.lower_ in HELD or (head.lower_ == "in" and head.head.lower_ in COVERED)
 
 
 def is_audience(span: Span, words: WordList) -> bool:

@@ -76,6 +76,7 @@ class Curated:
     plain: frozenset[str]
     plural_only: frozenset[str]
     games: frozenset[str]
+    pictures: frozenset[str]
     audience: frozenset[str]
     not_lvis: frozenset[str]
     singulars: dict[str, str]

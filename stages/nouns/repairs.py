@@ -96,7 +96,8 @@ class TagRepair:
             return False
         following = after.tag_ if after is not None else "."
         if token.tag_ == "VBG":  # "workers on scaffolding"
-            return before is not None and before.lower_ in PLACES and is_last_of_phrase(following)
+            is_inside = before is not None and (before.lower_ in PLACES or before.tag_ in ADJECTIVE_TAGS)
+            return is_inside and is_last_of_phrase(following)
         if after is not None and (after.tag_ in NOUN_TAGS or after.lower_ in OBJECT_STARTS):
             return False
         if token.tag_ == "MD":

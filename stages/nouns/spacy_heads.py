@@ -150,6 +150,8 @@ class SpacyExtractor:
             return "abstract"
         if canonical in words.keep or canonical in words.curated.compounds:
             return None
+        if canonical in words.curated.pictures and context.is_thing(span):
+            return None
         if config.drop_junk and canonical in words.junk:
             return "junk"
         if config.drop_names and self._is_name(last, canonical, rule, has_case):

@@ -73,9 +73,10 @@ class WordList:
         return last == canonical or last in self.curated.abstract or (self.lexicon.visibility(last) or 0) < 0.5
 
     def is_compound(self, first: str, last: str) -> bool:
-        """Whether LVIS or the hand-kept list has the two words as a compound."""
-        compound = self.singular(f"{first} {last}", is_plural=True)
-        return compound in self.curated.compounds or compound in self.curated.lvis
+        """Whether LVIS or the hand-kept list has the two words as a compound, or WordNet just as they are."""
+        text = f"{first} {last}"
+        compound = self.singular(text, is_plural=True)
+        return compound in self.curated.compounds or compound in self.curated.lvis or text in self.lexicon
 
     def is_person(self, word: str) -> bool:
         """Whether the word's first sense is a person."""
