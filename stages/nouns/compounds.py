@@ -81,7 +81,7 @@ class CompoundFinder:
             if form in words.curated.compounds:
                 return True
             is_noun = span[-1].tag_ in NOUN_TAGS or form.isalpha()  # "team - mates" is one word, whatever its tags
-            if form in words.curated.plain or span[0].tag_ == "IN" or not is_noun:
+            if form in words.curated.plain or span[0].tag_ in ("IN", "DT") or not is_noun:
                 continue
             if words.lexicon.is_name(form):
                 return self._is_name(span, has_case)

@@ -25,9 +25,15 @@ LANDMARK_FILES = frozenset({6, 17})
 KIND_FILES = frozenset({5, 6, 13, 20})
 """WordNet's lexicographer files whose kinds are no names, whatever their capitals: animal, artifact, food, plant."""
 
+TAXON = "taxonomic group"
+"""Above Latin names of animals and plants: "Paris" is a genus, too."""
+
 SPECIES_FILES = KIND_FILES - {6}
 GROUP_FILE = 14
 """WordNet's lexicographer file of groups of people and things."""
+
+ATTRIBUTE_FILE = 7
+"""WordNet's lexicographer file of what things are like, colours among it."""
 
 COLOURS = ("chromatic color", "achromatic color")
 
@@ -64,7 +70,7 @@ class OtherUses:
     adverb: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curated:
     """Hand-kept word lists; curated.toml says what each is for."""
 
@@ -199,12 +205,20 @@ class Lexicon:
     def _is_capitalised(self, sense: Sense) -> bool:
         """Whether the sense is written as a name and is none of a kind: "Laundromat" and "Dalmatian" are kinds."""
         parts = [part for part in sense.word.split("_") if part not in NAME_PARTICLES]
+        if not all(part[0].isupper() for part in parts):
+            return False
         is_kind = self._files[sense.synset] in KIND_FILES and not self._is_instance[sense.synset]
-        return all(part[0].isupper() for part in parts) and not is_kind
+        return not is_kind or self.is_a(sense.synset, TAXON)
 
     def is_colour(self, word: str) -> bool:
         """Whether one of the word's senses is a colour: "taupe", "olive", "orange"."""
-        return any(self.is_a(sense.synset, colour) for sense in self.senses(word) for colour in COLOURS)
+        return word in self._colours
+
+    @cached_property
+    def _colours(self) -> frozenset[str]:
+        attributes = (synset for synset, file in enumerate(self._files) if file == ATTRIBUTE_FILE)
+        colours = (synset for synset in attributes if any(self.is_a(synset, colour) for colour in COLOURS))
+        return frozenset(word.lower() for synset in colours for word in self.words(synset))
 
     def is_species(self, compound: str, last: str) -> bool:
         """Whether the compound is a kind of animal, plant or food that its last word names: "brown bear" is a bear."""
@@ -248,8 +262,9 @@ class Lexicon:
             return word
         if word in self._irregular and (is_plural or word not in self._senses):
             return self._irregular[word]
-        if word.endswith("men") and self._is_thing(one := word[:-3] + "man"):
-            return one  # "businessmen", too, which WordNet lists as a word for all of them
+        is_for_several = all(self._files[sense.synset] == GROUP_FILE for sense in self.senses(word))  # "businessmen"
+        if word.endswith("men") and is_for_several and (word[:-3] + "man" in self._senses or is_plural):
+            return word[:-3] + "man"
         if word in self._senses and not is_plural:
             return word
         for ending, replacement in (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f")):
@@ -260,11 +275,7 @@ class Lexicon:
         head, space, last = word.rpartition(" ")
         if space:
             return f"{head} {self.singular(last, curated, is_plural)}"
-        is_plural_entry = all(self._files[sense.synset] == GROUP_FILE for sense in self.senses(word))  # "bikers"
-        return _regular_singular(word) if is_plural and (is_plural_entry or word not in self._senses) else word
-
-    def _is_thing(self, word: str) -> bool:
-        return word in self._senses and not self.is_name(word)
+        return _regular_singular(word) if is_plural and is_for_several else word
 
 
 def _regular_singular(word: str) -> str:

@@ -58,17 +58,25 @@ class Traced:
         return cls(caption, tuple(range(len(caption))), tuple(range(1, len(caption) + 1)))
 
     def sub(self, pattern: re.Pattern[str], made: Callable[[re.Match[str]], str]) -> Traced:
-        """Puts something else where the pattern matches; all of it stands for all of the match."""
+        """Puts something else where the pattern matches.
+
+        It stands for the match, letter for letter if it is as long, else all of it for all of the match.
+        """
         texts: list[str] = []
         starts: list[tuple[int, ...]] = []
         ends: list[tuple[int, ...]] = []
         place = 0
         for match in pattern.finditer(self.text):
             new = made(match)
-            texts += [self.text[place : match.start()], new]
-            starts += [self.starts[place : match.start()], (self.starts[match.start()],) * len(new)]
-            ends += [self.ends[place : match.start()], (self.ends[match.end() - 1],) * len(new)]
-            place = match.end()
+            first, last = match.span()
+            texts += [self.text[place:first], new]
+            is_same = len(new) == last - first
+            starts += [self.starts[place : last if is_same else first]]
+            ends += [self.ends[place : last if is_same else first]]
+            if not is_same:
+                starts.append((self.starts[first],) * len(new))
+                ends.append((self.ends[last - 1],) * len(new))
+            place = last
         if not texts:
             return self
         return Traced(
@@ -116,6 +124,13 @@ def parsable(caption: str) -> Parsable:
     if not has_case:
         traced = Traced("".join(map(_lower, traced.text)), traced.starts, traced.ends)
     return Parsable(traced, has_case)
+
+
+def is_spoken(noun: str, stretch: str) -> bool:
+    """Whether a stretch of a caption, made parsable, reads as the noun's surface form."""
+    if " ".join(stretch.lower().split()) == noun:
+        return True
+    return parsable(stretch).text.lower().replace("-", " ") == noun.replace("-", " ")  # "traffic-light.jpg"
 
 
 def _decoded(entity: re.Match[str]) -> str:

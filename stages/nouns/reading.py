@@ -73,7 +73,7 @@ def load_model() -> Language:
     """spaCy's small English model without the parts that are not needed here; it comes as a package."""
     import spacy
 
-    return spacy.load(MODEL, exclude=["ner", "lemmatizer"])
+    return spacy.load(MODEL, exclude=["ner", "lemmatizer", "attribute_ruler"])
 
 
 class Reader:

@@ -104,8 +104,8 @@ class TagRepair:
             is_verb = before is not None and before.tag_ in ("PRP", "WP", "WDT")  # "as fast as they can"
             return not is_verb and is_last_of_phrase(following)
         if token.tag_ in VERB_TAGS and before is not None and before.tag_ in NOUN_TAGS | INFINITIVE_TAGS:
-            is_end = before.tag_ == "TO" or self._words.is_compound(before.lower_, token.lower_)
-            return is_fragment and is_end
+            is_compound = self._words.is_compound(before.lower_, token.lower_)
+            return (is_compound and token.tag_ == "VB") or (is_fragment and (is_compound or before.tag_ == "TO"))
         return is_fragment or token.tag_ == "VB"
 
     def _is_verb(self, token: Token, caption: Span, needs_verb: bool) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from stages.nouns.lexicon import Curated, Lexicon
 
 PERSON, ANIMAL = "person", "animal"
 BASIC_COLOURS = frozenset({"black", "white", "red", "green", "blue", "yellow", "brown", "gray", "grey", "purple", "pink"})
 MIN_NAME_SHARE = 0.5
+REMEMBERED = 1 << 15
+"""Answers that are kept for each of the questions that are asked again and again."""
+
 UNSEEN = 0.5
 """Uses as verb and as noun that each verb is credited with beyond those in WordNet's tagged texts."""
 
@@ -32,10 +37,13 @@ class WordList:
         self.lexicon, self.curated = lexicon, curated
         self.junk, self.keep = curated.junk | junk, curated.keep | keep
         self._min_visibility = min_visibility
+        self._singular = lru_cache(REMEMBERED)(lexicon.singular)
+        self._remembered_abstract = lru_cache(REMEMBERED)(self._is_abstract)
+        self._remembered_kind = lru_cache(REMEMBERED)(self._is_a)
 
     def singular(self, word: str, is_plural: bool) -> str:
         """Dictionary form; see `Lexicon.singular`."""
-        return self.lexicon.singular(word, self.curated, is_plural)
+        return self._singular(word, self.curated, is_plural)
 
     def knows(self, canonical: str) -> bool:
         """Whether any list has the noun."""
@@ -59,6 +67,9 @@ class WordList:
 
     def is_abstract(self, canonical: str) -> bool:
         """Whether a singular noun or compound names nothing that one can see."""
+        return self._remembered_abstract(canonical)
+
+    def _is_abstract(self, canonical: str) -> bool:
         if canonical in self.curated.abstract:
             return True
         if canonical in self.keep or canonical in self.curated.lvis:
@@ -80,11 +91,11 @@ class WordList:
 
     def is_person(self, word: str) -> bool:
         """Whether the word's first sense is a person."""
-        return self._is_a(word, PERSON)
+        return self._remembered_kind(word, PERSON)
 
     def is_living(self, word: str) -> bool:
         """Whether the word's first sense is a person or an animal."""
-        return self._is_a(word, PERSON) or self._is_a(word, ANIMAL)
+        return self._remembered_kind(word, PERSON) or self._remembered_kind(word, ANIMAL)
 
     def _is_a(self, word: str, kind: str) -> bool:
         senses = self.lexicon.senses(self.singular(word, is_plural=True))
