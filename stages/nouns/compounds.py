@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLAIN_PERSONS = frozenset({"man", "woman", "boy", "girl", "lady", "guy", "kid", "child", "person", "people"})
 """After an adjective these make no compound, although WordNet lists "old man" and "little girl"."""
 
-PLAIN_ADJECTIVES = frozenset({"big", "large", "left", "little", "new", "old", "right", "small", "young"})
+PLAIN_ADJECTIVES = frozenset({"big", "large", "left", "little", "new", "old", "right", "small", "wooden", "young"})
 """The same goes for every compound that begins with one of these: "big wheel", "right hand"."""
 
 BEFORE_PHRASES = frozenset({"with", "in", "on", "a", "an", "the", "near", "by", "and", "under", "from"})

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from spacy.tokens import Span, Token
 
 MODIFIES = frozenset({"compound", "nmod", "amod"})
-SHAPED = frozenset({"shaped", "shape", "colored", "coloured", "sized", "size", "themed", "inspired", "style", "legged", "finish"})
+SHAPED = frozenset(
+    {"shaped", "shape", "colored", "coloured", "sized", "size", "themed", "inspired", "style", "legged", "finish"}
+)
+SAFE = frozenset({"safe", "proof", "resistant", "friendly", "free", "compatible"})
+BY_HAND = frozenset({"hand", "wall"})
+TAKEN = frozenset({"give", "gives", "giving", "given", "get", "gets", "getting"})
 LIST_JOINTS = frozenset({",", "and", "or", "&", "/", "-"})
 PLAYED = frozenset({"play", "playing", "plays", "played", "watch", "watching", "watches", "practice", "practicing"})
 MATCHES = frozenset({"game", "games", "match", "matches", "round"})
@@ -34,8 +39,8 @@ def is_half_of_adjective(token: Token) -> bool:
     after = token.doc[token.i + 1 : token.i + 3]
     if len(after) == 2 and is_hyphen(after[0]) and after[1].tag_ not in NOUN_TAGS:
         return True
-    is_by_hand = token.lower_ == "hand" and len(after) > 0 and after[0].tag_ in ("VBN", "VBD", "JJ")  # "hand painted"
-    return bool(token.whitespace_) and (is_by_hand or is_followed(token, SHAPED))
+    is_by_hand = token.lower_ in BY_HAND and len(after) > 0 and after[0].tag_ in ("VBN", "VBD", "JJ")  # "hand painted"
+    return bool(token.whitespace_) and (is_by_hand or is_followed(token, SHAPED | SAFE))
 
 
 def is_negated(span: Span) -> bool:
@@ -52,6 +57,13 @@ def is_in_capitalised_run(token: Token) -> bool:
     """Whether a word beside the token is tagged as a name too and has a capital as the token has: "John Smith"."""
     neighbours = [token.doc[place] for place in (token.i - 1, token.i + 1) if 0 <= place < len(token.doc)]
     return any(other.text[0].isupper() and other.tag_ in NAME_TAGS for other in neighbours)
+
+
+def ends_name(span: Span) -> bool:
+    """Whether the span goes on with a name that the words before it begin: "Banff | National Park"."""
+    before = _nearby(span[0], -1)
+    is_capital = span[0].text[0].isupper() and span[-1].text[0].isupper()
+    return is_capital and before is not None and before.tag_ in NAME_TAGS and before.text[0].isupper()
 
 
 def is_colour(span: Span, words: WordList, has_case: bool) -> bool:
@@ -78,13 +90,29 @@ def is_game(span: Span) -> bool:
     return token.head.lower_ in PLAYED or (token.head.lower_ == "of" and token.head.head.lower_ in MATCHES)
 
 
-def is_movement(span: Span) -> bool:
-    """Whether a swing is a movement, no seat that hangs: "takes a swing", "his swing", but "on a swing"."""
+def is_deed(span: Span) -> bool:
+    """Whether a swing or a bath is what somebody does: "takes a swing", "his swing", but "on a swing"."""
     token = span[-1]
     if token.tag_ == "NNS":
         return False
     articles = [child for child in token.lefts if child.tag_ == "DT"]
-    return not articles or token.head.lower_ in SWUNG | {"of", "during", "after", "for"}
+    return not articles or token.head.lower_ in SWUNG | TAKEN | {"of", "during", "after", "for"}
+
+
+def is_to_come(span: Span) -> bool:
+    """Whether a meal is still to come: "a table set for dinner"."""
+    before = _nearby(span[0], -1)
+    return before is not None and before.lower_ in ("for", "before", "after")
+
+
+def is_idiom(span: Span) -> bool:
+    """Whether the word is said twice, as in "hand in hand" and "step by step"."""
+    token = span[-1]
+    for step in (-1, 1):
+        joint, other = _nearby(token, step), _nearby(token, 2 * step)
+        if joint is not None and other is not None and joint.tag_ == "IN" and other.lower_ == token.lower_:
+            return True
+    return False
 
 
 def is_thing(span: Span) -> bool:

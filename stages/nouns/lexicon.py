@@ -25,6 +25,7 @@ LANDMARK_FILES = frozenset({6, 17})
 KIND_FILES = frozenset({5, 6, 13, 20})
 """WordNet's lexicographer files whose kinds are no names, whatever their capitals: animal, artifact, food, plant."""
 
+BUILT = ("structure", "facility")
 TAXON = "taxonomic group"
 """Above Latin names of animals and plants: "Paris" is a genus, too."""
 
@@ -83,6 +84,8 @@ class Curated:
     plural_only: frozenset[str]
     games: frozenset[str]
     pictures: frozenset[str]
+    deeds: frozenset[str]
+    meals: frozenset[str]
     audience: frozenset[str]
     not_lvis: frozenset[str]
     singulars: dict[str, str]
@@ -199,8 +202,12 @@ class Lexicon:
         return self._share(word, self._is_capitalised) if word in self._senses else 1.0
 
     def is_landmark(self, word: str) -> bool:
-        """Whether the word is the name of a made or natural object: 'eiffel tower', 'mount rainier'."""
-        return self.is_name(word) and self._files[self._senses[word][0].synset] in LANDMARK_FILES
+        """Whether the word is the name of a made or natural object: 'eiffel tower', 'panama canal'."""
+        return self.is_name(word) and any(self._files[sense.synset] in LANDMARK_FILES for sense in self.senses(word))
+
+    def is_building(self, word: str) -> bool:
+        """Whether one of the word's senses is something built: "bridge", "zoo", "colosseum"."""
+        return any(self.is_a(sense.synset, kind) for sense in self.senses(word) for kind in BUILT)
 
     def _is_capitalised(self, sense: Sense) -> bool:
         """Whether the sense is written as a name and is none of a kind: "Laundromat" and "Dalmatian" are kinds."""

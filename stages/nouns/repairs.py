@@ -27,6 +27,7 @@ PHRASE_END_TAGS = frozenset({"CC", "IN", ".", ",", ":"})
 PLACES = frozenset({"on", "in", "with", "under", "of", "near", "the", "a", "behind", "through", "against"})
 INSIDE_PHRASE = NOUN_TAGS | ADJECTIVE_TAGS | {"CD", "VBN", "VBG", "HYPH", "FW"}
 MIN_VERB_SHARE = 0.5
+MIN_SURE_VERB_SHARE, MIN_PLAIN_VERB_SHARE = 0.9, 0.08
 MIN_AGREED_VERB_SHARE = 0.03
 """Of words after one thing: "a carpenter planes", but "a brown cows"."""
 
@@ -105,7 +106,8 @@ class TagRepair:
             return not is_verb and is_last_of_phrase(following)
         if token.tag_ in VERB_TAGS and before is not None and before.tag_ in NOUN_TAGS | INFINITIVE_TAGS:
             is_compound = self._words.is_compound(before.lower_, token.lower_)
-            return (is_compound and token.tag_ == "VB") or (is_fragment and (is_compound or before.tag_ == "TO"))
+            is_end = is_compound or before.tag_ in ("TO", "NNP")  # "from cookies to cake", "Persian rug"
+            return (is_compound and token.tag_ == "VB") or (is_fragment and is_end)
         return is_fragment or token.tag_ == "VB"
 
     def _is_verb(self, token: Token, caption: Span, needs_verb: bool) -> bool:
@@ -114,17 +116,27 @@ class TagRepair:
         verb = words.lexicon.verb_of(token.lower_)
         if verb is None or words.is_compound(subject.lower_, token.lower_) or not _can_be_subject(subject):
             return False
+        following = token.nbor() if token.i + 1 < len(token.doc) else token
         if verb == token.lower_:
-            return needs_verb and subject.tag_ == "NNS" and self._is_likely(verb) and words.is_living(subject.lower_)
+            return needs_verb and words.is_living(subject.lower_) and self._is_bare_verb(verb, subject, following)
         if token.lower_ in words.curated.plural_only or words.verb_share(verb) < MIN_AGREED_VERB_SHARE:
             return False
-        has_object = token.i + 1 < len(token.doc) and token.nbor().lower_ in OBJECT_STARTS
+        has_object = following.lower_ in OBJECT_STARTS
         if subject.tag_ not in NOUN_TAGS or words.verb_share(verb) >= MIN_OBJECT_VERB_SHARE and has_object:
             return has_object
         opening = _opening(subject, caption.start)
         if opening in ONE:
             return True
         return needs_verb and opening == "the" and self._is_likely(verb) and words.is_living(subject.lower_)
+
+    def _is_bare_verb(self, verb: str, subject: Token, following: Token) -> bool:
+        """Of a verb without ending after somebody: "volunteers plant trees", "and a giraffe stand in a field"."""
+        if subject.tag_ != "NNS":
+            return self._words.verb_share(verb) >= MIN_SURE_VERB_SHARE and following.tag_ == "IN"
+        is_before_object = following.tag_ == "NNS" or following.lower_ in OBJECT_STARTS
+        uses = self._words.lexicon.other_uses(verb)
+        is_plain = uses is not None and bool(uses.verb) and self._words.verb_share(verb) >= MIN_PLAIN_VERB_SHARE
+        return self._is_likely(verb) or (is_before_object and is_plain)
 
     def _is_likely(self, verb: str) -> bool:
         return self._words.verb_share(verb) >= MIN_VERB_SHARE

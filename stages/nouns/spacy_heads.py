@@ -150,38 +150,41 @@ class SpacyExtractor:
             return "abstract"
         if canonical in words.keep or canonical in words.curated.compounds:
             return None
-        if canonical in words.curated.pictures and context.is_thing(span):
+        if has_case and canonical in words.curated.pictures and context.is_thing(span):
             return None
         if config.drop_junk and canonical in words.junk:
             return "junk"
-        if config.drop_names and self._is_name(last, canonical, rule, has_case):
+        if config.drop_names and self._is_name(span, canonical, rule, has_case):
             return "name"
         if config.drop_abstract and words.is_abstract(canonical):
             return "abstract"
         return None
 
     def _is_abstract_here(self, span: Span, canonical: str, has_case: bool) -> bool:
-        """Whether what stands around a noun that often names a thing makes it a colour, a game, a movement."""
-        if canonical in self._words.curated.games:
-            return context.is_game(span)
-        if canonical == "swing":
-            return context.is_movement(span)
-        return context.is_colour(span, self._words, has_case)
+        """Whether what stands around a noun that often names a thing makes it a colour, a game, a deed."""
+        curated = self._words.curated
+        return (
+            (canonical in curated.games and context.is_game(span))
+            or (canonical in curated.deeds and context.is_deed(span))
+            or (canonical in curated.meals and context.is_to_come(span))
+            or context.is_idiom(span)
+            or context.is_colour(span, self._words, has_case)
+        )
 
-    def _is_name(self, token: Token, canonical: str, rule: str, has_case: bool) -> bool:
-        lexicon = self._words.lexicon
+    def _is_name(self, span: Span, canonical: str, rule: str, has_case: bool) -> bool:
+        lexicon, token = self._words.lexicon, span[-1]
         if lexicon.is_name(canonical):
-            return rule == "head" or not lexicon.is_landmark(canonical)
+            is_built = lexicon.is_landmark(canonical) and lexicon.is_building(canonical)
+            return not (is_built or (rule == "compound" and lexicon.is_landmark(canonical)))
         if rule == "compound":
-            return False
+            return has_case and context.ends_name(span) and not lexicon.is_building(canonical)
         is_listed = canonical in self._words.curated.lvis
         if not has_case:
             return not is_listed and lexicon.name_share(canonical) >= MIN_NAME_SHARE
-        return (
-            token.tag_ in NAME_TAGS
-            and token.text[0].isupper()
-            and (lexicon.name_share(canonical) >= MIN_CAPITALISED_NAME_SHARE or context.is_in_capitalised_run(token))
-        )
+        if token.tag_ not in NAME_TAGS or not token.text[0].isupper():
+            return False
+        is_run = context.is_in_capitalised_run(token) and not lexicon.is_building(canonical)
+        return lexicon.name_share(canonical) >= MIN_CAPITALISED_NAME_SHARE or is_run
 
     def _is_modifier(self, token: Token, following: Span | None, has_case: bool) -> bool:
         """Whether the token only modifies the noun after it: "garage door", "men's jeans".
@@ -199,7 +202,8 @@ class SpacyExtractor:
     def _may_be_head(self, token: Token) -> bool:
         """Whether a noun can be what the one before it modifies: neither a code nor a colour, "Kettle 1.7L Black"."""
         is_colour = self._words.is_colour(token.lower_) and not self._words.is_visible(token.lower_)
-        return token.tag_ in NOUN_TAGS and token.is_alpha and not is_colour
+        is_half = context.is_half_of_adjective(token)
+        return token.tag_ in NOUN_TAGS and token.is_alpha and not is_colour and not is_half
 
     def _may_follow_modifier(self, token: Token) -> bool:
         """Whether a compound may go on with the token; "harvesting" in "farmer harvesting wheat" is
