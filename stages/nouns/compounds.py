@@ -108,8 +108,16 @@ class CompoundFinder:
             return True
         if span[0].lower_ in BASIC_COLOURS or (span[0].lower_ == "orange" and span[0].tag_ in ADJECTIVE_TAGS):
             return not self._words.lexicon.is_species(form, last)
-        is_split = _is_modified_inside(span) and not self._words.is_abstract(form)
+        is_split = self._is_modified_inside(span) and not self._words.is_abstract(form)
         return is_split or _is_verb_and_object(span[0], span[-1])
+
+    def _is_modified_inside(self, span: Span) -> bool:
+        """Whether a noun before the span goes with its first word alone: "harbor patrol | boat"."""
+        before = span[0].nbor(-1) if span.start else None
+        if before is None or before.tag_ not in NOUN_TAGS:
+            return False
+        is_parsed_so = before.tag_ != "NNP" and before.dep_ == "compound" and before.head == span[0]
+        return is_parsed_so or self._words.lexicon.is_group(f"{before.lower_} {span[0].lower_}")
 
     def _is_qualified(self, span: Span, end: int) -> bool:
         """Whether the rest is a compound of its own after an adjective: "professional | tennis player"."""
@@ -129,9 +137,3 @@ def _is_verb_and_object(first: Token, last: Token) -> bool:
     """Whether the first word is the verb of the last: "kids riding horses", but "a man with measuring cups"."""
     is_inside = first.i > 0 and first.nbor(-1).lower_ in BEFORE_PHRASES
     return first.tag_ == "VBG" and last.dep_ == "dobj" and last.head == first and not is_inside
-
-
-def _is_modified_inside(span: Span) -> bool:
-    """Whether a noun before the span goes with its first word alone: "harbor patrol | boat"."""
-    before = span[0].nbor(-1) if span.start else None
-    return before is not None and before.tag_ in ("NN", "NNS") and before.dep_ == "compound" and before.head == span[0]

@@ -22,7 +22,7 @@ LIST_JOINTS = frozenset({",", "and", "or", "&", "/", "-"})
 PLAYED = frozenset({"play", "playing", "plays", "played", "watch", "watching", "watches", "practice", "practicing"})
 MATCHES = frozenset({"game", "games", "match", "matches", "round"})
 DRESSED = frozenset({"dressed", "clad", "painted", "available", "decorated"})
-SWUNG = frozenset({"take", "takes", "taking", "took", "have", "has", "having", "make", "makes", "making", "complete"})
+SWUNG = frozenset({"take", "takes", "taking", "took", "make", "makes", "making", "complete"})
 HELD = frozenset({"hold", "holds", "holding", "hang", "hangs", "hanging", "carry", "carries", "carrying"})
 COVERED = frozenset({"covered", "decorated"})
 SEGMENT_MARKS = frozenset({",", "-", "–", "—", "(", ":"})
@@ -78,7 +78,8 @@ def is_colour(span: Span, words: WordList, has_case: bool) -> bool:
         return True
     before, before_that = _nearby(token, -1), _nearby(token, -2)
     if before is not None and before.lower_ == "in" and before_that is not None:
-        return before_that.lower_ in DRESSED or words.is_person(before_that.lower_)
+        if before_that.lower_ in DRESSED or words.is_person(before_that.lower_):
+            return True
     return any(_is_colour_alone(other, words) for other in _listed_with(token))
 
 
@@ -140,7 +141,7 @@ def _is_last_segment(token: Token) -> bool:
 def is_count(span: Span) -> bool:
     """Whether the span counts what a title sells: "Pillow, 2 Pack"."""
     before = _nearby(span[0], -1)
-    return span[-1].lower_ in ("pack", "packs") and before is not None and before.tag_ == "CD"
+    return span.text.lower() in ("pack", "packs") and before is not None and before.tag_ == "CD"
 
 
 def _nearby(token: Token, distance: int) -> Token | None:

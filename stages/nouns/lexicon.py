@@ -255,6 +255,12 @@ class Lexicon:
                 return form
         return None
 
+    def may_be_verb(self, word: str) -> bool:
+        """Whether the word can be a form of a verb that WordNet lists, irregular past forms left aside."""
+        stem = re.sub("(ed|ing|d)$", "", word)
+        forms = (word, stem, stem + "e", stem[:-1] if stem[-1:] == stem[-2:-1] else stem)
+        return any(self.verb_of(form) is not None for form in forms)
+
     def singular(self, word: str, curated: Curated, is_plural: bool) -> str:
         """Dictionary form of a word or compound; its last word is the one that changes.
 

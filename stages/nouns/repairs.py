@@ -17,6 +17,7 @@ ADJECTIVE_TAGS = frozenset({"JJ", "JJR", "JJS"})
 UNSURE_TAGS = ADJECTIVE_TAGS | {"RB", "FW", "UH", "XX", "LS", "AFX", "ADD"}
 """Tags that the model gives to nouns that it does not know: "A fedora/FW", "An usher/JJ", "a tattoo/RB"."""
 
+PARTICIPLE_TAGS = frozenset({"VBN", "VBG"})
 VERB_TAGS = frozenset({"VB", "VBP", "VBZ", "VBD"})
 INFINITIVE_TAGS = frozenset({"TO", "MD", "RB", "PRP"})
 ONE = frozenset({"a", "an", "another", "this", "that", "each", "every", "one"})
@@ -79,10 +80,13 @@ class TagRepair:
 
     def _is_noun(self, token: Token) -> bool:
         """Whether WordNet lists the word as a visible noun, and not as what the model takes it for."""
-        if token.tag_ not in UNSURE_TAGS or (token.tag_ == "RB" and not _is_opened(token)):
+        if token.tag_ in PARTICIPLE_TAGS:  # "one oven/VBN"
+            is_other = self._words.lexicon.may_be_verb(token.lower_)
+        elif token.tag_ not in UNSURE_TAGS or (token.tag_ == "RB" and not _is_opened(token)):
             return False
-        uses = self._words.lexicon.other_uses(token.lower_)
-        is_other = uses is not None and (uses.adjective is not None or uses.adverb is not None)
+        else:
+            uses = self._words.lexicon.other_uses(token.lower_)
+            is_other = uses is not None and (uses.adjective is not None or uses.adverb is not None)
         return not is_other and self._words.is_visible(token.lower_)
 
     def _wins_vote(self, token: Token, is_fragment: bool) -> bool:
@@ -93,7 +97,10 @@ class TagRepair:
         """
         before = token.nbor(-1) if token.i else None
         after = token.nbor() if token.i + 1 < len(token.doc) else None
-        if token.tag_ in ("VBN", "CD", "DT") or not self._words.is_visible(token.lower_):
+        is_compound = before is not None and self._words.is_compound(before.lower_, token.lower_)
+        if token.tag_ in ("CD", "DT") or (token.tag_ == "VBN" and not is_compound):
+            return False
+        if not self._words.is_visible(token.lower_):
             return False
         following = after.tag_ if after is not None else "."
         if token.tag_ == "VBG":  # "workers on scaffolding"
@@ -104,10 +111,9 @@ class TagRepair:
         if token.tag_ == "MD":
             is_verb = before is not None and before.tag_ in ("PRP", "WP", "WDT")  # "as fast as they can"
             return not is_verb and is_last_of_phrase(following)
-        if token.tag_ in VERB_TAGS and before is not None and before.tag_ in NOUN_TAGS | INFINITIVE_TAGS:
-            is_compound = self._words.is_compound(before.lower_, token.lower_)
+        if token.tag_ in VERB_TAGS | {"VBN"} and before is not None and before.tag_ in NOUN_TAGS | INFINITIVE_TAGS:
             is_end = is_compound or before.tag_ in ("TO", "NNP")  # "from cookies to cake", "Persian rug"
-            return (is_compound and token.tag_ == "VB") or (is_fragment and is_end)
+            return (is_compound and token.tag_ in ("VB", "VBN")) or (is_fragment and is_end)
         return is_fragment or token.tag_ == "VB"
 
     def _is_verb(self, token: Token, caption: Span, needs_verb: bool) -> bool:
@@ -122,8 +128,10 @@ class TagRepair:
         if token.lower_ in words.curated.plural_only or words.verb_share(verb) < MIN_AGREED_VERB_SHARE:
             return False
         has_object = following.lower_ in OBJECT_STARTS
-        if subject.tag_ not in NOUN_TAGS or words.verb_share(verb) >= MIN_OBJECT_VERB_SHARE and has_object:
-            return has_object
+        if subject.tag_ not in NOUN_TAGS:
+            return has_object or (needs_verb and self._is_likely(verb) and following.tag_ in ("IN", "RP", "RB", "TO"))
+        if has_object and words.verb_share(verb) >= MIN_OBJECT_VERB_SHARE:
+            return True
         opening = _opening(subject, caption.start)
         if opening in ONE:
             return True
