@@ -2,8 +2,8 @@
 
     python -m benchmarks.nouns_pairs [--pairs 1500] [--seed 0] [--missed]
 
-A name is found if a noun has it as its surface form, or, where the name has several words, its last word. The names that
-stages/nouns/data/curated.toml leaves out of LVIS's (`not_lvis`) take part as well.
+A name is found if a noun has it as its surface form, or, where the name has several words, its last word. The names
+that stages/nouns/data/curated.toml leaves out of LVIS's (`not_lvis`) take part as well.
 """
 
 from __future__ import annotations

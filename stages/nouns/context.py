@@ -77,9 +77,9 @@ def is_colour(span: Span, words: WordList, has_case: bool) -> bool:
     if not has_case and _is_last_segment(token):
         return True
     before, before_that = _nearby(token, -1), _nearby(token, -2)
-    if before is not None and before.lower_ == "in" and before_that is not None:
-        if before_that.lower_ in DRESSED or words.is_person(before_that.lower_):
-            return True
+    is_worn = before_that is not None and (before_that.lower_ in DRESSED or words.is_person(before_that.lower_))
+    if is_worn and before is not None and before.lower_ == "in":
+        return True
     return any(_is_colour_alone(other, words) for other in _listed_with(token))
 
 
@@ -129,7 +129,9 @@ def is_audience(span: Span, words: WordList) -> bool:
     """Whether the span says whom a thing is for: "shoes for women"."""
     token = span[-1]
     before = _nearby(token, -1)
-    return before is not None and before.lower_ == "for" and words.singular(token.lower_, True) in words.curated.audience
+    return (
+        before is not None and before.lower_ == "for" and words.singular(token.lower_, True) in words.curated.audience
+    )
 
 
 def _is_last_segment(token: Token) -> bool:

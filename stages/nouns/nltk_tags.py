@@ -55,7 +55,7 @@ class NltkExtractor:
         sentences = list(_sentences(caption))
         spans = [self._spans(sentence) for _, sentence in sentences]
         words = [[text[start:end] for start, end in places] for (_, text), places in zip(sentences, spans, strict=True)]
-        names = {word for sentence in words for word in sentence[1:] if word[0].isupper()}
+        names = {word for sentence in words for word in sentence[1:] if word[0].isupper() and self._may_be_name(word)}
         for (sentence_start, _), places, tokens in zip(sentences, spans, words, strict=True):
             tags = self._tagger.tag(with_lower_start(tokens, names))
             for (start, end), token, (_, tag) in zip(places, tokens, tags, strict=True):
@@ -63,6 +63,10 @@ class NltkExtractor:
                     surface = token.lower()
                     canonical = self._lexicon.singular(surface, self._curated, is_plural=tag.endswith("S"))
                     yield Noun(surface, canonical, number, sentence_start + start, sentence_start + end, f"tag:{tag}")
+
+    def _may_be_name(self, word: str) -> bool:
+        """Whether the word is none of those that the tagger knows to be no noun, as "A" in "A Dog And A Cat"."""
+        return str(self._tagger.tagdict.get(word.lower(), "NN")).startswith("NN")
 
     def _spans(self, sentence: str) -> list[tuple[int, int]]:
         """Character spans of the sentence's tokens."""

@@ -141,7 +141,7 @@ def _decoded(entity: re.Match[str]) -> str:
 
 def _edge(commas: re.Match[str]) -> str:
     """Nothing where commas begin or end the text, one comma where several follow one another."""
-    return "," if 0 < commas.start() and commas.end() < len(commas.string) else ""
+    return "," if commas.start() > 0 and commas.end() < len(commas.string) else ""
 
 
 def _open_file_name(name: re.Match[str]) -> str:

@@ -124,7 +124,9 @@ class SpacyExtractor:
         reasons: list[str | None] = []
         for place in reversed(range(len(found))):
             span, rule = found[place]
-            following = found[place + 1][0] if place + 1 < len(found) and found[place + 1][0].start == span.end else None
+            following = (
+                found[place + 1][0] if place + 1 < len(found) and found[place + 1][0].start == span.end else None
+            )
             stands_alone = following is not None and reasons[-1] in HOLLOW
             is_modifier = context.is_half_of_adjective(span[-1]) or (
                 not stands_alone and self._is_modifier(span[-1], following, has_case)

@@ -7,7 +7,9 @@ from functools import lru_cache
 from stages.nouns.lexicon import Curated, Lexicon
 
 PERSON, ANIMAL = "person", "animal"
-BASIC_COLOURS = frozenset({"black", "white", "red", "green", "blue", "yellow", "brown", "gray", "grey", "purple", "pink"})
+BASIC_COLOURS = frozenset(
+    {"black", "white", "red", "green", "blue", "yellow", "brown", "gray", "grey", "purple", "pink"}
+)
 MIN_NAME_SHARE = 0.5
 REMEMBERED = 1 << 15
 """Answers that are kept for each of the questions that are asked again and again."""

@@ -73,7 +73,21 @@ def test_things_that_give_colours_their_names_stay(spacy_extractor: NounExtracto
 
 @pytest.mark.parametrize(
     "group",
-    ["knot", "gaggle", "bevy", "throng", "posse", "pride", "brood", "covey", "cluster", "flock", "herd", "swarm", "sea"],
+    [
+        "knot",
+        "gaggle",
+        "bevy",
+        "throng",
+        "posse",
+        "pride",
+        "brood",
+        "covey",
+        "cluster",
+        "flock",
+        "herd",
+        "swarm",
+        "sea",
+    ],
 )
 def test_words_for_many_are_none_of_them(spacy_extractor: NounExtractor, group: str) -> None:
     for many in ("tourists", "ducks", "lions"):

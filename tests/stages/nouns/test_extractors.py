@@ -91,6 +91,24 @@ def test_nltk_strict_reading_loses_plurals() -> None:
     assert "cats" not in [noun.surface for noun in nouns]
 
 
+@pytest.mark.parametrize(
+    "opening",
+    [
+        *("An", "A", "Three", "This", "These", "The", "Some", "Several", "Two", "Many", "Another", "Old", "Young"),
+        *("There is a", "This is an", "He has the", "With a", "On the", "Near an", "Four", "Five", "Large", "Several"),
+    ],
+)
+def test_nltk_takes_no_first_word_for_a_name(nltk_extractor: NounExtractor, opening: str) -> None:
+    for caption in (f"{opening} dog on grass.", f"A cat. {opening} dog on grass", f'"{opening} dog on grass"'):
+        assert opening.lower() not in {noun.surface for noun in nltk_extractor.extract([caption])[0].nouns}
+
+
+def test_nltk_knows_a_first_name_that_stands_inside_the_caption_too(nltk_extractor: NounExtractor) -> None:
+    nouns = nltk_extractor.extract(["Blue is a dog. The dog Blue runs."])[0].nouns
+    assert [(noun.surface, noun.rule) for noun in nouns if noun.surface == "blue"][:1] == [("blue", "tag:NNP")]
+    assert "blue" not in [noun.surface for noun in nltk_extractor.extract(["Blue dogs run."])[0].nouns]
+
+
 def test_nltk_takes_a_folder_of_nltk_weights(tmp_path: Path) -> None:
     for part, content in {"weights": '{"bias": {"NN": 1.0}}', "tagdict": "{}", "classes": '["NN"]'}.items():
         (tmp_path / f"averaged_perceptron_tagger_eng.{part}.json").write_text(content)

@@ -6,8 +6,17 @@ import json
 import pytest
 
 from stages.nouns.lexicon import Curated, Lexicon, lvis_names
-from stages.nouns.tagger import TAGGER_FILE
 from stages.nouns.normalize import parsable
+from stages.nouns.tagger import TAGGER_FILE
+
+MEN = """
+airman anchorman barman businessman cameraman cattleman chairman clergyman coachman conman cowman craftsman
+deliveryman doorman fireman fisherman footman foreman freeman frogman frontiersman gentleman groundsman gunman
+handyman horseman huntsman infantryman juryman lineman longshoreman lumberman madman mailman merman middleman
+milkman nobleman oarsman outdoorsman patrolman policeman policewoman postman repairman rifleman salesman
+saleswoman serviceman showman snowman spaceman spokesman sportsman stuntman swordsman trashman tradesman
+watchman workman yachtsman
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +126,7 @@ def test_other_parts_of_speech_are_known(lexicon: Lexicon) -> None:
     assert lexicon.verb_of("sofas") is None
 
 
-@pytest.mark.parametrize(
-    "man",
-    [
-        *("airman anchorman barman businessman cameraman cattleman chairman clergyman coachman conman cowman craftsman".split()),
-        *("deliveryman doorman fireman fisherman footman foreman freeman frogman frontiersman gentleman groundsman".split()),
-        *("gunman handyman horseman huntsman infantryman juryman lineman longshoreman lumberman madman mailman".split()),
-        *("merman middleman milkman nobleman oarsman outdoorsman patrolman policeman policewoman postman repairman".split()),
-        *("rifleman salesman saleswoman serviceman showman snowman spaceman spokesman sportsman stuntman swordsman".split()),
-        *("trashman tradesman watchman workman yachtsman".split()),
-    ],
-)
+@pytest.mark.parametrize("man", MEN.split())
 def test_men_have_a_singular(lexicon: Lexicon, man: str) -> None:
     assert lexicon.singular(man[:-2] + "en", Curated.load(), is_plural=True) == man
 

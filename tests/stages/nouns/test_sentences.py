@@ -51,7 +51,11 @@ def test_tags_are_put_right(spacy_extractor: NounExtractor, caption: str, nouns:
 
 @pytest.mark.parametrize("plural", ["flowers", "chairs", "cars", "trees", "cows", "signs", "toys", "boots", "pots"])
 def test_plurals_stay_nouns(spacy_extractor: NounExtractor, plural: str) -> None:
-    for caption in (f"Some {plural} in front of a wall.", f"A wall and red {plural} a bench", f"The {plural} and a wall."):
+    for caption in (
+        f"Some {plural} in front of a wall.",
+        f"A wall and red {plural} a bench",
+        f"The {plural} and a wall.",
+    ):
         assert plural in kept(spacy_extractor, caption)
 
 
@@ -67,7 +71,9 @@ def test_a_verb_and_its_object_are_no_compound(spacy_extractor: NounExtractor, t
         assert thing.split()[1] in kept(spacy_extractor, f"{subject} {thing} in the sun")
 
 
-@pytest.mark.parametrize("compound", ["rocking chair", "washing machine", "fishing rod", "sleeping bag", "dining table"])
+@pytest.mark.parametrize(
+    "compound", ["rocking chair", "washing machine", "fishing rod", "sleeping bag", "dining table"]
+)
 def test_other_words_in_ing_begin_compounds(spacy_extractor: NounExtractor, compound: str) -> None:
     assert compound in kept(spacy_extractor, f"Man with {compound} and cup")
     assert compound in kept(spacy_extractor, f"A {compound} beside a wall.")
