@@ -25,7 +25,7 @@ LANDMARK_FILES = frozenset({6, 17})
 KIND_FILES = frozenset({5, 6, 13, 20})
 """WordNet's lexicographer files whose kinds are no names, whatever their capitals: animal, artifact, food, plant."""
 
-BUILT = ("structure", "facility")
+BUILT = ("building", "bridge", "tower", "zoo", "stadium")
 TAXON = "taxonomic group"
 """Above Latin names of animals and plants: "Paris" is a genus, too."""
 
@@ -206,8 +206,8 @@ class Lexicon:
         return self.is_name(word) and any(self._files[sense.synset] in LANDMARK_FILES for sense in self.senses(word))
 
     def is_building(self, word: str) -> bool:
-        """Whether one of the word's senses is something built: "bridge", "zoo", "colosseum"."""
-        return any(self.is_a(sense.synset, kind) for sense in self.senses(word) for kind in BUILT)
+        """Whether one of the word's two commonest senses is something built: "bridge", "zoo", "colosseum"."""
+        return any(self.is_a(sense.synset, kind) for sense in self.senses(word)[:2] for kind in BUILT)
 
     def _is_capitalised(self, sense: Sense) -> bool:
         """Whether the sense is written as a name and is none of a kind: "Laundromat" and "Dalmatian" are kinds."""

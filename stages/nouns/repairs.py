@@ -17,7 +17,7 @@ ADJECTIVE_TAGS = frozenset({"JJ", "JJR", "JJS"})
 UNSURE_TAGS = ADJECTIVE_TAGS | {"RB", "FW", "UH", "XX", "LS", "AFX", "ADD"}
 """Tags that the model gives to nouns that it does not know: "A fedora/FW", "An usher/JJ", "a tattoo/RB"."""
 
-PARTICIPLE_TAGS = frozenset({"VBN", "VBG"})
+REGULAR_VERB_TAGS = frozenset({"VB", "VBP", "VBZ", "VBN", "VBG"})
 VERB_TAGS = frozenset({"VB", "VBP", "VBZ", "VBD"})
 INFINITIVE_TAGS = frozenset({"TO", "MD", "RB", "PRP"})
 ONE = frozenset({"a", "an", "another", "this", "that", "each", "every", "one"})
@@ -80,7 +80,7 @@ class TagRepair:
 
     def _is_noun(self, token: Token) -> bool:
         """Whether WordNet lists the word as a visible noun, and not as what the model takes it for."""
-        if token.tag_ in PARTICIPLE_TAGS:  # "one oven/VBN"
+        if token.tag_ in REGULAR_VERB_TAGS:  # "one oven/VBN", "two sheepdogs/VBZ"
             is_other = self._words.lexicon.may_be_verb(token.lower_)
         elif token.tag_ not in UNSURE_TAGS or (token.tag_ == "RB" and not _is_opened(token)):
             return False

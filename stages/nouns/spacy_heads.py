@@ -176,8 +176,9 @@ class SpacyExtractor:
     def _is_name(self, span: Span, canonical: str, rule: str, has_case: bool) -> bool:
         lexicon, token = self._words.lexicon, span[-1]
         if lexicon.is_name(canonical):
-            is_built = lexicon.is_landmark(canonical) and lexicon.is_building(canonical)
-            return not (is_built or (rule == "compound" and lexicon.is_landmark(canonical)))
+            if rule == "compound":
+                return not (lexicon.is_landmark(canonical) or lexicon.is_building(canonical.split()[-1]))
+            return not (lexicon.is_landmark(canonical) and lexicon.is_building(canonical))
         if rule == "compound":
             return has_case and context.ends_name(span) and not lexicon.is_building(canonical)
         is_listed = canonical in self._words.curated.lvis
@@ -197,8 +198,12 @@ class SpacyExtractor:
             return token.tag_ in PLURAL_TAGS
         if not has_case and following is not None and self._may_be_head(following[-1]):
             return True
-        if token.dep_ not in context.MODIFIES or token.head.i < token.i or not self._may_be_head(token.head):
+        if following is not None and following[-1].head == token and following[-1].dep_ == "dobj":
+            return self._may_be_head(following[-1])  # the parser took the noun for a verb: "avocado toast"
+        if token.dep_ not in context.MODIFIES or token.head.i < token.i:
             return False
+        if not self._may_be_head(token.head):  # a verb that the parser took for a noun: "A police horse drinks"
+            return following is not None and following[-1].head == token.head and self._may_be_head(following[-1])
         return all(self._may_follow_modifier(other) for other in token.doc[token.i + 1 : token.head.i + 1])
 
     def _may_be_head(self, token: Token) -> bool:
