@@ -43,10 +43,12 @@ class NounsSection(Config):
 
     Attributes:
         extractor: the rule.
+        language: ``en`` quarantines captions that are clearly in another language; ``any`` reads all as English.
         max_caption_chars: a longer caption is no caption; it is quarantined.
     """
 
     extractor: NounsConfig = Field(default_factory=SpacyNouns)
+    language: Literal["en", "any"] = "en"
     max_caption_chars: int = Field(1000, ge=1)
 
 

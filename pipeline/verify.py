@@ -26,7 +26,8 @@ from pipeline.records import (
     table_name,
     unit_key,
 )
-from stages.common import Folder, Rle, clean_name, digest
+from stages.common import Folder, Rle, digest
+from stages.nouns import is_spoken
 from stages.shards import IndexRow, index_rows, iterate_samples, read_description, shown
 
 _MISSING, _CHANGED = "missing or not readable", "changed since it was written (sha256)"
@@ -177,7 +178,7 @@ def _sample_problems(sample: dict[str, bytes], row: IndexRow) -> Iterator[str]:
     if sample["txt"].decode() != told.noun or told.noun != row.noun:
         yield "txt, json and index name different nouns"
     spoken = told.caption[told.noun_start : told.noun_end]
-    if clean_name(spoken).lower() != told.noun:
+    if not is_spoken(told.noun, spoken):
         yield f"the noun's span in the caption reads {spoken!r}, not {told.noun!r}"
     left, top, right, bottom = told.crop_xyxy_px
     rle = Rle.from_coco(description.mask_rle, *description.mask_rle["size"])

@@ -37,6 +37,7 @@ MEANINGS: dict[str, str] = {
     "killed_process": "killed the process that worked on it",
     "empty_caption": "a caption of white space",
     "long_caption": "a caption that is too long",
+    "not_english": "a caption in another language",
     "bad_segmentation": "a mask of the input that is damaged",
     "mask_size_mismatch": "a mask of the input with another size than the photo",
     "bad_score": "a mask of the input with an impossible score",

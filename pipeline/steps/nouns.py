@@ -24,6 +24,7 @@ class FindNouns(CachedStep[Captions, list[CaptionNouns]]):
         self._section = spec.manifest.nouns
         self._models = spec.models["nouns"]
         self._extractor: Any = None
+        self._english: Any = None
 
     @property
     def identity(self) -> list[Any]:
@@ -67,8 +68,21 @@ class FindNouns(CachedStep[Captions, list[CaptionNouns]]):
             elif len(caption) > most:
                 what = f"{len(caption)} characters; expected at most {most} (nouns.max_caption_chars)"
                 unit.quarantine_caption(image, number, "long_caption", what)
+            elif (language := self._other_language(caption)) is not None:
+                what = f"{language}; expected English, or nouns.language: any"
+                unit.quarantine_caption(image, number, "not_english", what)
             else:
                 yield number
+
+    def _other_language(self, caption: str) -> str | None:
+        if self._section.language == "any":
+            return None
+        if self._english is None:
+            from stages.nouns import EnglishCheck
+
+            self._english = EnglishCheck()
+        found: str | None = self._english.other_language(caption)
+        return found
 
 
 def _texts(captions: Captions) -> list[str]:

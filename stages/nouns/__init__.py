@@ -8,10 +8,12 @@ from pydantic import Field
 
 from stages.nouns.base import NounExtractor
 from stages.nouns.clean import PlainCaptions
+from stages.nouns.language import EnglishCheck
 from stages.nouns.nltk_tags import NltkExtractor, NltkNouns
+from stages.nouns.normalize import is_spoken
 from stages.nouns.spacy_heads import SpacyExtractor, SpacyNouns
 
-__all__ = ["NltkNouns", "NounExtractor", "NounsConfig", "SpacyNouns", "build_extractor"]
+__all__ = ["EnglishCheck", "NltkNouns", "NounExtractor", "NounsConfig", "SpacyNouns", "build_extractor", "is_spoken"]
 
 NounsConfig = Annotated[NltkNouns | SpacyNouns, Field(discriminator="kind")]
 

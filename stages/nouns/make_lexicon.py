@@ -1,12 +1,14 @@
-"""Derives the noun lexicon that ships in data/ from WordNet 3.0's noun files.
+"""Derives the lexicon that ships in data/ from WordNet 3.0's files.
 
     apt-get install wordnet-base
     python -m stages.nouns.make_lexicon --wordnet /usr/share/wordnet --out stages/nouns/data/wordnet_nouns.txt.xz
 
 The output is UTF-8 text, one synset per line in the order of WordNet's file, fields parted by tabs:
-lexicographer file number; line numbers (from 0) of its hypernyms, parted by spaces; its words, parted by '|',
-each as WORD:SENSE:COUNT (underscores for spaces; the word's sense number from 1; how often WordNet's tagged texts
-have it in this sense). After an empty line come the irregular plurals, one per line: PLURAL, tab, SINGULAR.
+lexicographer file number; line numbers (from 0) of its hypernyms, parted by spaces, an 'i' before those that it is an
+instance of, not a kind; its words, parted by '|', each as WORD:SENSE:COUNT (underscores for spaces; the word's sense
+number from 1; how often WordNet's tagged texts have it in this sense). After an empty line come the irregular plurals,
+one per line: PLURAL, tab, SINGULAR. After another one come single words that are no nouns alone: WORD, then how often
+the tagged texts have it as a verb, an adjective and an adverb, parted by tabs, empty where WordNet does not list it.
 The same input gives the same bytes.
 """
 
@@ -16,7 +18,9 @@ import argparse
 import lzma
 from pathlib import Path
 
-HYPERNYM_POINTERS = ("@", "@i")
+HYPERNYM_POINTERS = {"@": "", "@i": "i"}
+OTHER_PARTS = {"verb": "2", "adj": "35", "adv": "4"}
+"""WordNet's names of its other parts of speech -> the digits that stand for them in the keys of its counts."""
 
 
 def noun_lines(path: Path) -> list[list[str]]:
@@ -34,13 +38,13 @@ def sense_numbers(wordnet: Path) -> dict[tuple[str, str], int]:
     return numbers
 
 
-def sense_counts(wordnet: Path) -> dict[tuple[str, int], int]:
-    """(word, sense number) -> occurrences in WordNet's tagged texts."""
+def sense_counts(wordnet: Path, parts: str = "1") -> dict[tuple[str, int], int]:
+    """(word, sense number) -> occurrences in WordNet's tagged texts, of the parts of speech with these digits."""
     counts: dict[tuple[str, int], int] = {}
     for line in (wordnet / "cntlist.rev").read_text(encoding="utf-8").splitlines():
         key, number, count = line.split()
         word, _, rest = key.partition("%")
-        if rest.startswith("1:"):
+        if rest[0] in parts:
             counts[word, int(number)] = int(count)
     return counts
 
@@ -58,7 +62,11 @@ def synset_lines(wordnet: Path) -> list[str]:
             number = numbers[word.lower(), fields[0]]
             words.append(f"{word}:{number}:{counts.get((word.lower(), number), 0)}")
         pointers = fields[words_end + 1 :]
-        parents = [line_of[pointers[i + 1]] for i in range(0, len(pointers), 4) if pointers[i] in HYPERNYM_POINTERS]
+        parents = [
+            HYPERNYM_POINTERS[pointers[i]] + line_of[pointers[i + 1]]
+            for i in range(0, len(pointers), 4)
+            if pointers[i] in HYPERNYM_POINTERS
+        ]
         lines.append("\t".join([str(int(fields[1])), " ".join(parents), "|".join(words)]))
     return lines
 
@@ -69,12 +77,26 @@ def irregular_plurals(wordnet: Path) -> list[str]:
     return [f"{plural}\t{singular}" for plural, singular in sorted(pairs)]
 
 
+def other_uses(wordnet: Path) -> list[str]:
+    """The lexicon's third part."""
+    uses: dict[str, list[str]] = {}
+    for column, (part, digits) in enumerate(OTHER_PARTS.items()):
+        counts: dict[str, int] = {}
+        for (word, _), count in sense_counts(wordnet, digits).items():
+            counts[word] = counts.get(word, 0) + count
+        for fields in noun_lines(wordnet / f"index.{part}"):
+            if fields[0].isalpha():
+                uses.setdefault(fields[0], [""] * len(OTHER_PARTS))[column] = str(counts.get(fields[0], 0))
+    return ["\t".join([word, *columns]) for word, columns in sorted(uses.items())]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    lines = [*synset_lines(arguments.wordnet), "", *irregular_plurals(arguments.wordnet)]
+    wordnet = arguments.wordnet
+    lines = [*synset_lines(wordnet), "", *irregular_plurals(wordnet), "", *other_uses(wordnet)]
     packed = lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME)
     arguments.out.write_bytes(packed)
     print(f"{arguments.out}: {len(packed)} bytes, {len(lines)} lines")

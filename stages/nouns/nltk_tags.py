@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from stages.common import CaptionNouns, Config, Folder, Location, Noun, UserError
-from stages.nouns.lexicon import DATA, Curated, Lexicon
+from stages.common import CaptionNouns, Config, Location, Noun
+from stages.nouns.lexicon import Curated, Lexicon
+from stages.nouns.tagger import load_tagger, with_lower_start
 
-TAGGER_FILE = DATA / "tagger_eng.json.gz"
-NLTK_NAME = "averaged_perceptron_tagger_eng"
-TAGGER_PARTS = ("weights", "tagdict", "classes")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -44,13 +40,10 @@ class NltkExtractor:
         Raises:
             UserError: `config.tagger` is no folder with NLTK's three JSON files.
         """
-        from nltk.tag.perceptron import PerceptronTagger
         from nltk.tokenize import NLTKWordTokenizer
 
         self._tags = frozenset(config.tags)
-        parts = _shipped_weights() if config.tagger is None else _own_weights(config.tagger)
-        self._tagger = PerceptronTagger(load=False)
-        self._tagger.decode_json_params(parts)
+        self._tagger = load_tagger(config.tagger)
         self._tokenizer = NLTKWordTokenizer()
         self._lexicon, self._curated = Lexicon(), Curated.load()
 
@@ -59,15 +52,21 @@ class NltkExtractor:
         return [CaptionNouns(tuple(self._nouns(number, caption))) for number, caption in enumerate(captions)]
 
     def _nouns(self, number: int, caption: str) -> Iterator[Noun]:
-        for sentence_start, sentence in _sentences(caption):
-            spans = self._spans(sentence)
-            for (start, end), (token, tag) in zip(
-                spans, self._tagger.tag([sentence[start:end] for start, end in spans]), strict=True
-            ):
+        sentences = list(_sentences(caption))
+        spans = [self._spans(sentence) for _, sentence in sentences]
+        words = [[text[start:end] for start, end in places] for (_, text), places in zip(sentences, spans, strict=True)]
+        names = {word for sentence in words for word in sentence[1:] if word[0].isupper() and self._may_be_name(word)}
+        for (sentence_start, _), places, tokens in zip(sentences, spans, words, strict=True):
+            tags = self._tagger.tag(with_lower_start(tokens, names))
+            for (start, end), token, (_, tag) in zip(places, tokens, tags, strict=True):
                 if tag in self._tags and token.isprintable() and any(map(str.isalpha, token)):
                     surface = token.lower()
                     canonical = self._lexicon.singular(surface, self._curated, is_plural=tag.endswith("S"))
                     yield Noun(surface, canonical, number, sentence_start + start, sentence_start + end, f"tag:{tag}")
+
+    def _may_be_name(self, word: str) -> bool:
+        """Whether the word is none of those that the tagger knows to be no noun, as "A" in "A Dog And A Cat"."""
+        return str(self._tagger.tagdict.get(word.lower(), "NN")).startswith("NN")
 
     def _spans(self, sentence: str) -> list[tuple[int, int]]:
         """Character spans of the sentence's tokens."""
@@ -84,27 +83,3 @@ def _sentences(caption: str) -> Iterator[tuple[int, str]]:
         yield start, caption[start : match.start()]
         start = match.end()
     yield start, caption[start:]
-
-
-def _shipped_weights() -> list[Any]:
-    parts: list[Any] = json.loads(gzip.decompress(TAGGER_FILE.read_bytes()))
-    return parts
-
-
-def _own_weights(location: str) -> list[Any]:
-    """Reads the user's copy of averaged_perceptron_tagger_eng: its three parts."""
-    contents, folder = [], Folder(location)
-    for part in TAGGER_PARTS:
-        name = f"{NLTK_NAME}.{part}.json"
-        try:
-            contents.append(folder.read(name))
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise UserError(
-                f"nouns.extractor.tagger: cannot read {folder.location(name)} ({why}); expected the unpacked folder "
-                f"{NLTK_NAME} of NLTK's data, or no key `tagger` for the shipped weights"
-            ) from error
-    try:
-        return [json.loads(content) for content in contents]
-    except ValueError as error:
-        raise UserError(f"nouns.extractor.tagger: {location} holds a file that is no JSON: {error}") from error

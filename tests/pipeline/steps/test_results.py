@@ -76,6 +76,19 @@ def test_captions_of_a_unit_are_one_task_and_bad_ones_are_none(spec: BuildSpec) 
     ]
 
 
+@pytest.mark.parametrize(("language", "left"), [("en", [0, 2]), ("any", [0, 1, 2, 3])])
+def test_captions_in_other_languages_are_bad_unless_any_is_asked_for(
+    spec: BuildSpec, language: str, left: list[int]
+) -> None:
+    nouns = spec.manifest.nouns.model_copy(update={"language": language})
+    spec = replace(spec, manifest=spec.manifest.model_copy(update={"nouns": nouns}))
+    unit = UnitWork(0, "", [image(0, "a dog on the grass", "Un chien sur l'herbe", "gato negro", "草の上の犬")])
+    (task,) = FindNouns(spec).tasks(unit)
+    assert [number for _, number in task.content] == left
+    assert [row.reason for row in unit.quarantine] == ["not_english"] * (4 - len(left))
+    assert all("nouns.language: any" in row.message for row in unit.quarantine)
+
+
 def test_nouns_go_to_their_image_with_the_number_of_their_caption(spec: BuildSpec) -> None:
     first, second = image(0, "", "The dogs"), image(1, "The dogs", "The dogs")
     found = [CaptionNouns((DOG,)), CaptionNouns((DOG,), (DroppedNoun("side", 0, 0, 4, "junk"),)), CaptionNouns((DOG,))]

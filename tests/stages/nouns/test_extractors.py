@@ -10,8 +10,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.nouns_quality import load_captions
-from stages.common import DroppedNoun, Noun, UserError, clean_name
-from stages.nouns import NltkNouns, NounExtractor, NounsConfig, SpacyNouns, build_extractor
+from stages.common import DroppedNoun, Noun, UserError
+from stages.nouns import NltkNouns, NounExtractor, NounsConfig, SpacyNouns, build_extractor, is_spoken
 
 AWKWARD = [
     "",
@@ -26,6 +26,9 @@ AWKWARD = [
     "a lone \ud800 surrogate",
     "''\"``'' \"dog\" '' ``",
     "犬と猫, собака",
+    "&#0;&#xD800;&nosuch;&amp;amp;nbsp; dog&nbsp;bed &lt;i&gt;hot&lt;/i&gt; dog",
+    "traffic-light_at_night.jpg",
+    "team - mates in t - shirts 🎈🎈 1️⃣ ★ cat",
     "XL-500/B 12x7 SKU#88213",
     "https://www.example.com/cat_on-chair.png?size=2",
     "one hot dog.jpg",
@@ -49,7 +52,7 @@ def test_spans_give_the_surface_forms(extractor: NounExtractor) -> None:
         spans: list[Noun | DroppedNoun] = [*result.nouns, *result.dropped]
         for noun in spans:
             assert noun.caption_number == number
-            assert clean_name(caption[noun.start : noun.end]).lower() == noun.surface
+            assert is_spoken(noun.surface, caption[noun.start : noun.end])
         starts = [noun.start for noun in result.nouns]
         assert starts == sorted(starts)
 
@@ -86,6 +89,24 @@ def test_nltk_strict_reading_loses_plurals() -> None:
     nouns = build_extractor(NltkNouns(tags=("NN",))).extract(["A dog chases two sheep and three cats."])[0].nouns
     assert "dog" in [noun.surface for noun in nouns]
     assert "cats" not in [noun.surface for noun in nouns]
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        *("An", "A", "Three", "This", "These", "The", "Some", "Several", "Two", "Many", "Another", "Old", "Young"),
+        *("There is a", "This is an", "He has the", "With a", "On the", "Near an", "Four", "Five", "Large", "Several"),
+    ],
+)
+def test_nltk_takes_no_first_word_for_a_name(nltk_extractor: NounExtractor, opening: str) -> None:
+    for caption in (f"{opening} dog on grass.", f"A cat. {opening} dog on grass", f'"{opening} dog on grass"'):
+        assert opening.lower() not in {noun.surface for noun in nltk_extractor.extract([caption])[0].nouns}
+
+
+def test_nltk_knows_a_first_name_that_stands_inside_the_caption_too(nltk_extractor: NounExtractor) -> None:
+    nouns = nltk_extractor.extract(["Blue is a dog. The dog Blue runs."])[0].nouns
+    assert [(noun.surface, noun.rule) for noun in nouns if noun.surface == "blue"][:1] == [("blue", "tag:NNP")]
+    assert "blue" not in [noun.surface for noun in nltk_extractor.extract(["Blue dogs run."])[0].nouns]
 
 
 def test_nltk_takes_a_folder_of_nltk_weights(tmp_path: Path) -> None:
