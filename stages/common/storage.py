@@ -103,17 +103,17 @@ def _as_os_error(error: Exception) -> OSError | None:
         return FileNotFoundError(errno.ENOENT, "no file can have such a name")
     if type(error).__module__.partition(".")[0] not in _LIBRARIES:
         return None
-    status = getattr(error, "status", None) or getattr(error, "code", None)
+    status = getattr(error, "status", None)
     if status in _GONE:
         return FileNotFoundError(errno.ENOENT, f"the server answers {status}")
-    if isinstance(status, int) and status < 500 and status not in _MAY_PASS:
-        return PermissionError(errno.EACCES, f"the server answers {status} {getattr(error, 'message', '')}".rstrip())
-    if isinstance(error, ValueError):  # aiohttp: an address, or where a server sends on to, that is none
-        return PermissionError(errno.EACCES, f"no address of a server: {text}")
-    if isinstance(status, int):
-        told = f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    if isinstance(error, ValueError) or "Url" in type(error).__name__:  # aiohttp: where a server sends on to
+        return PermissionError(errno.EACCES, f"no address of a web server: {text}")
+    if not isinstance(status, int):
+        return error if isinstance(error, OSError) else StorageError(text)
+    told = f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    if status >= 500 or status in _MAY_PASS:
         return StorageError(told, status, _pause_s(error))
-    return error if isinstance(error, OSError) else StorageError(text)
+    return PermissionError(errno.EACCES, told if status else "the server sends on without end")
 
 
 def _pause_s(error: Exception) -> float:

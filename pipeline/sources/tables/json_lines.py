@@ -27,9 +27,9 @@ def read_json_lines(source: TableSource, problems: Problems) -> Iterator[Cells]:
                 continue
             first = first or line
             try:
-                values = json.loads(line)
+                values = json.loads(line.rstrip())
             except json.JSONDecodeError as error:
-                values = f"{error.msg} at character {error.pos + 1}"
+                values = f"{error.msg} (character {error.pos + 1})"
             except (ValueError, RecursionError) as error:
                 values = str(error)
             if not isinstance(values, dict):

@@ -12,8 +12,8 @@ from pipeline.sources.tables.rows import Problems, shown
 from stages.common import SampleError, knows_protocol
 
 _MOST_BYTES_OF_PART = 255
-_MOST_BYTES = 1023
-_WEB = r"^https?://[^/?#\s]"
+_MOST_BYTES = 4095
+_WEB = r"^https?://[A-Za-z0-9.-]+(:\d{1,4})?([/?#]|$)"
 _NEEDS_A_LOOK = r"^\s*$|^\.\.?(/|$)|/\.{0,2}(/|$)|://|\x00|^[Dd][Aa][Tt][Aa]:"
 
 
@@ -81,11 +81,12 @@ def _normal_url(url: str) -> str:
         raise SampleError("unknown_protocol", f"there is no protocol {shown(protocol)!r}: {shown(url)}")
     url = f"{chain}{colons}{protocol.lower()}://{after}"
     try:
-        has_host = bool(urlsplit(url).hostname)
+        parts = urlsplit(url)
+        is_address = bool(parts.hostname) and (parts.port or 0) >= 0
     except ValueError:
-        has_host = False
-    if protocol.lower() in ("http", "https") and not has_host:
-        raise SampleError("bad_name", f"the address has no host: {shown(url)}")
+        is_address = False
+    if protocol.lower() in ("http", "https") and not is_address:
+        raise SampleError("bad_name", f"this is no address of a web server: {shown(url)}")
     return url
 
 

@@ -21,7 +21,7 @@ class Dialect:
     Attributes:
         quote: None if no quote mark has a meaning.
         as_it_stands: a cell keeps its quote marks unless they must be there: in a TSV quoting is no rule.
-        skips_spaces: spaces behind a delimiter are no part of a cell.
+        skips_spaces: spaces at a cell's beginning are no part of it.
     """
 
     delimiter: str
@@ -33,7 +33,7 @@ class Dialect:
     def split(self, line: str) -> list[str]:
         """The cells of a line in which no quote mark has a meaning."""
         cells = line.rstrip("\r\n").split(self.delimiter)
-        return [cells[0], *(cell.lstrip(" ") for cell in cells[1:])] if self.skips_spaces else cells
+        return [cell.lstrip(" ") for cell in cells] if self.skips_spaces else cells
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Problems:
 
     def caption(self, line: int, image: str, message: str) -> None:
         """Sets one caption of a row aside."""
-        self.aside.add("caption", self.file, "not_text", f"{self.place} {line}: {message}", image)
+        self.aside.add("caption", self.file, "bad_caption", f"{self.place} {line}: {message}", image)
 
     def no_column(self, name: str, names: Sequence[str], advice: str = "") -> UserError:
         """An error that stops the plan: a column is not there."""
@@ -147,7 +147,7 @@ def _cleaned(cells: Cells, problems: Problems) -> Cells | None:
     captions = []
     for caption in cells.caption if isinstance(cells.caption, list) else [cells.caption]:
         try:
-            captions.append("" if caption is None else _text(caption, "not_text"))
+            captions.append("" if caption is None else _text(caption, "bad_caption"))
         except SampleError as error:
             problems.caption(
                 cells.line,

@@ -65,8 +65,8 @@ def read_table(source: TableSource, aside: SetAside) -> pa.Table:
     first = aside.examples()
     if not len(rows) and (told := next((text for (item, _), text in first.items() if item == "row"), None)):
         raise UserError(f"source.path: not one row can be used; the first: {told}")
-    if not pc.any(pc.greater(pc.list_value_length(rows["captions"]), 0)).as_py() and ("caption", "not_text") in first:
-        raise UserError(f"source.path: not one caption can be used; the first: {first['caption', 'not_text']}")
+    if not pc.any(pc.greater(pc.list_value_length(rows["captions"]), 0)).as_py() and ("caption", "bad_caption") in first:
+        raise UserError(f"source.path: not one caption can be used; the first: {first['caption', 'bad_caption']}")
     rows = _one_row_per_image(rows, files, source.columns.named(), aside)
     fields = [field for field in ROWS if field.name != "listed"]
     columns = [
