@@ -21,7 +21,7 @@ def read_delimited(source: TableSource, problems: Problems) -> Iterator[Cells]:
         UserError: it is no text, or has no such columns.
         OSError: it cannot be read.
     """
-    with open_text(problems, source.encoding, newline="") as text:
+    with open_text(problems, source.encoding) as text:
         lines = Lines(text)
         first = next((line for line in lines if line.strip("\r\n ")), "")
         if not first:

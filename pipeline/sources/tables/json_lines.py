@@ -21,7 +21,7 @@ def read_json_lines(source: TableSource, problems: Problems) -> Iterator[Cells]:
     missing = {name for name in names if name is not None}
     keys: list[str] = []
     first = ""
-    with open_text(problems, source.encoding, newline="\n") as lines:
+    with open_text(problems, source.encoding) as lines:
         for number, line in enumerate(lines, start=1):
             if line.isspace():
                 continue

@@ -92,21 +92,26 @@ def _layout(parquet: Any, asked: dict[str, str]) -> tuple[dict[str, str], str | 
         names = {field.name for field in kind}
         paths = {"image": f"{image}.path"} if "path" in names else {}
         return {**others, **paths}, picture_column(schema, image) if "bytes" in names else None
-    if is_bytes(kind) and _first_is_no_text(parquet, image):
+    if is_bytes(kind) and _holds_pictures(parquet, image):
         return others, image
     return asked, None
 
 
-def _first_is_no_text(parquet: Any, column: str) -> bool:  # noqa: ANN401
-    """Whether a column of bytes holds pictures, not texts: so does its first value."""
+def _holds_pictures(parquet: Any, column: str) -> bool:  # noqa: ANN401
+    """Whether a column of bytes holds pictures, not texts: most of its first values are no UTF-8."""
     for batch in parquet.iter_batches(_FEW_ROWS, columns=[column]):
-        for value in column_of(batch, column).drop_null().to_pylist():
-            try:
-                value.decode()
-            except UnicodeDecodeError:
-                return True
-            return False
+        values = column_of(batch, column).drop_null().to_pylist()
+        if values:
+            return 2 * sum(map(_is_utf8, values)) < len(values)
     return False
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _has_picture(parquet: Any, group: int, column: str) -> list[bool]:  # noqa: ANN401

@@ -102,9 +102,10 @@ def read_records(
 
 
 def _may_be_quoted(cells: list[str], dialect: Dialect) -> bool:
-    """Whether a cell in quotes holds quote marks, which are doubled then, or goes on in the next line."""
+    """Whether a cell needs its quote marks: it holds others, doubled, or an end of a line, or goes on behind one."""
     mark = dialect.quote or ""
-    return any(cell[:1] == mark and (cell[-1:] != mark or mark * 2 in cell[1:-1]) for cell in cells)
+    opened = [cell[1:] for cell in cells if cell[:1] == mark]
+    return any(cell[-1:] != mark or mark * 2 in cell[:-1] or "\r" in cell for cell in opened)
 
 
 def _parsed(held: list[str], lines: Lines, dialect: Dialect, shape: Shape | None) -> list[str] | int:
@@ -154,8 +155,8 @@ def _swallowing(cells: list[str], dialect: Dialect, shape: Shape) -> int | None:
         ahead = shape.image - column
         if others and 0 < ahead < len(first) and names_photo(first[ahead]):
             return column
-        ends = [other for other in others if len(other) > max(1, shape.image)]
-        if any(dialect.as_it_stands or names_photo(other[shape.image]) for other in ends):
+        names = [other[shape.image].strip() for other in others if len(other) > max(1, shape.image)]
+        if any(names if dialect.as_it_stands else map(names_photo, names)):
             return column
     return None
 

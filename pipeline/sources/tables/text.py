@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import re
@@ -27,13 +28,12 @@ _IN_A_ROW = re.compile("[\udc80-\udcff]{2}")
 
 
 @contextmanager
-def open_text(problems: Problems, encoding: str | None, newline: str) -> Iterator[io.TextIOWrapper]:
-    """A table's text, unpacked if it is packed by gzip; bytes that are no text stand in it as ``undecoded`` finds them.
+def open_text(problems: Problems, encoding: str | None) -> Iterator[io.TextIOWrapper]:
+    """A table's text, unpacked if it is packed by gzip; bytes that are no text stand in it as `undecoded` finds them.
 
     Args:
         problems: of the table.
         encoding: UTF-8 if None.
-        newline: as Python's open has it.
 
     Raises:
         UserError: it is no text, or of another encoding than it seems.
@@ -47,9 +47,9 @@ def open_text(problems: Problems, encoding: str | None, newline: str) -> Iterato
             head = stream.read(_HEAD_BYTES)
             stream.seek(0)
             _check(head, encoding, problems)
-            name = (
-                "utf-8-sig" if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-            )
+            name = "utf-8-sig" if encoding is None or codecs.lookup(encoding).name == "utf-8" else encoding
+            # A lone carriage return ends a line only where no line of the file ends otherwise.
+            newline = "" if "\n" not in head.decode(name, errors="ignore") else "\n"
             with io.TextIOWrapper(stream, name, errors="surrogateescape", newline=newline) as text:
                 yield text
         except UnicodeError as error:
