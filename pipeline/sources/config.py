@@ -164,6 +164,13 @@ def root_of(source: AnySource) -> str:
     return source.path if is_folder else folder_of(source.path)
 
 
+def root_key(source: AnySource) -> str:
+    """The manifest's key that names the root."""
+    if isinstance(source, CocoSource):
+        return "source.images"
+    return "source.root" if isinstance(source, TableSource) and source.root else "source.path"
+
+
 def folder_of(path: str) -> str:
     """The folder of a file, a path or URL."""
     path = path.partition("?")[0] if path.startswith(WEB) else path

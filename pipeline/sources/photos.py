@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from pipeline.sources.config import AnySource, CocoSource, TableSource, folder_of, root_of
+from pipeline.sources.config import AnySource, TableSource, folder_of, root_key, root_of
 from pipeline.sources.tables.pictures import ParquetPictures
 from stages.common import (
     NOT_TO_BE_HAD,
@@ -110,8 +110,8 @@ class ImageReader:
         else:
             return
         raise UserError(
-            f"{self._key()}: {self._root}: not one of {len(errors)} photos can be read: {told}. Check the address, the "
-            f"network and the rights. {_GOES_ON}. If these photos alone are bad, name them in source.exclude"
+            f"{root_key(self._source)}: {self._root}: not one of {len(errors)} photos can be read: {told}. Check the "
+            f"address, the network and the rights. {_GOES_ON}. If these photos alone are bad, source.exclude leaves them out"
         )
 
     def _has_root(self) -> bool:
@@ -119,12 +119,6 @@ class ImageReader:
             return self._folder.is_folder()
         except OSError:
             return True
-
-    def _key(self) -> str:
-        """The manifest's key that names the root."""
-        if isinstance(self._source, CocoSource):
-            return "source.images"
-        return "source.root" if isinstance(self._source, TableSource) and self._source.root else "source.path"
 
 
 def _is_answer(error: Exception, is_web: bool) -> bool:

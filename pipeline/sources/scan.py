@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources.coco import read_coco
-from pipeline.sources.config import AnySource, CocoSource, TableSource, WebdatasetSource, root_of
+from pipeline.sources.config import AnySource, CocoSource, TableSource, WebdatasetSource, root_key, root_of
 from pipeline.sources.set_aside import SetAside
 from pipeline.sources.tables.table import read_table, table_files
 from pipeline.sources.webdataset import read_webdataset
@@ -86,7 +86,9 @@ def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
         try:
             found = Folder(place).sizes()
         except OSError as error:
-            raise UserError(f"source: {place} cannot be listed: {error}; check the address and the rights") from error
+            raise UserError(
+                f"{root_key(source)}: {place.rstrip('/')} cannot be listed: {error}; check the address and the rights"
+            ) from error
         sizes.update({folder + name: size for name, size in found.items()})
     files = zip(rows["file"].to_pylist(), is_file.to_pylist(), strict=True)
     listed = pa.array([sizes.get(file, -1) if is_listed else None for file, is_listed in files], pa.int64())

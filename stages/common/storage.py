@@ -22,16 +22,17 @@ _LONGEST_PAUSE_S = 30.0
 
 
 class StorageError(OSError):
-    """A storage failed in a way that may pass.
+    """A storage failed, through no fault of a file.
 
     Attributes:
         status: HTTP status of its answer, if it gave one.
         pause_s: how long it asks not to be asked again; 0 if it says nothing.
+        may_pass: whether asking again may help.
     """
 
-    def __init__(self, message: str, status: int | None = None, pause_s: float = 0.0) -> None:
+    def __init__(self, message: str, status: int | None = None, pause_s: float = 0.0, may_pass: bool = True) -> None:
         super().__init__(message)
-        self.status, self.pause_s = status, pause_s
+        self.status, self.pause_s, self.may_pass = status, pause_s, may_pass
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def storage_errors() -> Iterator[None]:
     Raises:
         FileNotFoundError: there is no such file: HTTP's 404 and 410, or a name that no file can have.
         PermissionError: the storage refuses it: any other 4xx, or an address that no server can have.
-        StorageError: what may pass: 408, 425, 429, 5xx, a body that ends early, no connection, no credentials.
+        StorageError: the storage fails: 408, 425, 429, 5xx, a body that ends early, no connection, no credentials.
     """
     try:
         yield
@@ -83,9 +84,12 @@ def retried(action: Callable[[], Result], tries: int = 4) -> Result:
             return _tried(action)
         except NOT_TO_BE_HAD:
             raise
-        except OSError as error:
-            asked_s = error.pause_s if isinstance(error, StorageError) else 0.0
-            time.sleep(min(max(2**attempt, asked_s), _LONGEST_PAUSE_S))
+        except StorageError as error:
+            if not error.may_pass:
+                raise
+            time.sleep(min(max(2**attempt, error.pause_s), _LONGEST_PAUSE_S))
+        except OSError:
+            time.sleep(2**attempt)
     return _tried(action)
 
 
@@ -109,7 +113,8 @@ def _as_os_error(error: Exception) -> OSError | None:
     if isinstance(error, ValueError) or "Url" in type(error).__name__:  # aiohttp: where a server sends on to
         return PermissionError(errno.EACCES, f"no address of a web server: {text}")
     if not isinstance(status, int):
-        return error if isinstance(error, OSError) else StorageError(text)
+        may_pass = "Credentials" not in type(error).__name__
+        return error if isinstance(error, OSError) else StorageError(text, may_pass=may_pass)
     told = f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
     if status >= 500 or status in _MAY_PASS:
         return StorageError(told, status, _pause_s(error))

@@ -56,7 +56,7 @@ def _dialect(first: str, source: TableSource, problems: Problems) -> Dialect:
     has_spaces = asked.header and any(cell.startswith(" ") for cell in cells[1:])
     if has_spaces:
         problems.aside.note(
-            f"{problems.file}: spaces stand behind the separators of its header, so those that begin a cell are left "
+            f"{problems.name}: spaces stand behind the separators of its header, so those that begin a cell are left "
             "out."
         )
     return Dialect(delimiter, quote, asked.escape, is_tsv and asked.quote is None and not all_quoted, has_spaces)

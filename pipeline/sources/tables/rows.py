@@ -70,13 +70,18 @@ class Problems:
         """What its rows are counted in."""
         return "row" if self.ending == ".parquet" else "line"
 
+    @property
+    def name(self) -> str:
+        """Of the table, without its folder, which is no part of a build's identity."""
+        return self.file.rpartition("/")[2]
+
     def row(self, line: int, reason: str, message: str) -> None:
         """Sets a row aside."""
-        self.aside.add("row", self.file, reason, f"{self.place} {line}: {message}")
+        self.aside.add("row", self.name, reason, f"{self.place} {line}: {message}")
 
     def caption(self, line: int, image: str, message: str) -> None:
         """Sets one caption of a row aside."""
-        self.aside.add("caption", self.file, "bad_caption", f"{self.place} {line}: {message}", image)
+        self.aside.add("caption", self.name, "bad_caption", f"{self.place} {line}: {message}", image)
 
     def no_column(self, name: str, names: Sequence[str], advice: str = "") -> UserError:
         """An error that stops the plan: a column is not there."""

@@ -49,7 +49,8 @@ def table_files(source: TableSource) -> list[str]:
     if missing := [pattern for pattern, files in found.items() if not files]:
         more = f" (nor {len(missing) - 1} others of {source.path})" if len(missing) > 1 else ""
         raise UserError(f"source.path: there is no file {missing[0]}{more}")
-    return sorted({file for files in found.values() for file in files})
+    listed = {file for files in found.values() for file in files}
+    return sorted(file for file in listed if name.startswith(".") or "/." not in f"/{file.rpartition('/')[2]}")
 
 
 def read_table(source: TableSource, aside: SetAside) -> pa.Table:
@@ -62,11 +63,9 @@ def read_table(source: TableSource, aside: SetAside) -> pa.Table:
     """
     files = table_files(source)
     rows = pa.concat_tables([_rows(source, file, number, aside) for number, file in enumerate(files)])
-    first = aside.examples()
-    if not len(rows) and (told := next((text for (item, _), text in first.items() if item == "row"), None)):
-        raise UserError(f"source.path: not one row can be used; the first: {told}")
-    if not pc.any(pc.greater(pc.list_value_length(rows["captions"]), 0)).as_py() and ("caption", "bad_caption") in first:
-        raise UserError(f"source.path: not one caption can be used; the first: {first['caption', 'bad_caption']}")
+    bad_caption = aside.examples().get(("caption", "bad_caption"))
+    if bad_caption and not pc.any(pc.greater(pc.list_value_length(rows["captions"]), 0)).as_py():
+        raise UserError(f"source.path: not one caption can be used; the first: {bad_caption}")
     rows = _one_row_per_image(rows, files, source.columns.named(), aside)
     fields = [field for field in ROWS if field.name != "listed"]
     columns = [

@@ -53,7 +53,7 @@ def read(folder: Path, name: str, content: Content, **options: Any) -> Found:  #
     source = TableSource.model_validate({"path": str(write(folder / name, content)), **options})
     found = {record.image_id: record.captions for record in records_of(source, aside)}
     rows = [(row["item"], row["reason"], row["message"]) for row in aside.table().to_pylist()]
-    assert {row["file"] for row in aside.table().to_pylist()} <= {str(folder / name)}
+    assert {row["file"] for row in aside.table().to_pylist()} <= {name}
     return Found(found, rows, aside.notes)
 
 
@@ -179,14 +179,9 @@ class TestRows:
         found = table(tmp_path, "t.jsonl", lines(*({"image": name, "caption": "x"} for name in respelled)))
         assert sorted(one.file for one in found) == sorted(respelled.values())
 
-    def test_a_table_of_which_nothing_can_be_used_is_refused_with_the_first_reason(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            UserError, match=r"not one row can be used; the first: .*t\.csv: line 2: column 'image' is empty"
-        ):
-            read(tmp_path, "t.csv", HEADER + ",b\n,c\n")
-        with pytest.raises(
-            UserError, match=r"not one caption can be used; the first: .*line 1: column 'caption' holds a number"
-        ):
+    def test_a_column_without_a_single_caption_is_refused(self, tmp_path: Path) -> None:
+        message = "not one caption can be used; the first: t.jsonl: line 1: column 'caption' holds a number"
+        with pytest.raises(UserError, match=message):
             read(tmp_path, "t.jsonl", lines({"image": "a", "caption": 5}))
 
 
@@ -199,7 +194,7 @@ class TestFiles:
             source = TableSource(path=str(tmp_path / pattern))
             found = {one.image_id: one.captions for one in records_of(source, aside)}
             assert found == {"a": ("x", "z"), "b": ("y",)}
-            assert list(aside.examples().values()) == [f"{tmp_path}/1.csv: line 3: column 'image' is empty"]
+            assert list(aside.examples().values()) == ["1.csv: line 3: column 'image' is empty"]
             assert source_files(source) == {"table.0": f"{tmp_path}/0.csv", "table.1": f"{tmp_path}/1.csv"}
 
     def test_a_name_with_signs_of_a_pattern_is_a_name_if_there_is_such_a_file(self, tmp_path: Path) -> None:
@@ -351,7 +346,6 @@ class TestJsonLines:
             ('{"image": "a"}', "no column 'caption'; it has image"),
             ('[{"image": "a", "caption": "b"}]', "is one JSON list, expected an object a line; jq"),
             (json.dumps([{"image": "a", "caption": "b"}], indent=1), "is one JSON list"),
-            ('{\n"image": "a"\n}', "not one row can be used; the first: .*line 1: expected a JSON object"),
         ],
     )
     def test_a_file_that_is_no_jsonl_is_refused(self, tmp_path: Path, content: str, message: str) -> None:

@@ -103,3 +103,7 @@ def test_a_storage_is_asked_again_when_it_wants_to_be(monkeypatch: pytest.Monkey
 
     assert retried(action) == "done"
     assert waits == [5.5, 2, 30]
+    errors.append(StorageError("no credentials", may_pass=False))
+    with pytest.raises(StorageError, match="no credentials"):
+        retried(action)
+    assert waits == [5.5, 2, 30]
