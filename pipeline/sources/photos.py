@@ -110,8 +110,8 @@ class ImageReader:
         else:
             return
         raise UserError(
-            f"{root_key(self._source)}: {self._root}: not one of {len(errors)} photos can be read: {told}. Check the "
-            f"address, the network and the rights. {_GOES_ON}. If these photos alone are bad, source.exclude leaves them out"
+            f"{root_key(self._source)}: {self._root}: not one of {len(errors)} photos can be read: {told}. Check "
+            f"address, network and rights. {_GOES_ON}. If these photos alone are bad, source.exclude leaves them out"
         )
 
     def _has_root(self) -> bool:
