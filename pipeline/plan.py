@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import stages.nouns
 from pipeline.manifest import BuildManifest
 from pipeline.records import FORMAT, PLAN_FILE, PLAN_ROWS, PlanDocument
-from pipeline.sources.config import attach_known_masks, source_files, to_record
-from pipeline.sources.scan import add_scan, canonical_order, read_rows
+from pipeline.sources.config import attach_known_masks, to_record
+from pipeline.sources.scan import add_scan, canonical_order, read_rows, source_files
 from pipeline.sources.set_aside import SetAside
 from stages.clip_config import clip_files
 from stages.common import Folder, ImageRecord, UserError, canonical_json, hash_files, identity, local_copy, open_file
@@ -111,8 +111,7 @@ def write_plan(plan: Plan, store: Folder) -> None:
 
 def read_unit(store: Folder, unit: int) -> list[ImageRecord]:
     """The records of one unit of a written plan; reads little else."""
-    path = store.path(PLAN_ROWS)
-    source = pa.memory_map(path) if store.is_local else store.fs.open(path, "rb")
+    source = pa.memory_map(store.path(PLAN_ROWS)) if store.is_local else store.open(PLAN_ROWS)
     with source as file, pa.ipc.open_file(file) as reader:
         return [to_record(row) for row in reader.get_batch(unit).to_pylist()]
 
@@ -188,7 +187,8 @@ def hash_location(location: str, key: str) -> str:
 def input_hashes(manifest: BuildManifest) -> dict[str, str]:
     """Annotation files by their role."""
     files = source_files(manifest.source)
-    hashed = {role: hash_location(file, "source." + role.replace("table", "path")) for role, file in files.items()}
+    keys = {role: "source.path" if role.startswith("table") else f"source.{role}" for role in files}
+    hashed = {role: hash_location(file, keys[role]) for role, file in files.items()}
     if isinstance(manifest.proposals.proposer, PrecomputedProposals):
         hashed["precomputed"] = hash_location(manifest.proposals.proposer.path, "proposals.proposer.path")
     return hashed

@@ -17,6 +17,8 @@ SLOW = (
     "pipeline/test_precision.py",
     "pipeline/report/test_browser.py",
     "pipeline/sources/test_scan.py",
+    "pipeline/sources/test_table_cases.py",
+    "pipeline/sources/test_web_photos.py",
     "train/adapt",
     "train/generator/test_trainer.py",
     "train/pretrain",

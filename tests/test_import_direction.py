@@ -47,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": COMMON
     | {"stages", "stages.nouns", "stages.proposals", "stages.shards"}
     | {"pipeline.report", "pipeline.runners", "pipeline.sources", "pipeline.steps"},
-    "pipeline.sources": COMMON | {"stages.proposals", "stages.shards"},
+    "pipeline.sources": COMMON | {"pipeline.sources.tables", "stages.proposals", "stages.shards"},
+    "pipeline.sources.tables": COMMON | {"pipeline.sources"},
     "pipeline.steps": COMMON
     | {"stages", "stages.nouns", "stages.proposals", "stages.shards", "pipeline", "pipeline.sources"},
     "pipeline.runners": COMMON | {"pipeline", "pipeline.steps"},

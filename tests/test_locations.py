@@ -17,7 +17,8 @@ from transformers import SwinConfig, SwinForImageClassification
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
 from pipeline.cache import Cache
 from pipeline.manifest import BuildManifest, Run
-from pipeline.sources.config import CocoSource, ImageReader, TableSource, WebdatasetSource, to_record
+from pipeline.sources.config import CocoSource, TableSource, WebdatasetSource, to_record
+from pipeline.sources.photos import ImageReader
 from pipeline.sources.scan import read_rows
 from pipeline.sources.set_aside import SetAside
 from pipeline.world import WorldConfig, write_captioned_shards

@@ -30,11 +30,8 @@ def storage_of(place: str) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except Exception as error:
-        # s3fs lets errors of botocore through, which are no OSErrors.
-        if isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
-            raise UserError(f"{place}: cannot be read or written: {error}") from error
-        raise
+    except OSError as error:
+        raise UserError(f"{place}: cannot be read or written: {error}") from error
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.plan import read_unit
 from pipeline.report.pictures import PagePicture, plain_picture
 from pipeline.report.text import clean, shorten
-from pipeline.sources.config import WEB, ImageReader, SourceConfig, root_of
-from stages.common import Folder, ImageRecord, SampleError, UserError, sha256_hex
+from pipeline.sources.config import SourceConfig, root_of
+from pipeline.sources.photos import ImageReader
+from stages.common import WEB, Folder, ImageRecord, SampleError, UserError, sha256_hex
 from stages.images import decode_image
 
 _MOST_PIXELS = 40_000_000

@@ -31,6 +31,7 @@ MEANINGS: dict[str, str] = {
     "excluded": "the manifest excludes it",
     "missing_file": "no such file",
     "unreadable_file": "no permission, or a folder",
+    "unreachable": "its web server fails, or does not answer",
     "empty_file": "0 bytes",
     "undecodable_image": "broken, cut off, or no image",
     "image_too_large": "too many pixels",
@@ -49,7 +50,7 @@ MEANINGS: dict[str, str] = {
     "no_mask": "an annotation without a mask",
     "unusable_shape": "a sliver that the model refuses",
     # set aside by the plan, of tars
-    "no_image": "a sample without a picture",
+    "no_image": "a sample without a picture, or a row without a photo's name",
     "dotted_key": "a sample that a dot in its key merges with others",
     "duplicate_key": "a key that stands in its tar before, or whose members cannot be told apart",
     "bad_caption": "a caption that is no text",
@@ -57,5 +58,16 @@ MEANINGS: dict[str, str] = {
     "cut_shard": "a tar that was cut off",
     "unusable_member": "a link, or another member without content",
     "missing_shard": "a tar of a range that is not there",
+    # and of tables
+    "no_id": "a row without an id",
+    "id_of_two_files": "an id that stands for another file before",
+    "bad_name": "a name that no file can have",
+    "unknown_protocol": "a URL of a protocol that does not exist",
+    "data_uri": "a photo in the place of its name",
+    "bad_quotes": "a quote mark that is not closed",
+    "bad_cells": "another number of cells than the header",
+    "bad_json": "no JSON object",
+    "bad_encoding": "bytes of another encoding",
+    "damaged_row": "in a damaged part of a Parquet file",
     "unexpected_error": "any other error; the message names it",
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from stages.common import Config, Folder, ImageRecord, Location, SourceMask, UserError, read_file
+from stages.common import WEB, Config, ImageRecord, Location, SourceMask, UserError
 from stages.shards import KeyEndsAt
 
 MASK = pa.struct(
@@ -22,6 +23,7 @@ ROWS = pa.schema(
         ("captions", pa.list_(pa.string())),
         ("offset", pa.int64()),
         ("nbytes", pa.int64()),
+        ("row", pa.int64()),
         ("masks", pa.list_(MASK)),
         ("mask_height", pa.int32()),
         ("mask_width", pa.int32()),
@@ -30,9 +32,6 @@ ROWS = pa.schema(
     ]
 )
 """One row per image; `listed` is the file's size in bytes as the folder's listing has it, -1 if it is not there."""
-
-
-WEB = ("http://", "https://")  # has no folders that could be listed
 
 
 class _Source(Config):
@@ -68,28 +67,74 @@ class CocoSource(_Source):
     panoptic_folder: Location | None = None
 
 
-class Columns(Config):
-    """Which column of a table holds what; `id` and `license` may be left out."""
+_Column = Annotated[str, Field(coerce_numbers_to_str=True)]
 
-    image: str = "image"
-    caption: str = "caption"
-    id: str | None = None
-    license: str | None = None
+
+class Columns(Config):
+    """Which column of a table holds what, by name or, without a header, by number from 1.
+
+    `id` and `license` may be left out.
+    """
+
+    image: _Column = "image"
+    caption: _Column = "caption"
+    id: _Column | None = None
+    license: _Column | None = None
+
+    def named(self) -> dict[str, str]:
+        """The columns that are asked for: image, caption, id, license -> name."""
+        return {role: name for role, name in self.model_dump().items() if name is not None}
+
+
+def _spelled_tab(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    return "\t" if value == "\\t" else value
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(codecs.lookup(name).name)
+    except LookupError as error:
+        raise ValueError(f"{error}; expected one such as utf-8, cp1252, utf-16, gb18030 or shift_jis") from error
+    return name
+
+
+_Sign = Annotated[str, Field(min_length=1, max_length=1, pattern=r"[^\r\n]")]
+
+
+class CsvDialect(Config):
+    """How a CSV or TSV is written.
+
+    Attributes:
+        delimiter: stands between cells; null is a comma, in a .tsv a tab.
+        quote: stands around a cell that holds a delimiter; written twice inside. An empty text: no quotes at all. Null
+            is ``"``; in a .tsv a cell then stands as it is, quote marks and all, unless the quotes must be there.
+        escape: stands before a quote mark or delimiter that is part of a text; null: none.
+        header: whether the first line has the columns' names.
+    """
+
+    delimiter: Annotated[_Sign, BeforeValidator(_spelled_tab)] | None = None
+    quote: _Sign | Literal[""] | None = None
+    escape: _Sign | None = None
+    header: bool = True
 
 
 class TableSource(_Source):
     """A table of image paths and captions; rows of the same image are its captions.
 
     Attributes:
-        path: file that ends in .jsonl, .ndjson, .csv or .parquet.
+        path: a file that ends in .jsonl, .ndjson, .csv, .tsv (packed by gzip or not) or .parquet, or a pattern of such.
         root: folder or URL that image paths are relative to; default the table's own folder.
-        columns: names of the columns; a caption may be a text or a list of texts.
+        columns: a caption may be a text or a list of texts; an image a path, or in Parquet also the picture itself.
+        encoding: of a file of text; null is UTF-8.
+        csv: how a .csv or .tsv is written.
     """
 
     kind: Literal["table"] = "table"
     path: Location
     root: Location | None = None
     columns: Columns = Columns()
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    csv: CsvDialect = CsvDialect()
 
 
 class WebdatasetSource(_Source):
@@ -109,42 +154,28 @@ SourceConfig = Annotated[CocoSource | TableSource | WebdatasetSource, Field(disc
 AnySource = CocoSource | TableSource | WebdatasetSource
 
 
-class ImageReader:
-    """Reads a record's bytes from wherever its source lies."""
-
-    def __init__(self, source: AnySource) -> None:
-        self._folder = Folder(root_of(source))
-
-    def read(self, record: ImageRecord) -> bytes:
-        """The encoded image.
-
-        Raises:
-            FileNotFoundError, IsADirectoryError, PermissionError: it cannot be had.
-            OSError: the storage failed, several times.
-        """
-        end = None if record.offset is None or record.nbytes is None else record.offset + record.nbytes
-        if record.file.startswith("/") or "://" in record.file:
-            return read_file(record.file, record.offset, end)
-        return self._folder.read(record.file, record.offset, end)
-
-
 def root_of(source: AnySource) -> str:
     """Folder or URL that the records' files are relative to."""
     if isinstance(source, CocoSource):
         return source.images
     if isinstance(source, TableSource) and source.root is not None:
         return source.root
-    folder, _, name = source.path.rpartition("/")
+    name = source.path.rpartition("/")[2]
     is_folder = isinstance(source, WebdatasetSource) and not name.endswith(".tar") and not set("*?[{") & set(name)
-    return source.path if is_folder else folder or ("/" if source.path.startswith("/") else ".")
+    return source.path if is_folder else folder_of(source.path)
 
 
-def source_files(source: AnySource) -> dict[str, str]:
-    """The annotation files that a plan hashes: name in the lock -> location."""
+def root_key(source: AnySource) -> str:
+    """The manifest's key that names the root."""
     if isinstance(source, CocoSource):
-        named = {f"masks.{number}": file for number, file in enumerate(source.masks)}
-        return {"captions": source.captions, **named}
-    return {"table": source.path} if isinstance(source, TableSource) else {}
+        return "source.images"
+    return "source.root" if isinstance(source, TableSource) and source.root else "source.path"
+
+
+def folder_of(path: str) -> str:
+    """The folder of a file, a path or URL."""
+    path = path.partition("?")[0] if path.startswith(WEB) else path
+    return path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
 
 
 def to_record(row: dict[str, Any]) -> ImageRecord:
@@ -159,6 +190,7 @@ def to_record(row: dict[str, Any]) -> ImageRecord:
         captions=tuple(row["captions"] or ()),
         offset=row["offset"],
         nbytes=row["nbytes"],
+        row=row["row"],
         masks=masks,
         mask_size_hw_px=None if height is None or width is None else (height, width),
         license=row["license"],

@@ -6,11 +6,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources.coco import read_coco
-from pipeline.sources.config import WEB, AnySource, CocoSource, TableSource, WebdatasetSource, root_of
+from pipeline.sources.config import AnySource, CocoSource, TableSource, WebdatasetSource, root_key, root_of
 from pipeline.sources.set_aside import SetAside
-from pipeline.sources.table import read_table
+from pipeline.sources.tables.table import read_table, table_files
 from pipeline.sources.webdataset import read_webdataset
-from stages.common import Folder, UserError, join
+from stages.common import WEB, Folder, UserError, join
+
+
+def source_files(source: AnySource) -> dict[str, str]:
+    """The annotation files that a plan hashes: name in the lock -> location.
+
+    Raises:
+        UserError: a pattern stands for a table that is not there.
+    """
+    if isinstance(source, CocoSource):
+        named = {f"masks.{number}": file for number, file in enumerate(source.masks)}
+        return {"captions": source.captions, **named}
+    if not isinstance(source, TableSource):
+        return {}
+    files = table_files(source)
+    return {"table": files[0]} if len(files) == 1 else {f"table.{at}": file for at, file in enumerate(files)}
+
 
 _LOOKED_INTO = 100
 """Folders in which a missing file is looked for."""
@@ -31,6 +47,9 @@ def read_rows(source: AnySource, aside: SetAside) -> pa.Table:
     if isinstance(source, TableSource):
         return read_table(source, aside)
     return read_webdataset(source, aside)
+
+
+_ON_THE_WEB = f"^({'|'.join(WEB)})"
 
 
 def canonical_order(rows: pa.Table) -> pa.Table:
@@ -64,13 +83,21 @@ def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
         return rows.append_column("listed", pa.nulls(len(rows), pa.int64()))
     root = root_of(source)
     sizes: dict[str, int] = {}
-    folders = pc.unique(pc.replace_substring_regex(rows["file"], r"[^/]*$", "")).to_pylist()
-    for folder in sorted(folder for folder in folders if not folder.startswith(WEB)):
-        found = Folder(join(root, folder)).sizes()
+    is_file = pc.and_not(rows["row"].is_null(), pc.match_substring_regex(rows["file"], _ON_THE_WEB))
+    folders = pc.unique(pc.replace_substring_regex(rows["file"].filter(is_file), r"[^/]*$", "")).to_pylist()
+    for folder in sorted(folders):
+        place = join(root, folder)
+        try:
+            found = Folder(place).sizes()
+        except OSError as error:
+            raise UserError(
+                f"{root_key(source)}: {place.rstrip('/')} cannot be listed: {error}; check the address and the rights"
+            ) from error
         sizes.update({folder + name: size for name, size in found.items()})
     files = rows["file"].to_pylist()
-    listed = pa.array([None if file.startswith(WEB) else sizes.get(file, -1) for file in files], pa.int64())
-    if pc.max(listed).as_py() == -1:
+    pairs = zip(files, is_file.to_pylist(), strict=True)
+    listed = pa.array([sizes.get(file, -1) if is_listed else None for file, is_listed in pairs], pa.int64())
+    if listed.null_count == 0 and pc.max(listed).as_py() == -1:
         raise UserError(
             f"source: not one of the {len(rows)} images is at {root}, such as {files[0]}; {_elsewhere(root, files[0])}"
             "check source.images (coco) or source.root (table)"

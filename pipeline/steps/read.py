@@ -6,7 +6,7 @@ import io
 
 import pyarrow.parquet
 
-from pipeline.sources.config import ImageReader
+from pipeline.sources.photos import ImageReader, Outcome
 from pipeline.unit import BuildSpec, ImageWork, PlainStep, UnitWork, each_image
 from stages.common import Folder, ImageRecord, LockError, SampleError, digest, read_file, sha256_hex
 from stages.proposals import mask_files
@@ -27,22 +27,27 @@ class ReadImages(PlainStep):
 
         Raises:
             LockError: the images are not those of the lock that the build must reproduce.
+            UserError: the source's storage is down.
         """
+        wanted = [image.record for image in unit.images if image.record.image_id not in self._excluded]
+        found = iter(self._reader.read_all(wanted))
         for image in unit.images:
             with each_image(unit, image, self.stage):
-                self._read(image, unit.poison_images)
+                if image.record.image_id in self._excluded:
+                    raise SampleError("excluded", "the manifest's source.exclude names it")
+                self._take(image, next(found), unit.poison_images)
         self._check_lock(unit)
 
-    def _read(self, image: ImageWork, poison_images: frozenset[str]) -> None:
+    def _take(self, image: ImageWork, outcome: Outcome, poison_images: frozenset[str]) -> None:
         record = image.record
-        if record.image_id in self._excluded:
-            raise SampleError("excluded", "the manifest's source.exclude names it")
         try:
-            image.data = self._reader.read(record)
+            if isinstance(outcome, Exception):
+                raise outcome
         except FileNotFoundError as error:
             raise SampleError("missing_file", f"there is no file {record.file}") from error
         except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
             raise SampleError("unreadable_file", f"{record.file}: {error.strerror or type(error).__name__}") from error
+        image.data = outcome
         image.sha256 = sha256_hex(image.data)
         image.masks_sha256 = _hash_mask_files(record)
         if record.image_id in poison_images:

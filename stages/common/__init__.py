@@ -21,7 +21,7 @@ from stages.common.devices import (
     slowness_warning,
 )
 from stages.common.errors import LockError, OtherFormatError, RayLostError, SampleError, UnreachableError, UserError
-from stages.common.files import Folder, find_files, join, open_file, read_file, read_json, retried, version_of
+from stages.common.files import Folder, find_files, join, knows_protocol, open_file, read_file, read_json, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
 from stages.common.manifests import load, read_settings, validate
@@ -49,6 +49,7 @@ from stages.common.records import (
     SourceMask,
     merge_mentions,
 )
+from stages.common.storage import NOT_TO_BE_HAD, WEB, StorageError, retried
 from stages.common.tensors import load_safetensors, read_tensor_file, tensor_names
 from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text, some
 
@@ -56,7 +57,9 @@ __all__ = [
     "CONFIG",
     "DOES_NOT_COUNT",
     "LOCAL_DIR",
+    "NOT_TO_BE_HAD",
     "TOKENIZER",
+    "WEB",
     "WEIGHTS",
     "AskedPrecision",
     "CaptionNouns",
@@ -83,6 +86,7 @@ __all__ = [
     "Rle",
     "SampleError",
     "SourceMask",
+    "StorageError",
     "UnreachableError",
     "UserError",
     "autocast",
@@ -98,6 +102,7 @@ __all__ = [
     "hash_files",
     "identity",
     "join",
+    "knows_protocol",
     "limit_threads",
     "load",
     "load_safetensors",

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.common.errors import UserError
-from stages.common.files import open_location, retried
+from stages.common.files import open_location
+from stages.common.storage import retried
 
 
 @contextmanager

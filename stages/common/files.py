@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import fsspec
 from braceexpand import braceexpand
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.common.errors import UserError
+from stages.common.storage import Translated, retried, storage_errors
 
-Result = TypeVar("Result")
-_NOT_THERE = (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError)
 _PATTERN = frozenset("*?[")
 
 
@@ -65,15 +63,15 @@ class Folder:
         Raises:
             OSError: it cannot be read.
         """
-        with self.fs.open(self.path(name), "rb") as file:
+        with storage_errors(), self.fs.open(self.path(name), "rb") as file:
             yield file
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Reads a file or a range of it, in bytes; what may pass (network) is tried three times.
+        """Reads a file or a range of it, in bytes; what may pass (network) is tried four times.
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: at once, as trying again does not help.
-            OSError: the third time.
+            OSError: the fourth time.
         """
         return retried(lambda: bytes(self.fs.cat_file(self.path(name), start=start, end=end)))
 
@@ -128,13 +126,10 @@ class Folder:
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Name -> bytes of the files directly in a folder, by one listing; {} if there is no such folder."""
-        if self.is_local:
-            try:
-                with os.scandir(self.path(folder)) as entries:
-                    return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-            except (FileNotFoundError, NotADirectoryError):
-                return {}
         try:
+            if self.is_local:
+                with storage_errors(), os.scandir(self.path(folder)) as local:
+                    return {entry.name: entry.stat().st_size for entry in local if entry.is_file()}
             entries = self.fs.ls(self.path(folder), detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
@@ -173,12 +168,26 @@ def open_location(url: str) -> tuple[Any, str]:
         UserError: the URL's protocol is unknown, or its package is missing.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(url, **({"use_listings_cache": False} if "://" in url else {}))
+        fs, path = fsspec.core.url_to_fs(url, **_options(url))
     except (ValueError, ImportError) as error:
         raise UserError(
             f"{url}: {error}; expected a path or a URL that fsspec knows, such as s3://bucket/key"
         ) from error
-    return fs, path
+    return fs if isinstance(fs, LocalFileSystem) else Translated(fs), path
+
+
+def knows_protocol(name: str) -> bool:
+    """Whether what stands before ``://`` is the name of a protocol, be its package installed or not."""
+    return name in fsspec.available_protocols()
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What a URL's file system is made with: nothing is remembered, and a web server that falls silent is left."""
+    if not url.startswith(("http://", "https://")):
+        return {"use_listings_cache": False} if "://" in url else {}
+    from aiohttp import ClientTimeout
+
+    return {"client_kwargs": {"timeout": ClientTimeout(total=300, sock_connect=10, sock_read=30)}}
 
 
 def join(location: str, name: str) -> str:
@@ -200,7 +209,7 @@ def open_file(location: str, mode: str = "rb") -> Iterator[IO[Any]]:
     """
     fs, path = open_location(location)
     options = {"encoding": "utf-8-sig", "compression": "infer"} if mode == "rt" else {}
-    with fs.open(path, mode, **options) as file:
+    with storage_errors(), fs.open(path, mode, **options) as file:
         yield file
 
 
@@ -249,18 +258,6 @@ def find_files(pattern: str, ending: str = "") -> dict[str, list[str]]:
             matches = [path] if fs.exists(path) else []
         found[name] = [fs.unstrip_protocol(match) if "://" in name else match for match in matches]
     return found
-
-
-def retried(action: Callable[[], Result], tries: int = 3) -> Result:
-    """Runs an action again if it fails for a reason that may pass, after 1 and 2 seconds."""
-    for attempt in range(1, tries):
-        try:
-            return action()
-        except _NOT_THERE:
-            raise
-        except (OSError, TimeoutError):
-            time.sleep(attempt)
-    return action()
 
 
 def _read_local(path: str, start: int, nbytes: int) -> bytes:

@@ -102,9 +102,10 @@ class ImageRecord:
 
     Attributes:
         image_id: unique in the build.
-        file: path or URL of the image, or of the tar that holds it.
+        file: path or URL of the image, or of the tar or Parquet file that holds it.
         captions: texts as they came; a caption's number is its index here.
-        offset, nbytes: where the image lies in a tar; None when the file is the image.
+        offset, nbytes: where the image lies in a tar; None otherwise.
+        row: which row of a Parquet file holds the image, from 0; None otherwise.
         masks: masks that came with the image.
         mask_size_hw_px: (height, width) that polygons among `masks` refer to; None if the input does not say.
         license: name or URL, where the input has one.
@@ -115,6 +116,7 @@ class ImageRecord:
     captions: tuple[str, ...]
     offset: int | None = None
     nbytes: int | None = None
+    row: int | None = None
     masks: tuple[SourceMask, ...] = ()
     mask_size_hw_px: tuple[int, int] | None = None
     license: str | None = None

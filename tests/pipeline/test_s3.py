@@ -141,3 +141,47 @@ def test_missing_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, tm
     ended = maskmine("verify", "s3://photos/out")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "maskmine: s3://photos/out: cannot be read or written: Unable to locate credentials\n"
+
+
+DOWN = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+
+
+@pytest.mark.parametrize(("down", "told"), [(DOWN, "Could not connect"), ({}, "Unable to locate credentials")])
+@pytest.mark.parametrize(
+    ("scan", "message"), [("sizes", "cannot be listed: "), ("names", "not one of 3 photos can be read: ")]
+)
+@pytest.mark.usefixtures("s3")
+def test_a_storage_that_is_down_stops_a_build_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_clip: str,
+    tmp_path: Path,
+    scan: str,
+    message: str,
+    down: dict[str, str],
+    told: str,
+) -> None:
+    """Photos are not to blame, so none is quarantined; and the same command goes on once the storage is up."""
+    photos = write_photos(tmp_path / "photos", 6)
+    local = {
+        "images": "s3://photos/images",
+        "captions": str(photos / "captions.json"),
+        "masks": [str(photos / "instances.json")],
+    }
+    made = values(tiny_clip)
+    made["source"] = {"kind": "coco", "scan": scan, **local}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(made))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with monkeypatch.context() as patch:
+        for name, value in down.items():
+            patch.setenv(name, value)
+        if not down:
+            patch.delenv("AWS_ACCESS_KEY_ID")
+            patch.delenv("AWS_SECRET_ACCESS_KEY")
+        ended = maskmine("build", str(tmp_path / "m.yaml"), "--out", str(tmp_path / "out"))
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert re.search(rf"source\S*: s3://photos/images:? {message}.*{told}", ended.stderr), ended.stderr
+    assert str(tmp_path / "out") not in ended.stderr
+    assert "Traceback" not in ended.stderr
+    ended = maskmine("build", str(tmp_path / "m.yaml"), "--out", str(tmp_path / "out"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 images, 0 captions" in ended.stdout

@@ -12,13 +12,14 @@ import pytest
 
 from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan
-from pipeline.sources.config import ImageReader, TableSource, WebdatasetSource, to_record
+from pipeline.sources.config import TableSource, WebdatasetSource, to_record
+from pipeline.sources.photos import ImageReader
 from pipeline.sources.scan import add_scan, read_rows
 from pipeline.sources.set_aside import SetAside
 from stages.common import ImageRecord, UserError
 from tests.photos import CAPTIONS, write_photos
 from tests.pipeline.conftest import manifest_values, run_build
-from tests.pipeline.sources.test_sources import table
+from tests.pipeline.sources.test_tables import table
 from tests.stages.shards.tars import tar_of, write_bytes
 
 Make = Callable[..., BuildManifest]

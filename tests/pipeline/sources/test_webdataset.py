@@ -20,7 +20,8 @@ from pipeline.cli.app import app
 from pipeline.manifest import BuildManifest
 from pipeline.plan import make_plan
 from pipeline.report.reasons import MEANINGS
-from pipeline.sources.config import ImageReader, WebdatasetSource, to_record
+from pipeline.sources.config import WebdatasetSource, to_record
+from pipeline.sources.photos import ImageReader
 from pipeline.sources.scan import canonical_order, read_rows
 from pipeline.sources.set_aside import SetAside
 from pipeline.verify import verify

@@ -131,21 +131,21 @@ class Flaky:
 
 @pytest.mark.parametrize(
     ("failures", "error", "calls"),
-    [(2, OSError("reset"), 3), (1, TimeoutError(), 2), (3, OSError("reset"), 3), (1, FileNotFoundError(), 1)],
+    [(3, OSError("reset"), 4), (1, TimeoutError(), 2), (4, OSError("reset"), 4), (1, FileNotFoundError(), 1)],
 )
 def test_only_what_may_pass_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, failures: int, error: Exception, calls: int
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("stages.common.files.time.sleep", waits.append)
+    monkeypatch.setattr("stages.common.storage.time.sleep", waits.append)
     action = Flaky(failures, error)
-    if failures < 3 and not isinstance(error, FileNotFoundError):
+    if failures < 4 and not isinstance(error, FileNotFoundError):
         assert retried(action) == "done"
     else:
         with pytest.raises(type(error)):
             retried(action)
     assert action.calls == calls
-    assert waits == [1, 2][: calls - 1]
+    assert waits == [1, 2, 4][: calls - 1]
 
 
 @pytest.mark.parametrize("url", ["gopher://x/y", "nosuch://bucket"])
