@@ -150,7 +150,9 @@ CASES: dict[tuple[str, str], Case] = {
     ("TableSource", "root"): Case(TableSource, TABLE, images_of),
     ("WebdatasetSource", "path"): Case(WebdatasetSource, {"path": "$/captioned/{00000..00000}.tar"}, images_of),
     ("PrecomputedProposals", "path"): Case(
-        PrecomputedProposals, {"path": "$/masks.json"}, lambda config: read_precomputed(config.path).to_pylist()
+        PrecomputedProposals,
+        {"path": "$/masks.json"},
+        lambda config: read_precomputed(config.path, lambda *_: None).to_pylist(),
     ),
     ("NltkNouns", "tagger"): Case(NltkNouns, {"tagger": "$/tagger"}, nouns_of),
     ("ShardSet", "shards"): Case(ShardSet, {"shards": ["$/pairs"]}, pairs_of),
