@@ -3,11 +3,11 @@
     python -m benchmarks.nouns_quality            # the tables of docs/nouns.md
     python -m benchmarks.nouns_quality --errors spacy dev
 
-tests/stages/nouns/captions.tsv holds captions in the style of COCO and of alt text from the web, fragments.tsv beside it
-verbless fragments and titles of products. A label is a common noun, as the caption writes it, that names something one
-could draw a mask around in a photo that the caption describes truly: things, living beings, stuff (water, grass), places
-seen as a whole (kitchen, beach), body parts, landmarks by name. No labels are: names of people, towns and makes, events,
-times, colours, abstract words, words for the picture itself or for layout, things said to be absent, modifiers
+tests/stages/nouns/captions.tsv holds captions in the style of COCO and of alt text from the web, fragments.tsv beside
+it verbless fragments and titles of products. A label is a common noun, as the caption writes it, that names something
+one could draw a mask around in a photo that the caption describes truly: things, living beings, stuff (water, grass),
+places seen as a whole (kitchen, beach), body parts, landmarks by name. No labels are: names of people, towns and makes,
+events, times, colours, abstract words, words for the picture itself or for layout, things said to be absent, modifiers
 ('garage' in 'garage door'), and in titles whom a thing is for and what it is made of where that stands by itself.
 
 A match is equality of surface forms within the caption, lower case; of a label's wordings parted by '/', either is
