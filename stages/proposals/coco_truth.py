@@ -26,12 +26,12 @@ class LeftOut:
 
     Attributes:
         reasons: how many entries for each reason.
-        first: file and message of the first one; empty if there is none.
+        firsts: file and message of the first entry of each reason.
         notes: what loses nothing, a sentence each.
     """
 
     reasons: Counter[str] = field(default_factory=Counter)
-    first: str = ""
+    firsts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(
@@ -39,8 +39,13 @@ class LeftOut:
     ) -> None:
         """See `Aside.add`."""
         image = f"image {image_id}: " if image_id else ""
-        self.first = self.first or f"{file}: {image}{message}"
+        self.firsts.setdefault(reason, f"{file}: {image}{message}")
         self.reasons[reason] += 1
+
+    @property
+    def first(self) -> str:
+        """File and message of the first entry of all; empty if there is none."""
+        return next(iter(self.firsts.values()), "")
 
     def note(self, sentence: str) -> None:
         """See `Aside.note`."""

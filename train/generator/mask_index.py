@@ -17,6 +17,11 @@ from train.generator.config import MaskData, MaskSet
 
 _TRIED = 16
 """Pictures of a set that are read before training starts."""
+_REFUSED = {
+    "mask_size_mismatch": "give masks of the pictures' sizes, or remove them",
+    "no_category": "give each mask the id of a category, and each category a name, or remove the masks",
+}
+"""Reasons for which no training starts, as they tell of other files than were meant, with the remedy."""
 Pixels = NDArray[np.uint8]
 
 
@@ -92,11 +97,12 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
         progress: called with what is being done.
 
     Raises:
-        UserError: a file is missing or wrong, no mask of a file can be used, or a set has no picture with masks; names
-            the file, the key and the remedy.
+        UserError: a file is missing or wrong, a mask is of another size than its picture or has no category with a
+            name, no mask of a file can be used, or a set has no picture with masks; names the file, the key and the
+            remedy.
     """
     progress("reading masks")
-    sets = [TruthSet(one, key=f"data.sets[{number}]") for number, one in enumerate(data.sets)]
+    sets = [_read(one, f"data.sets[{number}]") for number, one in enumerate(data.sets)]
     left_out = tuple(frozenset(one.leave_out) for one in data.sets)
     names = tuple(sorted({name for truth, out in zip(sets, left_out, strict=True) for name in set(truth.names) - out}))
     if unknown := sorted(set(data.names or ()) - set(names)):
@@ -121,8 +127,30 @@ def index_masks(data: MaskData, progress: Progress = silent) -> MaskIndex:
     if not found.training:
         raise UserError("data.held_out: no picture is left to train on; lower it, or give more pictures")
     _try_some(found, progress)
-    found.unusable = [sentence for truth in sets for sentence in truth.left_out.sentences()]
+    found.unusable = [sentence for number, truth in enumerate(sets) for sentence in _unusable(truth, number)]
     return found
+
+
+def _read(config: MaskSet, key: str) -> TruthSet:
+    """A set, all of whose files belong to its pictures.
+
+    Raises:
+        UserError: as `index_masks`.
+    """
+    truth = TruthSet(config, key=key)
+    for reason, remedy in _REFUSED.items():
+        if count := truth.left_out.reasons[reason]:
+            notes = "".join(f"\n{note}" for note in truth.left_out.notes)
+            raise UserError(f"{key}: {count:,} {reason}, the first: {truth.left_out.firsts[reason]}; {remedy}{notes}")
+    return truth
+
+
+def _unusable(truth: TruthSet, number: int) -> list[str]:
+    """What a person should know of masks of a set that are left out: key, file, reason and remedy."""
+    told = truth.left_out.sentences(f"data.sets[{number}]")
+    if truth.left_out.reasons:
+        told[-1] += "; mend the file, or train without them"
+    return told
 
 
 def _with_masks(file: TruthFile, taught: frozenset[str]) -> set[str]:

@@ -91,18 +91,47 @@ def test_an_epoch_holds_a_set_by_its_weight(own_shapes: Path, shapes: Path) -> N
 def test_masks_that_cannot_be_used_are_left_out_and_told_before_training(own_shapes: Path) -> None:
     def spoil(document: dict[str, Any]) -> None:
         masks = document["annotations"]
-        masks[3]["segmentation"] = rle(np.ones((32, 32)))
         masks[4]["segmentation"] = []
         masks[5].pop("segmentation")
-        masks[6]["category_id"] = 77
 
     change(own_shapes / "things.json", spoil)
     found = index_masks(data(mask_set(own_shapes)))
-    assert [len(found.read(one)[1]) for one in found.training] == [4, 3, 2, 3, 4, 4]
-    nameless, told = found.unusable
-    assert "things.json: categories without a name, and 1 mask of theirs without a label: 77" in nameless
-    assert "left out of the ground truth: 1 no_mask, 1 no_category, 1 mask_size_mismatch, 1 bad_segmentation;" in told
+    assert [len(found.read(one)[1]) for one in found.training] == [4, 4, 2, 4, 4, 4]
+    (told,) = found.unusable
+    assert "left out of data.sets[0]: 1 no_mask, 1 bad_segmentation;" in told
+    assert told.endswith("; mend the file, or train without them")
     assert "things.json: image 3: annotations[5] (id 31): has no mask" in told
+
+
+def test_one_mask_of_another_size_keeps_training_from_starting(own_shapes: Path) -> None:
+    """Wherever its picture stands: it is no mask of this picture's."""
+    change(
+        own_shapes / "things.json",
+        lambda document: document["annotations"][3].update(segmentation=rle(np.ones((32, 32)))),
+    )
+    with pytest.raises(
+        UserError,
+        match=r"data.sets\[0\]: 1 mask_size_mismatch, the first: .*things.json: a mask of image 2: it is \[32, 32\] "
+        r".* the image is \[64, 64\]; give masks of the pictures' sizes, or remove them",
+    ):
+        index_masks(data(mask_set(own_shapes)))
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", "gone"])
+def test_a_category_without_a_name_keeps_training_from_starting(own_shapes: Path, name: str | None) -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        if name == "gone":
+            document["categories"].pop()
+        else:
+            document["categories"][1]["name"] = name
+
+    change(own_shapes / "stuff.json", spoil)
+    with pytest.raises(
+        UserError,
+        match=r"data.sets\[0\]: 6 no_category, the first: .*stuff.json: a mask of image 1 .* each category a name, or "
+        r"remove the masks\n.*stuff.json: categories without a name, and 6 masks of theirs without a label: 4",
+    ):
+        index_masks(data(mask_set(own_shapes)))
 
 
 def test_masks_that_are_all_of_another_size_are_told_before_training(own_shapes: Path) -> None:
@@ -112,7 +141,8 @@ def test_masks_that_are_all_of_another_size_are_told_before_training(own_shapes:
 
     change(own_shapes / "things.json", shrink)
     with pytest.raises(
-        UserError, match=r"things.json: none of the 12 masks .* image 1: it is \[32, 32\] .* the image is \[64, 64\]"
+        UserError,
+        match=r"data.sets\[0\]: .*things.json: none of the 12 .* image 1: it is \[32, 32\] .* the image is \[64, ",
     ):
         index_masks(data(mask_set(own_shapes)))
 
@@ -135,6 +165,15 @@ def test_masks_without_any_name_are_refused(own_shapes: Path) -> None:
 
     change(own_shapes / "stuff.json", rename)
     with pytest.raises(UserError, match=r"stuff.json: none of its masks has a category_id with a name"):
+        index_masks(data(mask_set(own_shapes)))
+
+
+def test_a_file_that_cannot_be_read_is_told_with_its_key(own_shapes: Path) -> None:
+    (own_shapes / "stuff.json").write_text("{")
+    with pytest.raises(UserError, match=r"data.sets\[0\].stuff: .*stuff.json: not valid JSON"):
+        index_masks(data(mask_set(own_shapes)))
+    (own_shapes / "things.json").unlink()
+    with pytest.raises(UserError, match=r"data.sets\[0\].annotations: .*things.json: does not exist"):
         index_masks(data(mask_set(own_shapes)))
 
 

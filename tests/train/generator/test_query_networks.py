@@ -236,8 +236,8 @@ def another_picture(truth: Any) -> None:  # noqa: ANN401
 
 
 BAD_DATA = [
-    (other_size, r"data.sets\[0\]: .*instances.json: a mask of image 0 .*is of 10 x 20 px"),
-    (no_name, r"instances.json: categories\[1\].*name"),
+    (other_size, r"data.sets\[0\]: 1 mask_size_mismatch, .*instances.json: a mask of image 0: it is \[10, 20\]"),
+    (no_name, r"data.sets\[0\]: \d+ no_category, .*instances.json: a mask of image 0 has no category with a name"),
     (no_masks, r"data.sets\[0\]: none of its 8 pictures has a mask"),
     (no_pictures, r"instances.json: expected COCO annotations.*images"),
     (another_picture, r"none.png: cannot be read"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import numpy as np
@@ -37,6 +38,15 @@ class MaskTruth(Config):
         return self
 
 
+@contextmanager
+def _told_by(key: str) -> Iterator[None]:
+    """Puts a manifest's key before what is wrong with a file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
 class TruthSet:
     """The photos that the files list, in their order, and the true masks of each.
 
@@ -58,7 +68,11 @@ class TruthSet:
     def __init__(self, config: MaskTruth, limit: int | None = None, key: str = "truth") -> None:
         self._images, self._key = config.images, key
         self.left_out = LeftOut()
-        self.files = [read_truth_file(path, self.left_out) for path in (*config.annotations, *config.stuff)]
+        places = {"annotations": config.annotations, "stuff": config.stuff}
+        self.files = []
+        for name, paths in places.items():
+            with _told_by(f"{key}.{name}"):
+                self.files += [read_truth_file(path, self.left_out) for path in paths]
         for file in self.files[len(config.annotations) :]:
             file.stuff = set(file.names)
         photos: dict[str, TruthImage] = {}
@@ -67,8 +81,9 @@ class TruthSet:
                 photos.setdefault(image.image_id, image)
         self.photos = tuple(photos.values())[:limit]
         self.names = tuple(dict.fromkeys(name for file in self.files for name in file.names))
-        for file in self.files:
-            file.group({photo.image_id for photo in self.photos})
+        with _told_by(key):
+            for file in self.files:
+                file.group({photo.image_id for photo in self.photos})
 
     def has_masks(self, photo: TruthImage) -> bool:
         """Whether a file has a mask of this photo, if only a crowd's."""
