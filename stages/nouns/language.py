@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from stages.common import clean_text
 from stages.nouns.lexicon import Lexicon
 from stages.nouns.normalize import parsable
 from stages.nouns.tagger import load_tagger
@@ -39,7 +40,7 @@ class EnglishCheck:
         A caption is clearly not English if most of its letters are not Latin; or if it has three words or more and the
         model is sure of another language, the surer the more of the words are known in English.
         """
-        text = parsable(caption).text
+        text = parsable(clean_text(caption)).text
         letters = [letter for letter in text if letter.isalpha()]
         foreign = [letter for letter in letters if not unicodedata.name(letter, "").startswith("LATIN")]
         if 2 * len(foreign) > len(letters):

@@ -186,7 +186,7 @@ def bad_photos(tmp_path: Path) -> Path:
     own = [entry for entry in captions["annotations"] if entry["image_id"] == text_id]
     own[0]["caption"] = ""
     own[1]["caption"] = "dog " * 2500
-    own[2]["caption"] = "\U0001f415 <b>A DOG</b> \ud83d \u200b #dog http://dog.example/?q=dog&amp;x"
+    own[2]["caption"] = "\U0001f415 <b>A DOG</b> \u200b #dog http://dog.example/?q=dog&amp;x"
     (folder / "captions.json").write_text(json.dumps(captions))
     return folder
 

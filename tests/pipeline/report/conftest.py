@@ -16,7 +16,7 @@ from tests.pipeline.conftest import manifest_values, run_build
 HOSTILE = (
     "<script>document.title='pwned'</script> a ball next to a box",
     "A \"ball\" & a 'box' <img src=x onerror=\"document.title='pwned'\"> on </bdi></p></main> grass",
-    "A \u202eball\u202c and a \u2067box\u2069 with \u200b\u0007 a plate \ud83d",
+    "A \u202eball\u202c and a \u2067box\u2069 with \u200b\u0007 a plate",
     "a ball " + "loooooong" * 60 + " a tree",
     "\U0001f436 a dog \U0001f468\u200d\U0001f469\u200d\U0001f467 and a ball, كرة حمراء",
 )

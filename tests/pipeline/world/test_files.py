@@ -15,6 +15,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from pipeline.sources.set_aside import SetAside
 from pipeline.world import WorldConfig, load_vocabulary, write_world
 from stages.common import UserError
 from tests.pipeline.world.conftest import SCENES
@@ -110,7 +111,7 @@ def test_the_coco_source_reads_the_world(world: Path) -> None:
         captions=str(world / "captions.json"),
         masks=[str(world / "instances.json")],
     )
-    table = source_coco.read_coco(source)
+    table = source_coco.read_coco(source, SetAside())
     assert len(table) == SCENES
     assert {len(captions) for captions in table["captions"].to_pylist()} == {5}
     assert sum(len(masks) for masks in table["masks"].to_pylist()) == len(_read(world, "instances.json")["annotations"])
