@@ -65,12 +65,12 @@ def ours(segmenter: Segmenter, photo: Photo, text: ClassText, queries: QueryMask
         masks = timed(seconds, "proposals", lambda: segmenter.masks.soft(queries, height, width))
     p_clip = torch.ones(len(masks), text.columns)
     numbers = namer.numbers(masks)
-    cut = timed(seconds, "regions", lambda: [namer.encoder.cut(photo, masks.rles[number]) for number in numbers])
+    cut = timed(seconds, "regions", lambda: namer.encoder.cut((photo, masks.rles[number]) for number in numbers))
 
     def name() -> None:
         size = segmenter.config.batch_size
-        for some, regions in zip(in_batches(numbers, size), in_batches(cut, size), strict=True):
-            p_clip[some] = namer.probabilities(namer.encoder.features(regions), text)
+        for some, *regions in zip(in_batches(numbers, size), *(part.split(size) for part in cut), strict=True):
+            p_clip[some] = namer.probabilities(namer.encoder.features(*regions), text)
 
     timed(seconds, "CLIP", name)
     return timed(seconds, "assembly", lambda: segmenter.assemble(masks, p_clip, height, width)), masks

@@ -53,6 +53,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.common.devices",
     "stages.common.hashing",
     "stages.common.records",
+    "stages.common.runs",
     "stages.common.texts",
     "stages.images",
     "stages.matching",

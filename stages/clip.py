@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from stages.clip_config import (
 )
 from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
 from stages.common import Precision, Rle, UserError, autocast
-from stages.regions import masked_region, normalise
+from stages.regions import cut_regions, normalise
 
 Item = TypeVar("Item")
 Tokenize = Callable[[list[str]], Tensor]
@@ -120,8 +120,7 @@ class RegionEncoder:
         Raises:
             UserError: the model gives NaN or infinity, as some do in half precision.
         """
-        cut = (self.cut(image, rle) for image, rle in regions)
-        features = [self.features(batch).cpu() for batch in in_batches(cut, self._batch_size)]
+        features = [self.encode_batch(batch).cpu() for batch in in_batches(regions, self._batch_size)]
         return torch.cat(features) if features else torch.empty(0, 0)
 
     def encode_batch(self, regions: Iterable[PhotoRegion]) -> Tensor:
@@ -130,7 +129,7 @@ class RegionEncoder:
         Raises:
             UserError: as `encode_regions`.
         """
-        return self.features([self.cut(image, rle) for image, rle in regions])
+        return self.features(*self.cut(regions))
 
     def encode_noun(self, noun: str) -> Tensor:
         """Unit vector float32 [D], on the CPU.
@@ -153,22 +152,36 @@ class RegionEncoder:
         """
         return encode_names(self.clip, self._tokenize, names, self._templates)
 
-    def cut(self, image: NDArray[np.uint8], rle: Rle) -> tuple[Tensor, Tensor]:
-        """One region as an input, not yet normalised: see `masked_region`."""
-        return masked_region(image, rle.decode(), self.input.size_px, self.input.mean_rgb, self._rules)
+    def cut(self, regions: Iterable[PhotoRegion]) -> tuple[Tensor, Tensor]:
+        """Regions as an input, not yet normalised, and their masks: see `cut_regions`."""
+        wanted = self.input
+        parts = [
+            cut_regions(photo, [rle for _, rle in group], wanted.size_px, wanted.mean_rgb, self._rules)
+            for photo, group in _by_photo(regions)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        pixels, masks = zip(*parts, strict=True)
+        return torch.cat(pixels), torch.cat(masks)
 
     @torch.inference_mode()
-    def features(self, cut: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def features(self, pixels: Tensor, masks: Tensor) -> Tensor:
         """Unit vectors float32 [n, D], on the CLIP's device, of what `cut` gave: one forward pass.
 
         Raises:
             UserError: as `encode_regions`.
         """
-        pixels = torch.stack([region for region, _ in cut]).to(self.device)
-        masks = [torch.stack([mask for _, mask in cut]).to(self.device)] if self._with_masks else []
+        shown = normalise(pixels.to(self.device), self.input.mean, self.input.std)
         with autocast(self.device.type, self._precision):
-            features = self.clip.encode_image(normalise(pixels, self.input.mean, self.input.std), *masks)
+            features = self.clip.encode_image(shown, *([masks.to(self.device)] if self._with_masks else []))
         return _unit_vectors(features, self._precision)
+
+
+def _by_photo(regions: Iterable[PhotoRegion]) -> Iterator[tuple[NDArray[np.uint8], list[PhotoRegion]]]:
+    """Regions of one photo that follow each other."""
+    for _, group in groupby(regions, lambda region: id(region[0])):
+        same = list(group)
+        yield same[0][0], same
 
 
 def _unit_vectors(features: Tensor, precision: Precision) -> Tensor:

@@ -57,11 +57,14 @@ class RegionRules(Config):
         expand_ratio: the tight box's sides are multiplied by it about its centre, then clipped to the image.
         fill: what stands outside the mask: CLIP's mean colour, or the photo itself.
         antialias: low-pass filter when shrinking; False as published, True helps a CLIP of small input size.
+        resize: whose bicubic. Both have the kernel a = -0.75; torch, as published, rounds places to float32, which
+            moves a pixel by up to 0.02 of 255, and takes several times as long. Antialiasing is torch's.
     """
 
     expand_ratio: float = Field(1.0, gt=0)
     fill: Literal["mean", "photo"] = "mean"
     antialias: bool = False
+    resize: Literal["opencv", "torch"] = "opencv"
 
 
 class ClipConfig(Config):

@@ -136,6 +136,7 @@ def evaluation(
         f"segmenter.clip_weight={BENCHMARKS[benchmark].clip_weight}",
         f"segmenter.mask_threshold={MODELS[model].mask_threshold}",
         "segmenter.precision=fp32",
+        "segmenter.rules.resize=torch",
         "seen=null",
         "open_metrics=false",
     ]

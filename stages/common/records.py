@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from stages.common.runs import Runs
+
 
 @dataclass(frozen=True, slots=True)
 class Rle:
@@ -66,6 +68,10 @@ class Rle:
         """The mask, bool, [H, W]."""
         decoded: NDArray[np.bool_] = coco_mask.decode(self.to_coco()).astype(bool)
         return decoded
+
+    def runs(self) -> Runs:
+        """Where the mask is set: its box, and its part in a box, without decoding it at the image's size."""
+        return Runs.of(self.counts, self.height)
 
     @property
     def area_px(self) -> int:

@@ -78,7 +78,7 @@ def build_sample(
     box = proposal.rle.box_xyxy_px
     height, width = image.shape[:2]
     left, top, right, bottom = crop_box = add_margin(box, rules.context_margin, height, width)
-    mask = proposal.rle.decode()[top:bottom, left:right]
+    mask = proposal.rle.runs().inside(crop_box)
     row = IndexRow(
         key=key,
         image_id=record.image_id,

@@ -18,7 +18,7 @@ from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip import RegionEncoder, load_clip
 from stages.clip_config import ClipConfig, RegionRules, clip_files
 from stages.common import Rle, UserError
-from stages.regions import masked_region
+from tests.stages.test_regions import masked_region
 from tests.train.tiny_clips import adapted, tiny
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"

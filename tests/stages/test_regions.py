@@ -12,12 +12,20 @@ from PIL import Image
 
 from stages.boxes import Box, add_margin, expand_box, tight_box
 from stages.clip_config import RegionRules
-from stages.regions import masked_region, normalise, patch_mask, squash, squash_mask
+from stages.common import Rle
+from stages.regions import cut_region, cut_regions, normalise, patch_mask
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 STD = np.array([0.26862954, 0.26130258, 0.27577711])
 MEAN_255 = (122.7709383, 116.7460125, 104.09373615)
 SIZE_PX = 32
+
+
+def masked_region(
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], size_px: int, rgb: tuple[float, float, float], rules: RegionRules
+) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels, keep = cut_regions(image, [Rle.encode(mask)], size_px, rgb, rules)
+    return pixels[0], keep[0]
 
 
 def reference_box(mask: NDArray[np.bool_], ratio: float) -> Box:
@@ -109,6 +117,22 @@ def test_torch_in_the_published_order_gives_the_same() -> None:
     assert (normalise(region, tuple(MEAN), tuple(STD)) - expected).abs().max() < 1e-4
 
 
+def test_many_regions_are_those_of_each_alone() -> None:
+    image, masks = photo(), list(drawn_masks().values())
+    rules = RegionRules(expand_ratio=1.2)
+    pixels, keep = cut_regions(image, [Rle.encode(mask) for mask in masks], 16, MEAN_255, rules)
+    assert (pixels.shape, keep.shape) == ((len(masks), 3, 16, 16), (len(masks), 1, 16, 16))
+    for number, mask in enumerate(masks):
+        alone = masked_region(image, mask, 16, MEAN_255, rules)
+        assert torch.equal(pixels[number], alone[0])
+        assert torch.equal(keep[number], alone[1])
+
+
+def test_no_region_is_an_empty_batch() -> None:
+    pixels, keep = cut_regions(photo(), [], 8, MEAN_255, RegionRules())
+    assert (pixels.shape, keep.shape) == ((0, 3, 8, 8), (0, 1, 8, 8))
+
+
 def test_published_rules_are_the_defaults() -> None:
     assert RegionRules() == RegionRules(expand_ratio=1.0, fill="mean", antialias=False)
 
@@ -151,7 +175,7 @@ def test_bicubic_overshoots_are_kept() -> None:
 
 def test_antialiasing_is_the_low_pass_filter_of_pillow() -> None:
     image = photo(90, 70)
-    got = squash(torch.from_numpy(image).permute(2, 0, 1).float(), 16, antialias=True)
+    got, _ = masked_region(image, np.ones((90, 70), bool), 16, MEAN_255, RegionRules(antialias=True))
     for channel in range(3):
         plane = Image.fromarray(image[..., channel].astype(np.float32))
         expected = np.asarray(plane.resize((16, 16), Image.Resampling.BICUBIC))
@@ -190,8 +214,10 @@ def test_margin_is_of_the_longer_side_and_ends_at_the_photo() -> None:
 
 
 def test_nearest_mask_takes_the_pixel_at_the_floor() -> None:
-    mask = torch.tensor([[[0.0, 1.0, 0.0, 1.0, 1.0]]])
-    assert squash_mask(mask, 3)[0].tolist() == [[0.0, 1.0, 1.0]] * 3  # columns 0, 1, 3
+    mask = np.array([[False, True, False, True, True]])
+    whole = (0, 0, 5, 1)
+    _, keep = cut_region(np.zeros((1, 5, 3), np.uint8), mask, whole, 3, MEAN_255, RegionRules())
+    assert keep[0].tolist() == [[0.0, 1.0, 1.0]] * 3  # columns 0, 1, 3
 
 
 def test_only_blank_patches_are_zero() -> None:

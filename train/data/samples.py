@@ -145,7 +145,7 @@ def augmented_region(
     augment: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """`stages.regions.masked_region` with a noisy mask, a random part of its box, and a flip.
+    """`stages.regions.cut_regions` with a noisy mask, a random part of its box, and a flip.
 
     All that an option may need is drawn, whether it is on or not: switching one on leaves the others' draws alone.
 
@@ -163,7 +163,7 @@ def augmented_region(
     """
     noise, scale, ratio, x, y, flip = rng.random(6)
     mask = noisy_mask(mask, (2 * noise - 1) * augment.mask_noise)
-    box = region_box(mask, rules)
+    box = region_box(tight_box(mask), rules, *mask.shape)
     left, top, right, bottom = part = part_of_box(box, augment, (scale, ratio, x, y))
     if not mask[top:bottom, left:right].any():
         part = box

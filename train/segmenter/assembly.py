@@ -64,9 +64,10 @@ def cells_of(rles: tuple[Rle, ...], height: int, width: int) -> tuple[NDArray[np
     parents = [np.zeros(1, dtype=np.int64)]
     count = 1
     for rle in rles:
-        left, top, right, bottom = rle.box_xyxy_px
+        runs = rle.runs()
+        left, top, right, bottom = box = runs.box_xyxy_px
         part = cells[top:bottom, left:right]
-        inside = rle.decode()[top:bottom, left:right]
+        inside = runs.inside(box)
         found = part[inside]
         met = np.flatnonzero(np.bincount(found, minlength=count))
         renumbered = np.zeros(count, dtype=np.int32)

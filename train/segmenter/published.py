@@ -110,7 +110,7 @@ def _rules(file: OvsegFile) -> SegmenterConfig:
     return SegmenterConfig.model_validate(
         {
             "proposer": {"kind": "ovseg", "model": file.source},
-            "rules": {"expand_ratio": adapter.MASK_EXPAND_RATIO},
+            "rules": {"expand_ratio": adapter.MASK_EXPAND_RATIO, "resize": "torch"},
             "clip_weight": weight if adapter.CLIP_ENSEMBLE else 0.0,
             "use_prompts": adapter.MASK_PROMPT_FWD,
             "mask_threshold": adapter.MASK_THR,

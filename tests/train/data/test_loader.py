@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from stages.clip_config import RegionRules
 from stages.common import UserError
-from stages.regions import masked_region, normalise
+from stages.regions import normalise
+from tests.stages.test_regions import masked_region
 from tests.train.data.conftest import CLIP, NOUNS, data_config, drawn, listed, members_of, png, write_index, write_tar
 from train.data.loader import Batch, PairLoader
 from train.data.pair_index import index_pairs

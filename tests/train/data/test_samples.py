@@ -13,8 +13,7 @@ from PIL import Image
 
 from stages.clip_config import RegionRules
 from stages.common import SampleError
-from stages.regions import masked_region
-from tests.stages.test_regions import drawn_masks, photo
+from tests.stages.test_regions import drawn_masks, masked_region, photo
 from tests.train.data.conftest import drawn, members_of, png
 from train.data.samples import (
     NO_AUGMENTATION,

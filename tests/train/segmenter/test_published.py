@@ -90,15 +90,14 @@ def test_masks_and_their_boxes_are_the_references(case: Case) -> None:
 def test_what_clip_is_shown_and_says_is_the_references(case: Case) -> None:
     encoder = case.ours.segmenter.namer.encoder
     shown = case.masks.shown_image(case["photo"])
-    cut = [encoder.cut(shown, case.masks.shown[place]) for place in case.valid]
-    pixels = normalise(torch.stack([region for region, _ in cut]), encoder.input.mean, encoder.input.std)
-    masks = torch.stack([mask for _, mask in cut])
+    cut, masks = encoder.cut((shown, case.masks.shown[place]) for place in case.valid)
+    pixels = normalise(cut, encoder.input.mean, encoder.input.std)
     assert_allclose(pixels[..., ::16, ::16], case["regions_sampled"], atol=1e-5)
     assert_allclose(pixels.mean((2, 3)), case["regions_mean"], atol=1e-5)
     assert_allclose(pixels.std((2, 3)), case["regions_std"], atol=1e-5)
     assert np.array_equal(patch_mask(masks, 16)[..., 0].bool(), case["patches_kept"])
     assert masks.sum((1, 2, 3)).tolist() == case["region_masks_area"].tolist()
-    features = encoder.features(cut)
+    features = encoder.features(cut, masks)
     assert_allclose(features, case["clip_features"], atol=1e-5)
     rows = torch.from_numpy(np.vstack([case.data["text_features"], case.data["no_object_feature"]]))
     assert_allclose(100 * features @ rows.T, case["clip_logits"], atol=LOGITS)

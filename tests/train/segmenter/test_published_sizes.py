@@ -58,7 +58,7 @@ def agree(swin: bool, sizes: Sizes, changes: dict[str, Any], hw: tuple[int, int]
         config = {**config, "clip_adapter": {**config["clip_adapter"], "MASK_THR": threshold}}
         expected = ovseg_reference.score_maps(state, config, image, words(3), CLIP_SIDE_PX)
         found = load_ovseg(state, config).score_maps(image, words(3))
-        assert float((found - expected).abs().max()) < 2e-5 * max(1.0, float(expected.abs().max()))
+        assert float((found - expected).abs().max()) < 2e-4 * max(1.0, float(expected.abs().max()))
         assert float(expected.max() - expected.min()) > 1e-4, "scores that are all alike show nothing"
 
 
