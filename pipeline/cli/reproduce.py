@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,9 +108,9 @@ def reproduce(
         console.print(f"{number}. {step.title} -> {step.folder}")
     with storage_of(data), Activity(console) as activity:
         activity("looking for data, checkpoints and models")
-        _check_needs(planned)
+        to_fetch = _check_needs(planned, not check, console)
     if check:
-        console.print("All of it is there.")
+        console.print("All the rest is there." if to_fetch else "All of it is there.")
         return
     rows = list(_run(planned, console))
     steps.print_rows(rows, console)
@@ -117,10 +118,22 @@ def reproduce(
     write_json(json_file, {"rows": [row.to_json() for row in rows]})
 
 
-def _check_needs(planned: list[Step]) -> None:
-    if lacking := needs.problems(one for step in planned for one in step.checks):
+def _check_needs(planned: list[Step], fetching: bool, console: Console) -> list[str]:
+    """Fetches what the hub has, or tells what would be fetched.
+
+    Raises:
+        UserError: something is missing.
+    """
+    with nullcontext() if fetching else needs.nothing_fetched():
+        lacking, to_fetch = needs.problems(one for step in planned for one in step.checks)
+    if fetching:  # nothing is left to fetch, unless the environment forbids it
+        lacking, to_fetch = [*lacking, *to_fetch], []
+    for model in to_fetch:
+        console.print(f"Not here yet, fetched when the command runs: {model}")
+    if lacking:
         listed = "\n".join(f"- {problem}" for problem in lacking)
         raise UserError(f"{len(lacking)} thing(s) are missing, and nothing was begun:\n{listed}")
+    return to_fetch
 
 
 def _check_words(name: str, given: list[str], known: tuple[str, ...]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,15 +183,34 @@ def check_maskformer(manifest: SemanticManifest, models: Path) -> None:
     _fetched(lambda: model_files(proposer), models / _name(MASKFORMER))
 
 
-def problems(checks: Iterable[Check]) -> list[str]:
-    """What the checks find wrong, each thing once, in their order."""
-    found: dict[str, None] = {}
+class NotHereYetError(UserError):
+    """A model of the hub's that no copy of is on this machine, while nothing is to be fetched."""
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """The checks look on this machine alone; what they would fetch raises NotHereYetError."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def problems(checks: Iterable[Check]) -> tuple[list[str], list[str]]:
+    """What the checks find missing, and what they would fetch; each thing once, in their order."""
+    missing: dict[str, None] = {}
+    to_fetch: dict[str, None] = {}
     for check in checks:
         try:
             check()
+        except NotHereYetError as error:
+            to_fetch[str(error)] = None
         except UserError as error:
-            found[str(error)] = None
-    return list(found)
+            missing[str(error)] = None
+    return list(missing), list(to_fetch)
 
 
 def _root(benchmark: BenchmarkName, data: str) -> str:
@@ -208,9 +228,13 @@ def _check_coco(manifest: BuildManifest) -> None:
 
 
 def _fetched(files: Check, copy: Path) -> None:
+    from huggingface_hub import constants
+
     try:
         files()
     except UnreachableError as error:
+        if constants.is_offline_mode():
+            raise NotHereYetError(f"{copy.name}, from the hub, or from a copy in {copy}") from error
         raise UserError(f"{error}\nA copy of it may also lie in {copy}: see docs/reproduce.md") from error
 
 

@@ -169,6 +169,22 @@ def test_a_maskformer_may_give_the_masks(data: Path, models: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_check_asks_no_hub_and_names_what_would_be_fetched(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*given: object, **named: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("httpx.Client.send", asked)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    places = ("--data", data, "--models", tmp_path / "models", "--out", tmp_path / "out", *PARTIAL)
+    shown = run("a-150", "--mine", "--generator", "maskformer", "--model", "r101c", "--check", *places).output
+    assert "All the rest is there." in shown
+    for model in ("maskformer-swin-base-coco", "ViT-B-16"):
+        line = f"Not here yet, fetched when the command runs: {model}, from the hub, or from a copy in"
+        assert shown.replace("\n", " ").count(line) == 1
+
+
 def test_all_that_is_missing_is_told_at_once_with_where_it_is_to_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
