@@ -55,6 +55,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.common.records",
     "stages.common.runs",
     "stages.common.texts",
+    "stages.gathered_regions",
     "stages.images",
     "stages.matching",
     "stages.nouns",

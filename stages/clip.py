@@ -24,6 +24,7 @@ from stages.clip_config import (
 )
 from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
 from stages.common import Precision, Rle, UserError, autocast
+from stages.gathered_regions import gather_regions
 from stages.regions import cut_regions, normalise
 
 Item = TypeVar("Item")
@@ -153,16 +154,21 @@ class RegionEncoder:
         return encode_names(self.clip, self._tokenize, names, self._templates)
 
     def cut(self, regions: Iterable[PhotoRegion]) -> tuple[Tensor, Tensor]:
-        """Regions as an input, not yet normalised, and their masks: see `cut_regions`."""
-        wanted = self.input
-        parts = [
-            cut_regions(photo, [rle for _, rle in group], wanted.size_px, wanted.mean_rgb, self._rules)
-            for photo, group in _by_photo(regions)
-        ]
+        """Regions as an input, not yet normalised, and their masks: see `cut_regions`.
+
+        Where the CLIP is on a GPU they are cut there, unless the rules ask for torch's own resize.
+        """
+        parts = [self._cut(photo, [rle for _, rle in group]) for photo, group in _by_photo(regions)]
         if len(parts) == 1:
             return parts[0]
         pixels, masks = zip(*parts, strict=True)
         return torch.cat(pixels), torch.cat(masks)
+
+    def _cut(self, photo: NDArray[np.uint8], rles: list[Rle]) -> tuple[Tensor, Tensor]:
+        how = self.input.size_px, self.input.mean_rgb, self._rules
+        if self.device.type == "cpu" or self._rules.resize == "torch":
+            return cut_regions(photo, rles, *how)
+        return gather_regions(torch.from_numpy(photo).to(self.device), rles, *how)
 
     @torch.inference_mode()
     def features(self, pixels: Tensor, masks: Tensor) -> Tensor:

@@ -49,14 +49,24 @@ def cut_regions(
     """
     pixels, keep = torch.empty(len(rles), size_px, size_px, 3), torch.empty(len(rles), size_px, size_px)
     for number, rle in enumerate(rles):
-        if (rle.height, rle.width) != photo.shape[:2]:
-            raise ValueError(f"mask has shape {[rle.height, rle.width]}, the photo {list(photo.shape[:2])}")
-        runs = rle.runs()
-        if runs.starts.size == 0:
-            raise ValueError("an empty mask has no box")
-        box = region_box(runs.box_xyxy_px, rules, rle.height, rle.width)
-        _squash_into(pixels[number], keep[number], _part(photo, box), runs.inside(box), mean_rgb, rules)
+        box, mask = boxed_mask(rle, photo.shape[:2], rules)
+        _squash_into(pixels[number], keep[number], _part(photo, box), mask, mean_rgb, rules)
     return pixels.permute(0, 3, 1, 2), keep[:, None]
+
+
+def boxed_mask(rle: Rle, photo_hw: tuple[int, ...], rules: RegionRules) -> tuple[Box, NDArray[np.bool_]]:
+    """The box that is cut for a mask, and the mask inside it, bool [h, w].
+
+    Raises:
+        ValueError: the mask is empty or of another size than the photo.
+    """
+    if (rle.height, rle.width) != photo_hw:
+        raise ValueError(f"mask has shape {[rle.height, rle.width]}, the photo {list(photo_hw)}")
+    runs = rle.runs()
+    if runs.starts.size == 0:
+        raise ValueError("an empty mask has no box")
+    box = region_box(runs.box_xyxy_px, rules, rle.height, rle.width)
+    return box, runs.inside(box)
 
 
 def cut_region(
@@ -108,11 +118,11 @@ def _squash_into(
         pixels.copy_(squashed.permute(1, 2, 0))
     else:
         cv2.resize(filled, size, dst=pixels.numpy(), interpolation=cv2.INTER_CUBIC)
-    rows, columns = (_nearest(side, size_px) for side in mask.shape)
+    rows, columns = (nearest(side, size_px) for side in mask.shape)
     np.copyto(keep.numpy(), mask.take(rows, axis=0).take(columns, axis=1))
 
 
-def _nearest(before: int, after: int) -> NDArray[np.int64]:
+def nearest(before: int, after: int) -> NDArray[np.int64]:
     """Which of `before` pixels each of `after` ones takes, as torch has it: rounded down, places in float32."""
     places = np.arange(after, dtype=np.float32) * np.float32(before / after)
     return np.minimum(places.astype(np.int64), before - 1)
