@@ -25,7 +25,7 @@ from stages.clip_config import (
 from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
 from stages.common import Precision, Rle, UserError, autocast
 from stages.gathered_regions import gather_regions
-from stages.regions import cut_regions, normalise
+from stages.regions import Rgb, cut_regions
 
 Item = TypeVar("Item")
 Tokenize = Callable[[list[str]], Tensor]
@@ -50,9 +50,14 @@ class ClipInput:
         )
 
     @property
-    def mean_rgb(self) -> tuple[float, float, float]:
+    def mean_rgb(self) -> Rgb:
         """The mean colour in [0, 255], to fill with."""
         return self.mean[0] * 255, self.mean[1] * 255, self.mean[2] * 255
+
+    @property
+    def std_rgb(self) -> Rgb:
+        """The standard deviation of the colours in [0, 255]."""
+        return self.std[0] * 255, self.std[1] * 255, self.std[2] * 255
 
 
 PhotoRegion = tuple[NDArray[np.uint8], Rle]
@@ -154,7 +159,7 @@ class RegionEncoder:
         return encode_names(self.clip, self._tokenize, names, self._templates)
 
     def cut(self, regions: Iterable[PhotoRegion]) -> tuple[Tensor, Tensor]:
-        """Regions as an input, not yet normalised, and their masks: see `cut_regions`.
+        """Regions as the CLIP's input, float32 [n, 3, size, size], normalised, and their masks: see `cut_regions`.
 
         Where the CLIP is on a GPU they are cut there, unless the rules ask for torch's own resize.
         """
@@ -165,7 +170,7 @@ class RegionEncoder:
         return torch.cat(pixels), torch.cat(masks)
 
     def _cut(self, photo: NDArray[np.uint8], rles: list[Rle]) -> tuple[Tensor, Tensor]:
-        how = self.input.size_px, self.input.mean_rgb, self._rules
+        how = self.input.size_px, self.input.mean_rgb, self._rules, self.input.std_rgb
         if self.device.type == "cpu" or self._rules.resize == "torch":
             return cut_regions(photo, rles, *how)
         return gather_regions(torch.from_numpy(photo).to(self.device), rles, *how)
@@ -177,9 +182,9 @@ class RegionEncoder:
         Raises:
             UserError: as `encode_regions`.
         """
-        shown = normalise(pixels.to(self.device), self.input.mean, self.input.std)
+        shown = [pixels, masks] if self._with_masks else [pixels]
         with autocast(self.device.type, self._precision):
-            features = self.clip.encode_image(shown, *([masks.to(self.device)] if self._with_masks else []))
+            features = self.clip.encode_image(*(each.to(self.device) for each in shown))
         return _unit_vectors(features, self._precision)
 
 

@@ -21,13 +21,16 @@ from stages.boxes import Box, expand_box
 from stages.clip_config import RegionRules
 from stages.common import Rle
 
+Rgb = tuple[float, float, float]
+
 
 def cut_regions(
     photo: NDArray[np.uint8],
     rles: Sequence[Rle],
     size_px: int,
-    mean_rgb: tuple[float, float, float],
+    mean_rgb: Rgb,
     rules: RegionRules,
+    std_rgb: Rgb | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cuts regions out of a photo and squashes each to CLIP's input size.
 
@@ -39,9 +42,10 @@ def cut_regions(
         size_px: side of the square results.
         mean_rgb: fill colour in [0, 255]; CLIP's is (122.77, 116.75, 104.09).
         rules: expand ratio, fill, antialiasing.
+        std_rgb: standard deviation of the colours in [0, 255]; if given, the regions are normalised by it and the mean.
 
     Returns:
-        The regions, float32 [N, 3, size, size] in about [0, 255] (bicubic overshoots are kept, as published), not yet
+        The regions, float32 [N, 3, size, size] in about [0, 255] (bicubic overshoots are kept, as published), or
         normalised, channels last in memory; and their masks, float32 [N, 1, size, size] in {0, 1}, 1 = keep.
 
     Raises:
@@ -50,7 +54,7 @@ def cut_regions(
     pixels, keep = torch.empty(len(rles), size_px, size_px, 3), torch.empty(len(rles), size_px, size_px)
     for number, rle in enumerate(rles):
         box, mask = boxed_mask(rle, photo.shape[:2], rules)
-        _squash_into(pixels[number], keep[number], _part(photo, box), mask, mean_rgb, rules)
+        _squash_into(pixels[number], keep[number], _part(photo, box), mask, mean_rgb, rules, std_rgb)
     return pixels.permute(0, 3, 1, 2), keep[:, None]
 
 
@@ -74,14 +78,15 @@ def cut_region(
     mask: NDArray[np.bool_],
     box_xyxy_px: Box,
     size_px: int,
-    mean_rgb: tuple[float, float, float],
+    mean_rgb: Rgb,
     rules: RegionRules,
+    std_rgb: Rgb | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One region as `cut_regions` cuts it, [3, size, size] and [1, size, size], with a mask [H, W] and a box of the
     caller's own: a trainer varies them.
     """
     pixels, keep = torch.empty(size_px, size_px, 3), torch.empty(size_px, size_px)
-    _squash_into(pixels, keep, _part(photo, box_xyxy_px), _part(mask, box_xyxy_px), mean_rgb, rules)
+    _squash_into(pixels, keep, _part(photo, box_xyxy_px), _part(mask, box_xyxy_px), mean_rgb, rules, std_rgb)
     return pixels.permute(2, 0, 1), keep[None]
 
 
@@ -101,14 +106,15 @@ def _squash_into(
     keep: Tensor,
     crop: NDArray[np.uint8],
     mask: NDArray[np.bool_],
-    mean_rgb: tuple[float, float, float],
+    mean_rgb: Rgb,
     rules: RegionRules,
+    std_rgb: Rgb | None,
 ) -> None:
     """Fills a crop [h, w, 3] outside its mask [h, w], and squashes both into [size, size, 3] and [size, size]."""
     filled: NDArray[Any] = crop.astype(np.float32)
     if rules.fill == "mean":
         blank = np.empty_like(filled)
-        blank.reshape(len(crop), -1)[:] = np.tile(np.array(mean_rgb, np.float32), crop.shape[1])  # rows: quicker
+        _rows(blank)[:] = _row(mean_rgb, crop.shape[1])
         filled = cv2.copyTo(filled, np.ascontiguousarray(mask).view(np.uint8), blank)
     size_px = len(keep)
     size = (size_px, size_px)
@@ -118,8 +124,21 @@ def _squash_into(
         pixels.copy_(squashed.permute(1, 2, 0))
     else:
         cv2.resize(filled, size, dst=pixels.numpy(), interpolation=cv2.INTER_CUBIC)
+    if std_rgb is not None:
+        rows_rgb = _rows(pixels.numpy())
+        rows_rgb -= _row(mean_rgb, size_px)
+        rows_rgb /= _row(std_rgb, size_px)
     rows, columns = (nearest(side, size_px) for side in mask.shape)
     np.copyto(keep.numpy(), mask.take(rows, axis=0).take(columns, axis=1))
+
+
+def _rows(pixels: NDArray[Any]) -> NDArray[Any]:
+    """A picture [h, w, 3] as rows [h, w * 3]: arithmetic on them is several times quicker than on threes."""
+    return pixels.reshape(len(pixels), -1)
+
+
+def _row(rgb: Rgb, width: int) -> NDArray[np.float32]:
+    return np.tile(np.array(rgb, np.float32), width)
 
 
 def nearest(before: int, after: int) -> NDArray[np.int64]:

@@ -38,6 +38,13 @@ def test_regions_are_those_of_the_cpu(device: str, size_px: int, rules: dict[str
     assert torch.equal(keep.cpu(), expected_keep)
 
 
+def test_normalised_regions() -> None:
+    image, masks, std_rgb = photo(), [Rle.encode(mask) for mask in drawn_masks().values()], (60.0, 70.0, 80.0)
+    expected, _ = cut_regions(image, masks, 20, MEAN_255, RegionRules(), std_rgb)
+    pixels, _ = gather_regions(torch.from_numpy(image), masks, 20, MEAN_255, RegionRules(), std_rgb)
+    assert float((pixels - expected).abs().max()) < 2e-5
+
+
 @pytest.mark.parametrize("antialias", [False, True])
 def test_a_photo_of_many_pixels(antialias: bool) -> None:
     image = photo(900, 1300)

@@ -128,6 +128,14 @@ def test_many_regions_are_those_of_each_alone() -> None:
         assert torch.equal(keep[number], alone[1])
 
 
+def test_normalised_they_are_those_that_are_normalised_afterwards() -> None:
+    image, masks = photo(), [Rle.encode(mask) for mask in drawn_masks().values()]
+    std_rgb = STD[0] * 255, STD[1] * 255, STD[2] * 255
+    pixels, _ = cut_regions(image, masks, 20, MEAN_255, RegionRules())
+    found, _ = cut_regions(image, masks, 20, MEAN_255, RegionRules(), std_rgb)
+    torch.testing.assert_close(found, normalise(pixels, tuple(MEAN), tuple(STD)), rtol=0, atol=1e-5)
+
+
 def test_no_region_is_an_empty_batch() -> None:
     pixels, keep = cut_regions(photo(), [], 8, MEAN_255, RegionRules())
     assert (pixels.shape, keep.shape) == ((0, 3, 8, 8), (0, 1, 8, 8))

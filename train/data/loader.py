@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from stages.clip import ClipInput
 from stages.common import SampleError, UserError, processes_without_ctrl_c
-from stages.regions import normalise
 from stages.shards import read_sample
 from train.data.order import Batches, Draw, repeat_factors
 from train.data.pair_index import PairIndex
@@ -33,7 +32,7 @@ class Batch:
     """N pairs.
 
     Attributes:
-        images: float32 [N, 3, S, S], normalised as the CLIP wants it.
+        images: float32 [N, 3, S, S], normalised as the CLIP wants it, channels last in memory.
         masks: float32 [N, 1, S, S] in {0, 1}, 1 = keep.
         nouns: the surface nouns.
         canonical: their canonical forms.
@@ -197,8 +196,8 @@ class _Pairs(Dataset[_Rows]):
 
     def __getitems__(self, draws: list[Draw]) -> _Rows:
         size = self._clip.size_px
-        # Filled row by row, normalised rows: another pass over the whole batch would cost as much in page faults.
-        images, masks = torch.empty(len(draws), 3, size, size), torch.empty(len(draws), 1, size, size)
+        images = torch.empty(len(draws), 3, size, size, memory_format=torch.channels_last)
+        masks = torch.empty(len(draws), 1, size, size)
         numbers = torch.tensor([draw.number for draw in draws])
         bad: list[_Bad] = []
         for row, draw in enumerate(draws):
@@ -233,9 +232,7 @@ class _Pairs(Dataset[_Rows]):
         ends_at = config.sets[pair_index.set_number[number]].key_ends_at
         image, mask = decode_sample(read_sample(shard, *place, pair_index.key[number].as_py(), ends_at))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
-        size, mean_rgb = self._clip.size_px, self._clip.mean_rgb
-        pixels, keep = augmented_region(image, mask, size, mean_rgb, config.region, config.augment, rng)
-        return normalise(pixels, self._clip.mean, self._clip.std), keep
+        return augmented_region(image, mask, self._clip, config.region, config.augment, rng)
 
 
 def _as_it_is(rows: Any) -> Any:  # noqa: ANN401 - the batches are whole already

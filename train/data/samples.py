@@ -14,6 +14,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from stages.boxes import Box, tight_box
+from stages.clip import ClipInput
 from stages.clip_config import RegionRules
 from stages.common import DOES_NOT_COUNT, Config, Location, SampleError
 from stages.images import decode_image
@@ -139,8 +140,7 @@ def decode_mask(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
 def augmented_region(
     image: NDArray[np.uint8],
     mask: NDArray[np.bool_],
-    size_px: int,
-    mean_rgb: tuple[float, float, float],
+    clip: ClipInput,
     rules: RegionRules,
     augment: Augmentation,
     rng: np.random.Generator,
@@ -152,14 +152,13 @@ def augmented_region(
     Args:
         image: [H, W, 3] RGB, uint8.
         mask: [H, W], bool, not empty.
-        size_px: side of the result.
-        mean_rgb: fill colour in [0, 255].
+        clip: what the model takes.
         rules: box, fill, antialiasing.
         augment: what to vary.
         rng: of this sample alone.
 
     Returns:
-        float32 [3, size, size] in about [0, 255], and its mask, float32 [1, size, size] in {0, 1}.
+        float32 [3, size, size], normalised, and its mask, float32 [1, size, size] in {0, 1}.
     """
     noise, scale, ratio, x, y, flip = rng.random(6)
     mask = noisy_mask(mask, (2 * noise - 1) * augment.mask_noise)
@@ -167,7 +166,7 @@ def augmented_region(
     left, top, right, bottom = part = part_of_box(box, augment, (scale, ratio, x, y))
     if not mask[top:bottom, left:right].any():
         part = box
-    pixels, keep = cut_region(image, mask, part, size_px, mean_rgb, rules)
+    pixels, keep = cut_region(image, mask, part, clip.size_px, clip.mean_rgb, rules, clip.std_rgb)
     if augment.flip and flip < 0.5:
         return pixels.flip(-1), keep.flip(-1)
     return pixels, keep

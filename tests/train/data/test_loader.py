@@ -48,7 +48,7 @@ def test_a_batch_holds_regions_as_mining_cuts_them_and_their_nouns(shards: Path,
     pair_index = listed(data_config(shards))
     for row, key in enumerate(batch.keys):
         pixels, keep = masked_region(*drawn(int(key)), 24, mean_rgb, RegionRules(expand_ratio=1.3))
-        assert torch.equal(batch.images[row], normalise(pixels, CLIP.mean, CLIP.std))
+        torch.testing.assert_close(batch.images[row], normalise(pixels, CLIP.mean, CLIP.std), rtol=0, atol=1e-5)
         assert torch.equal(batch.masks[row], keep)
         assert batch.nouns[row] == NOUNS[int(key) % 3] == pair_index.nouns[batch.noun_numbers[row]]
         assert batch.canonical[row] == batch.nouns[row].lower() == pair_index.canonicals[batch.canonical_numbers[row]]

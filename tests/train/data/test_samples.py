@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.clip import ClipInput
 from stages.clip_config import RegionRules
-from stages.common import SampleError
-from tests.stages.test_regions import drawn_masks, masked_region, photo
+from stages.common import Rle, SampleError
+from stages.regions import cut_regions
+from tests.stages.test_regions import drawn_masks, photo
 from tests.train.data.conftest import drawn, members_of, png
 from train.data.samples import (
     NO_AUGMENTATION,
@@ -25,7 +27,8 @@ from train.data.samples import (
     part_of_box,
 )
 
-MEAN_RGB = (122.77, 116.75, 104.09)
+CLIP = ClipInput(32, (0.5, 0.4, 0.3), (1 / 255, 1 / 255, 1 / 255))
+"""Normalised, the fill is 0, and the photo's colours keep their scale."""
 
 
 def region(
@@ -36,7 +39,7 @@ def region(
     **rules: Any,  # noqa: ANN401
 ) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
-    return augmented_region(image, mask, 32, MEAN_RGB, RegionRules(**rules), augment, rng)
+    return augmented_region(image, mask, CLIP, RegionRules(**rules), augment, rng)
 
 
 @pytest.mark.parametrize("name", drawn_masks())
@@ -47,9 +50,9 @@ def test_without_augmentation_it_is_the_region_of_mining(
 ) -> None:
     image, mask = photo(), drawn_masks()[name]
     rules = RegionRules(expand_ratio=ratio, fill=fill, antialias=antialias)
-    expected = masked_region(image, mask, 32, MEAN_RGB, rules)
+    expected, kept = cut_regions(image, [Rle.encode(mask)], 32, CLIP.mean_rgb, rules, CLIP.std_rgb)
     found = region(image, mask, NO_AUGMENTATION, 0, **rules.model_dump())
-    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(found, (expected[0], kept[0]), strict=True))
 
 
 def test_picture_and_mask_are_cropped_and_flipped_together() -> None:

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 from stages.common import UserError
 from stages.proposals.ovseg import OvsegGenerator
 from stages.proposals.ovseg_file import OvsegFile
-from stages.regions import normalise, patch_mask
+from stages.regions import patch_mask
 from tests.tiny_ovseg import CLIP, CONFIG, ovseg_state
 from train.clip.ovseg import clip_of
 from train.segmenter.masks import Masks
@@ -90,14 +90,13 @@ def test_masks_and_their_boxes_are_the_references(case: Case) -> None:
 def test_what_clip_is_shown_and_says_is_the_references(case: Case) -> None:
     encoder = case.ours.segmenter.namer.encoder
     shown = case.masks.shown_image(case["photo"])
-    cut, masks = encoder.cut((shown, case.masks.shown[place]) for place in case.valid)
-    pixels = normalise(cut, encoder.input.mean, encoder.input.std)
+    pixels, masks = encoder.cut((shown, case.masks.shown[place]) for place in case.valid)
     assert_allclose(pixels[..., ::16, ::16], case["regions_sampled"], atol=1e-5)
     assert_allclose(pixels.mean((2, 3)), case["regions_mean"], atol=1e-5)
     assert_allclose(pixels.std((2, 3)), case["regions_std"], atol=1e-5)
     assert np.array_equal(patch_mask(masks, 16)[..., 0].bool(), case["patches_kept"])
     assert masks.sum((1, 2, 3)).tolist() == case["region_masks_area"].tolist()
-    features = encoder.features(cut, masks)
+    features = encoder.features(pixels, masks)
     assert_allclose(features, case["clip_features"], atol=1e-5)
     rows = torch.from_numpy(np.vstack([case.data["text_features"], case.data["no_object_feature"]]))
     assert_allclose(100 * features @ rows.T, case["clip_logits"], atol=LOGITS)
