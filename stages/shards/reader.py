@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from stages.common import SampleError, UserError, find_files, read_file
+from stages.shards.plain_tar import plain_members
 from stages.shards.tar import DamagedTarError, Member, Tell, Trouble, iterate_members, shown
 
 KeyEndsAt = Literal["first_dot", "last_dot"]
@@ -150,7 +151,9 @@ def read_sample(
         data = read_file(shard, offset, offset + nbytes)
     except (OSError, TimeoutError) as error:
         raise SampleError("unreadable_shard", f"{type(error).__name__}: {error}") from error
-    members: dict[str, bytes] = {}
+    members = _plain_sample(data, key, key_ends_at)
+    if members:
+        return members
     try:
         for sample in iterate_samples(io.BytesIO(data), None, key_ends_at, tell=lambda trouble: None):
             members |= sample.data() if sample.key == key else {}
@@ -158,6 +161,17 @@ def read_sample(
         raise SampleError("misplaced_sample", f"no tar member at the place that the index names: {error}") from error
     if not members:
         raise SampleError("misplaced_sample", "another sample lies at the place that the index names")
+    return members
+
+
+def _plain_sample(data: bytes, key: str, key_ends_at: KeyEndsAt) -> dict[str, bytes]:
+    """Contents by extension, where all that lies there is one plain sample of that key; else nothing."""
+    members: dict[str, bytes] = {}
+    for name, content in plain_members(data) or ():
+        cut = key_and_extension(name, key_ends_at)
+        if cut is None or cut[0] != key or cut[1] in members:
+            return {}
+        members[cut[1]] = content
     return members
 
 

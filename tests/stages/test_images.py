@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages import images
 from stages.common import SampleError
 from stages.images import decode_image, files_of_kind
 from tests.photos import jpeg
@@ -273,3 +274,53 @@ def test_files_are_known_by_their_endings_in_any_case_and_hidden_ones_left_out()
     names = ["b.JPG", "a.jpg", "._a.jpg", "x/.b.png", "x/c.PNG", "a.json", "jpg", ".jpg"]
     assert files_of_kind(names) == (["a.jpg", "b.JPG", "x/c.PNG"], ["._a.jpg", ".jpg", "a.json", "jpg", "x/.b.png"])
     assert files_of_kind(names, (".json",))[0] == ["a.json"]
+
+
+def by_pillow(data: bytes, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8] | str:
+    with monkeypatch.context() as patch:
+        patch.setattr("stages.images._plain_jpeg", lambda *given: None)
+        return shown(data)
+
+
+def shown(data: bytes) -> NDArray[np.uint8] | str:
+    try:
+        return decode_image(data)
+    except SampleError as error:
+        return error.reason
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True, "quality": 40}])
+def test_a_plain_jpeg_is_the_same_by_both_decoders(
+    subsampling: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (61, 83, 3)).astype(np.uint8).repeat(2, axis=0)
+    data = encoded(Image.fromarray(pixels), "JPEG", subsampling=subsampling, **options)
+    assert images._plain_jpeg(data, 100_000_000) is not None
+    assert np.array_equal(shown(data), by_pillow(data, monkeypatch))
+
+
+@pytest.mark.parametrize("kind", ["grey", "cmyk", "exif", "adobe", "cut", "large"])
+def test_other_jpegs_are_left_to_pillow(kind: str) -> None:
+    image = Image.fromarray(CORNERS)
+    data = {
+        "grey": lambda: encoded(image.convert("L"), "JPEG"),
+        "cmyk": lambda: encoded(image.convert("CMYK"), "JPEG"),
+        "exif": lambda: encoded(image, "JPEG", exif=exif_of(6)),
+        "adobe": lambda: encoded(image, "JPEG", keep_rgb=True),
+        "cut": lambda: encoded(image, "JPEG")[:-9],
+        "large": lambda: encoded(image, "JPEG"),
+    }[kind]()
+    assert images._plain_jpeg(data, 24 * 32 - (kind == "large")) is None
+
+
+def test_a_damaged_jpeg_is_the_same_by_both_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    pixels = np.kron(rng.integers(0, 256, (9, 11, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    whole = encoded(Image.fromarray(pixels), "JPEG")
+    for _ in range(400):
+        data = bytearray(whole)
+        for place in rng.integers(2, len(whole) - 2, rng.integers(1, 4)):
+            data[place] = rng.integers(256)
+        found, expected = shown(bytes(data)), by_pillow(bytes(data), monkeypatch)
+        assert np.array_equal(found, expected), bytes(data)[:40]

@@ -13,7 +13,7 @@ from PIL import Image
 from stages.boxes import Box, add_margin, expand_box, tight_box
 from stages.clip_config import RegionRules
 from stages.common import Rle
-from stages.regions import cut_region, cut_regions, normalise, patch_mask
+from stages.regions import cut_into, cut_regions, normalise, patch_mask
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 STD = np.array([0.26862954, 0.26130258, 0.27577711])
@@ -223,9 +223,9 @@ def test_margin_is_of_the_longer_side_and_ends_at_the_photo() -> None:
 
 def test_nearest_mask_takes_the_pixel_at_the_floor() -> None:
     mask = np.array([[False, True, False, True, True]])
-    whole = (0, 0, 5, 1)
-    _, keep = cut_region(np.zeros((1, 5, 3), np.uint8), mask, whole, 3, MEAN_255, RegionRules())
-    assert keep[0].tolist() == [[0.0, 1.0, 1.0]] * 3  # columns 0, 1, 3
+    pixels, keep = torch.empty(3, 3, 3), torch.empty(3, 3)
+    cut_into(pixels, keep, np.zeros((1, 5, 3), np.uint8), mask, MEAN_255, RegionRules())
+    assert keep.tolist() == [[0.0, 1.0, 1.0]] * 3  # columns 0, 1, 3
 
 
 def test_only_blank_patches_are_zero() -> None:

@@ -196,14 +196,13 @@ class _Pairs(Dataset[_Rows]):
 
     def __getitems__(self, draws: list[Draw]) -> _Rows:
         size = self._clip.size_px
-        images = torch.empty(len(draws), 3, size, size, memory_format=torch.channels_last)
-        masks = torch.empty(len(draws), 1, size, size)
+        images, masks = torch.empty(len(draws), size, size, 3), torch.empty(len(draws), size, size)
         numbers = torch.tensor([draw.number for draw in draws])
         bad: list[_Bad] = []
         for row, draw in enumerate(draws):
             for number in self._candidates(draw):
                 try:
-                    images[row], masks[row] = self._sample(number, draw)
+                    self._sample(number, draw, images[row], masks[row])
                 except SampleError as error:
                     bad.append(_Bad(number, error.reason, error.message, last=False))
                 else:
@@ -211,7 +210,7 @@ class _Pairs(Dataset[_Rows]):
                     break
             else:
                 bad[-1] = bad[-1]._replace(last=True)
-        return _Rows(images, masks, numbers, bad)
+        return _Rows(images.permute(0, 3, 1, 2), masks[:, None], numbers, bad)
 
     def _candidates(self, draw: Draw) -> Iterator[int]:
         """The sample drawn, and others of its set to take its place: they depend on the draw alone, so that all ranks
@@ -225,14 +224,15 @@ class _Pairs(Dataset[_Rows]):
         for _ in range(_TRIES - 1):
             yield int(rng.integers(start, end))
 
-    def _sample(self, number: int, draw: Draw) -> tuple[Tensor, Tensor]:
+    def _sample(self, number: int, draw: Draw, pixels: Tensor, keep: Tensor) -> None:
+        """Writes a sample into its row [S, S, 3] of the images and [S, S] of the masks."""
         pair_index, config = self._index, self._config
         shard = pair_index.shards[pair_index.shard[number]]
         place = int(pair_index.offset[number]), int(pair_index.nbytes[number])
         ends_at = config.sets[pair_index.set_number[number]].key_ends_at
         image, mask = decode_sample(read_sample(shard, *place, pair_index.key[number].as_py(), ends_at))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
-        return augmented_region(image, mask, self._clip, config.region, config.augment, rng)
+        augmented_region(image, mask, self._clip, config.region, config.augment, rng, pixels, keep)
 
 
 def _as_it_is(rows: Any) -> Any:  # noqa: ANN401 - the batches are whole already

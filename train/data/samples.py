@@ -18,7 +18,7 @@ from stages.clip import ClipInput
 from stages.clip_config import RegionRules
 from stages.common import DOES_NOT_COUNT, Config, Location, SampleError
 from stages.images import decode_image
-from stages.regions import cut_region, region_box
+from stages.regions import cut_into, part_of, region_box
 from stages.shards import MASK, PICTURES, KeyEndsAt
 
 
@@ -144,7 +144,9 @@ def augmented_region(
     rules: RegionRules,
     augment: Augmentation,
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
+    pixels: Tensor,
+    keep: Tensor,
+) -> None:
     """`stages.regions.cut_regions` with a noisy mask, a random part of its box, and a flip.
 
     All that an option may need is drawn, whether it is on or not: switching one on leaves the others' draws alone.
@@ -156,9 +158,8 @@ def augmented_region(
         rules: box, fill, antialiasing.
         augment: what to vary.
         rng: of this sample alone.
-
-    Returns:
-        float32 [3, size, size], normalised, and its mask, float32 [1, size, size] in {0, 1}.
+        pixels: float32 [size, size, 3], written to: normalised.
+        keep: float32 [size, size], written to: the mask, in {0, 1}.
     """
     noise, scale, ratio, x, y, flip = rng.random(6)
     mask = noisy_mask(mask, (2 * noise - 1) * augment.mask_noise)
@@ -166,10 +167,10 @@ def augmented_region(
     left, top, right, bottom = part = part_of_box(box, augment, (scale, ratio, x, y))
     if not mask[top:bottom, left:right].any():
         part = box
-    pixels, keep = cut_region(image, mask, part, clip.size_px, clip.mean_rgb, rules, clip.std_rgb)
+    cut_into(pixels, keep, part_of(image, part), part_of(mask, part), clip.mean_rgb, rules, clip.std_rgb)
     if augment.flip and flip < 0.5:
-        return pixels.flip(-1), keep.flip(-1)
-    return pixels, keep
+        pixels.copy_(pixels.flip(1))
+        keep.copy_(keep.flip(1))
 
 
 def part_of_box(box_xyxy_px: Box, augment: Augmentation, draws: tuple[float, float, float, float]) -> Box:

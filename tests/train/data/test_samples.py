@@ -39,7 +39,9 @@ def region(
     **rules: Any,  # noqa: ANN401
 ) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
-    return augmented_region(image, mask, CLIP, RegionRules(**rules), augment, rng)
+    pixels, keep = torch.empty(32, 32, 3), torch.empty(32, 32)
+    augmented_region(image, mask, CLIP, RegionRules(**rules), augment, rng, pixels, keep)
+    return pixels.permute(2, 0, 1), keep[None]
 
 
 @pytest.mark.parametrize("name", drawn_masks())
