@@ -129,6 +129,7 @@ DECIDES_NOTHING: dict[str, str] = {
     "pipeline.steps": _EMPTY,
     "stages": _EMPTY,
     "stages.common": _EMPTY,
+    "stages.common.ahead": "gives items as they are, in their order",
     "stages.common.config": _HASHED,
     "stages.common.copies": "gives bytes as they are",
     "stages.common.errors": "kinds of errors",

@@ -227,8 +227,11 @@ class CachedStep(Step, Generic[Content, Result]):
     def key(self, content: Content) -> list[Any]:
         """What one result depends on, as JSON values."""
 
+    def prepare(self, content: Content) -> Any:  # noqa: ANN401 - what `compute` takes
+        """What `compute` needs beside the content and a thread may make before; SampleError as in `compute`."""
+
     @abstractmethod
-    def compute(self, content: Content) -> Result:
+    def compute(self, content: Content, prepared: Any) -> Result:  # noqa: ANN401 - what `prepare` gave
         """The work itself; loads the model the first time."""
 
     @abstractmethod

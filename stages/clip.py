@@ -23,7 +23,7 @@ from stages.clip_config import (
     transformers_state,
 )
 from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
-from stages.common import Precision, Rle, UserError, autocast
+from stages.common import Precision, Rle, UserError, ahead, autocast
 from stages.gathered_regions import gather_regions
 from stages.regions import Rgb, cut_regions
 
@@ -121,12 +121,14 @@ class RegionEncoder:
         return device
 
     def encode_regions(self, regions: Iterable[PhotoRegion]) -> Tensor:
-        """Unit vectors float32 [N, D], on the CPU; batches of `batch_size` in the order given.
+        """Unit vectors float32 [N, D], on the CPU, in the order given; a thread cuts regions ahead of the CLIP.
 
         Raises:
             UserError: the model gives NaN or infinity, as some do in half precision.
         """
-        features = [self.encode_batch(batch).cpu() for batch in in_batches(regions, self._batch_size)]
+        cuts = (self.cut(batch) for batch in in_batches(regions, self._batch_size))
+        with ahead(cuts) as batches:
+            features = [self.features(*batch).cpu() for batch in batches]
         return torch.cat(features) if features else torch.empty(0, 0)
 
     def encode_batch(self, regions: Iterable[PhotoRegion]) -> Tensor:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.cache import Cache
@@ -19,7 +20,7 @@ from pipeline.steps.proposals import ProposeMasks
 from pipeline.steps.read import ReadImages
 from pipeline.steps.shards import WriteShards
 from pipeline.unit import BuildSpec, CachedStep, ImageWork, PlainStep, Task, UnitWork, each_image
-from stages.common import Folder, UserError, canonical_json, digest, limit_threads
+from stages.common import Folder, UserError, ahead, canonical_json, digest, limit_threads
 
 _STEPS: dict[StageName, Callable[[BuildSpec], PlainStep | CachedStep[Any, Any]]] = {
     "read": ReadImages,
@@ -42,6 +43,7 @@ class StepAdapter:
         limit_threads(spec.manifest.compute.threads)
         self._spec = spec
         self._cache = Cache(spec.cache_url)
+        self._put: set[str] = set()  # of the unit: looked up ahead, they were not there yet
         self._steps = [_STEPS[stage](spec) for stage in stages]
         self._identities = {step.stage: step.identity for step in self._steps if isinstance(step, CachedStep)}
 
@@ -81,22 +83,46 @@ class StepAdapter:
     def _run_cached(self, unit: UnitWork, step: CachedStep[Any, Any]) -> None:
         if step.computes_on:
             unit.devices[step.stage] = step.computes_on
-        for task in step.tasks(unit):
-            with _blame(unit, step.stage, task.image):
-                step.apply(task.content, self._result(unit, step, task))
+        tasks = list(step.tasks(unit))
+        self._put.clear()
+        with ahead(self._looked_up(step, task) for task in tasks) as looked_up:
+            for task, found in zip(tasks, looked_up, strict=True):
+                with _blame(unit, step.stage, task.image):
+                    step.apply(task.content, self._result(unit, step, task, found))
         step.finish(unit)
 
-    def _result(self, unit: UnitWork, step: CachedStep[Any, Any], task: Task[Any]) -> Any:  # noqa: ANN401
-        computed, found = step.statistics
-        key = digest([self._spec.fingerprint, self._identities[step.stage], step.key(task.content)])
-        entry = self._cache.get(step.kind, key)
+    def _looked_up(self, step: CachedStep[Any, Any], task: Task[Any]) -> _LookedUp:
+        """A task's entry of the cache; or, without one, what its computation needs. In a thread of its own."""
+        try:
+            key = digest([self._spec.fingerprint, self._identities[step.stage], step.key(task.content)])
+            entry = self._cache.get(step.kind, key)
+            return _LookedUp(key, entry, step.prepare(task.content) if entry is None else None)
+        except Exception as error:  # raised where the image is at hand that it quarantines
+            return _LookedUp(error=error)
+
+    def _result(self, unit: UnitWork, step: CachedStep[Any, Any], task: Task[Any], found: _LookedUp) -> Any:  # noqa: ANN401
+        if found.error is not None:
+            raise found.error
+        computed, cached = step.statistics
+        entry = self._cache.get(step.kind, found.key) if found.key in self._put else found.entry
         if entry is not None:
-            unit.done[found] += task.size
+            unit.done[cached] += task.size
             return step.decode(entry)
-        result = step.compute(task.content)
+        result = step.compute(task.content, found.prepared)
         unit.done[computed] += task.size
-        self._cache.put(step.kind, key, step.encode(result))
+        self._cache.put(step.kind, found.key, step.encode(result))
+        self._put.add(found.key)
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class _LookedUp:
+    """Key and entry of a task in the cache, what its computation needs if there is no entry, or what went wrong."""
+
+    key: str = ""
+    entry: bytes | None = None
+    prepared: Any = None
+    error: Exception | None = None
 
 
 def start_unit(

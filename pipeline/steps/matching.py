@@ -55,7 +55,7 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
             for image in content
         ]
 
-    def compute(self, content: list[ImageWork]) -> Scores:
+    def compute(self, content: list[ImageWork], prepared: None = None) -> Scores:
         import torch
 
         if self._encoder is None:

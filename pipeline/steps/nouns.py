@@ -38,7 +38,7 @@ class FindNouns(CachedStep[Captions, list[CaptionNouns]]):
     def key(self, content: Captions) -> list[Any]:
         return _texts(content)
 
-    def compute(self, content: Captions) -> list[CaptionNouns]:
+    def compute(self, content: Captions, prepared: None = None) -> list[CaptionNouns]:
         if self._extractor is None:
             from stages.nouns import build_extractor
 

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.cache import packed, unpacked
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
 from stages.common import Proposal, Rle, identity
@@ -43,12 +46,15 @@ class ProposeMasks(CachedStep[ImageWork, Refined]):
         masks = [[mask.segmentation, mask.label, mask.score, mask.is_crowd] for mask in record.masks]
         return [content.sha256, content.masks_sha256, masks, record.mask_size_hw_px]
 
-    def compute(self, content: ImageWork) -> Refined:
+    def prepare(self, content: ImageWork) -> NDArray[np.uint8]:
+        return content.pixels()
+
+    def compute(self, content: ImageWork, prepared: NDArray[np.uint8]) -> Refined:
         if self._proposer is None:
             from stages.proposals import build_proposer
 
             self._proposer = build_proposer(self._section.proposer, self._computer.device, self._computer.precision)
-        raw, bad = propose(self._proposer, content.record, content.pixels())
+        raw, bad = propose(self._proposer, content.record, prepared)
         kept, dropped = refine(raw, self._section.refine)
         return kept, {**Counter(mask.reason for mask in bad), **dropped}
 

@@ -5,6 +5,7 @@ Its names are imported from here: ``from stages.common import Config, UserError`
 
 from __future__ import annotations
 
+from stages.common.ahead import ahead
 from stages.common.config import DOES_NOT_COUNT, LOCAL_DIR, Config, Location, Manifest, ModelLocation, identity
 from stages.common.copies import local_copy, local_path, told_as
 from stages.common.devices import (
@@ -89,6 +90,7 @@ __all__ = [
     "StorageError",
     "UnreachableError",
     "UserError",
+    "ahead",
     "autocast",
     "canonical_json",
     "clean_name",

@@ -40,7 +40,13 @@ class Lengths(CachedStep[ImageWork, int]):
     def key(self, content: ImageWork) -> list[Any]:
         return [content.record.file]
 
-    def compute(self, content: ImageWork) -> int:
+    def prepare(self, content: ImageWork) -> str:
+        if content.record.file == "unreadable":
+            raise SampleError("undecodable_image", "expected a photo")
+        return f"prepared {content.record.file}"
+
+    def compute(self, content: ImageWork, prepared: str) -> int:
+        assert prepared == f"prepared {content.record.file}"
         Lengths.computed += 1
         if content.record.file == "bad":
             raise SampleError("bad_name", "expected a good one")
@@ -85,6 +91,18 @@ def test_what_was_computed_once_comes_from_the_cache_and_is_counted(spec: BuildS
     assert (first.done, second.done) == ({"measured": 20}, {"measured": 10, "measured_before": 10})
     assert Lengths.computed == 3
     assert [image.sha256 for image in second.images] == ["2 characters", "3 characters"]
+
+
+def test_what_is_twice_in_a_unit_is_computed_once(spec: BuildSpec) -> None:
+    assert run(spec, "a", "a", "a").done == {"measured": 10, "measured_before": 20}
+
+
+def test_what_cannot_be_prepared_quarantines_its_image_alone(spec: BuildSpec) -> None:
+    unit = run(spec, "a", "unreadable", "bb")
+    assert [(row.image_id, row.stage, row.reason) for row in unit.quarantine] == [
+        ("unreadable", "nouns", "undecodable_image")
+    ]
+    assert [image.sha256 for image in unit.usable()] == ["1 characters", "2 characters"]
 
 
 def test_without_a_cache_all_is_computed(spec: BuildSpec) -> None:
