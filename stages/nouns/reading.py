@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.nouns.normalize import Parsable, parsable
 from stages.nouns.repairs import NOUN_TAGS, TagRepair, is_last_of_phrase
@@ -70,10 +70,27 @@ class _Tagged:
 
 
 def load_model() -> Language:
-    """spaCy's small English model without the parts that are not needed here; it comes as a package."""
-    import spacy
+    """spaCy's small English model without the parts that are not needed here; it comes as a package.
 
-    return spacy.load(MODEL, exclude=["ner", "lemmatizer", "attribute_ruler"])
+    Its matrices are multiplied by numpy's BLAS, in a third of the time of the one that spaCy brings.
+    """
+    import numpy as np
+    import spacy
+    from thinc.api import NumpyOps
+
+    class Ops(NumpyOps):  # type: ignore[misc]  # thinc's types are not checked
+        def gemm(self, x: Any, y: Any, out: Any = None, trans1: bool = False, trans2: bool = False) -> Any:  # noqa: ANN401 - thinc's arrays
+            return np.matmul(x.T if trans1 else x, y.T if trans2 else y, out=out)
+
+        def affine(self, X: Any, W: Any, b: Any) -> Any:  # noqa: ANN401, N803 - thinc's names
+            return np.matmul(X, W.T) + b
+
+    nlp = spacy.load(MODEL, exclude=["ner", "lemmatizer", "attribute_ruler"])
+    ops = Ops()
+    for _, pipe in nlp.pipeline:
+        for node in pipe.model.walk():  # type: ignore[attr-defined]  # all three have a model
+            node.ops = ops
+    return nlp
 
 
 class Reader:

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from benchmarks.nouns_quality import load_captions
 from stages.common import DroppedNoun, Noun, UserError
 from stages.nouns import NltkNouns, NounExtractor, NounsConfig, SpacyNouns, build_extractor, is_spoken
+from stages.nouns.reading import MODEL, load_model
+from stages.nouns.tagger import _shipped_weights, load_tagger
 
 AWKWARD = [
     "",
@@ -139,3 +141,26 @@ def test_the_kind_picks_the_configuration() -> None:
 def test_importing_loads_no_model_library() -> None:
     code = "import sys, stages.nouns; print(sorted({'spacy', 'nltk', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_tags_are_those_of_nltk() -> None:
+    from nltk.tag.perceptron import PerceptronTagger
+
+    nltk = PerceptronTagger(load=False)
+    nltk.decode_json_params(_shipped_weights())
+    tagger = load_tagger()
+    sentences = [caption.text.split() for caption in load_captions()]
+    assert len(sentences) > 300
+    for words in [*sentences, [], [""], ["2024", "x-ray", "3rd"], ["wug"] * 30]:
+        assert tagger.tag(words) == nltk.tag(words)
+
+
+def test_another_multiplication_changes_no_tag() -> None:
+    import spacy
+
+    texts = [caption.text for caption in load_captions()]
+    plain = spacy.load(MODEL, exclude=["ner", "lemmatizer", "attribute_ruler"])
+    for ours, theirs in zip(load_model().pipe(texts), plain.pipe(texts), strict=True):
+        assert [(token.tag_, token.dep_, token.head.i) for token in ours] == [
+            (token.tag_, token.dep_, token.head.i) for token in theirs
+        ]
