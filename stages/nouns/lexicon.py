@@ -87,6 +87,7 @@ class Curated:
     deeds: frozenset[str]
     meals: frozenset[str]
     audience: frozenset[str]
+    packs: frozenset[str]
     not_lvis: frozenset[str]
     singulars: dict[str, str]
     lvis: frozenset[str]

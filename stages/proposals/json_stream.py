@@ -29,8 +29,6 @@ def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Element:
     """One element of an array in the document.
