@@ -128,8 +128,8 @@ class TruthFile:
         """
         if self.unlisted and not len(self.masks):
             raise UserError(
-                f"{self.path}: none of its {self.unlisted:,} masks is of an image that it lists; expected the ids of its "
-                f"images, such as {next(iter(self.images))}, as 'image_id'"
+                f"{self.path}: none of its {self.unlisted:,} masks is of an image that it lists; expected the ids of "
+                f"its images, such as {next(iter(self.images))}, as 'image_id'"
             )
 
     def masks_of(self, image_id: str) -> pa.Table:
