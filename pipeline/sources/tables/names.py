@@ -23,7 +23,8 @@ def with_names(rows: pa.Table, problems: Problems, root: str) -> pa.Table:
         root: folder or URL that names are relative to.
     """
     names = rows["image"].fill_null("")
-    if base := base_of(root):
+    base = base_of(root)
+    if base and pc.any(pc.or_(pc.starts_with(names, base), pc.starts_with(names, "file://"))).as_py():
         names = pc.replace_substring_regex(names, f"^(file://)?{re.escape(base)}/*", "")
         named = pc.if_else(rows["image"].is_valid(), names, None)
         rows = rows.set_column(rows.schema.get_field_index("image"), rows.schema.field("image"), named)
