@@ -49,7 +49,7 @@ def _split(text: str) -> tuple[str, ...]:
         UserError: it holds half a character, as bytes of the command line that are no UTF-8 do.
     """
     if escaped(text) != text:
-        raise UserError(f"classes: {escaped(text)!r} is no UTF-8 text; write it in UTF-8")
+        raise UserError(f"classes: '{escaped(text).strip()}' is no UTF-8 text; write it in UTF-8")
     return tuple(map(clean_name, text.split("|")))
 
 
