@@ -28,8 +28,8 @@ _OTHERS = {
     b"\x28\xb5\x2f\xfd": "packed by zstd",
 }
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_MOST_CONTROL = 0.02
-"""Of a text's first bytes."""
+_FEW_CONTROL, _MOST_CONTROL = 8, 0.02
+"""Control characters in a text's first bytes, and their share."""
 _UNDECODED = re.compile("[\udc00-\udcff]")
 _IN_A_ROW = re.compile("[\udc00-\udcff]{2}")
 _BYTES_AS_THEY_ARE = "maskmine.bytes"
@@ -149,5 +149,16 @@ def _check(head: bytes, encoding: str | None, problems: Problems) -> None:
             raise problems.refused(f"is {what}, expected text")
     if encoding is None and (looks := wide_encoding(head)):
         raise problems.refused(f"looks like {looks}, expected utf-8; set source.encoding: {looks}")
-    if encoding is None and len(_CONTROL.findall(head)) > _MOST_CONTROL * len(head):
+    if encoding is None and _is_binary(head):
         raise problems.refused(f"is no text: it begins with {head[:24]!r}")
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether first bytes are no text of any encoding: no UTF-8, and full of control characters."""
+    if len(_CONTROL.findall(head)) <= max(_FEW_CONTROL, _MOST_CONTROL * len(head)):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return True
+    return False

@@ -100,6 +100,12 @@ class TestDamage:
         with pytest.raises(UserError, match=message):
             read(tmp_path, "t.csv", content)
 
+    def test_control_characters_alone_make_no_text_binary(self, tmp_path: Path) -> None:
+        text = "".join(map(chr, [*range(1, 9), *range(14, 32), 127])) * 9
+        rows = [{"image": "a", "caption": "x"}, {"image": "b", "caption": "y"}]
+        assert read(tmp_path, "t.csv", f"image,caption\na,{text}\nb,\x1f\n").captions == {"a": (text,), "b": ("\x1f",)}
+        assert read(tmp_path, "t.jsonl", lines(*rows, "\x01\x02")).captions == AB
+
     def test_a_cell_that_is_too_long_is_told_as_that(self, tmp_path: Path) -> None:
         captions, aside, _ = read(tmp_path, "t.csv", HEADER + f'c,"{"dog " * 5_000_000}"\na,x\nb,y\n')
         assert captions == AB
