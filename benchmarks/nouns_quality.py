@@ -4,11 +4,12 @@
     python -m benchmarks.nouns_quality --errors spacy dev
 
 tests/stages/nouns/captions.tsv holds captions in the style of COCO and of alt text from the web, fragments.tsv beside
-it verbless fragments and titles of products. A label is a common noun, as the caption writes it, that names something
-one could draw a mask around in a photo that the caption describes truly: things, living beings, stuff (water, grass),
-places seen as a whole (kitchen, beach), body parts, landmarks by name. No labels are: names of people, towns and makes,
-events, times, colours, abstract words, words for the picture itself or for layout, things said to be absent, modifiers
-('garage' in 'garage door'), and in titles whom a thing is for and what it is made of where that stands by itself.
+it verbless fragments and titles of products, others.tsv all four by another hand. A label is a common noun, as the
+caption writes it, that names something one could draw a mask around in a photo that the caption describes truly:
+things, living beings, stuff (water, grass), places seen as a whole (kitchen, beach), body parts, landmarks by name. No
+labels are: names of people, towns and makes, events, times, colours, abstract words, words for the picture itself or
+for layout, things said to be absent, modifiers ('garage' in 'garage door'), and in titles whom a thing is for and what
+it is made of where that stands by itself.
 
 A match is equality of surface forms within the caption, lower case; of a label's wordings parted by '/', either is
 right. Per caption, the distinct surface forms that a rule gives are compared with the labels: precision is the share
@@ -31,6 +32,7 @@ from stages.nouns.reading import BATCH_SIZE, MODEL
 
 LABELLED = Path(__file__).parents[1] / "tests" / "stages" / "nouns"
 CAPTIONS_FILE, FRAGMENTS_FILE = LABELLED / "captions.tsv", LABELLED / "fragments.tsv"
+OTHERS_FILE = LABELLED / "others.tsv"
 RULES: dict[str, NltkNouns | SpacyNouns] = {
     "nltk NN only": NltkNouns(tags=("NN",)),
     "nltk": NltkNouns(),
@@ -39,6 +41,7 @@ RULES: dict[str, NltkNouns | SpacyNouns] = {
 PARTS = {
     CAPTIONS_FILE: [(half, style) for half in ("dev", "test", "late", "fresh") for style in ("coco", "alt", "all")],
     FRAGMENTS_FILE: [(half, style) for half in ("dev", "test") for style in ("fragment", "title", "all")],
+    OTHERS_FILE: [("others", style) for style in ("coco", "alt", "fragment", "title", "all")],
 }
 SPEED_ROUNDS = 4
 

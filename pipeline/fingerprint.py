@@ -111,6 +111,7 @@ DECIDES_NOTHING: dict[str, str] = {
     "pipeline.records": "names of files and checks of records; another form of them raises FORMAT",
     "pipeline.sources": _EMPTY,
     "pipeline.sources.coco": _PLANNED,
+    "pipeline.sources.names": _PLANNED,
     "pipeline.sources.photos": "gives bytes as they are",
     "pipeline.sources.scan": _PLANNED,
     "pipeline.sources.set_aside": _PLANNED,

@@ -81,7 +81,7 @@ def make_plan(manifest: BuildManifest) -> Plan:
         raise UserError(f"source: no image in the input; check source's paths{''.join(told)}")
     _check_excluded(manifest, rows)
     rows = _drawn(rows, manifest)
-    rows = add_scan(rows, manifest.source)
+    rows = add_scan(rows, manifest.source, aside)
     document = PlanDocument(
         format=FORMAT,
         config=identity(manifest),

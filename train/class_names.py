@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common import UserError, clean_name
+from stages.common import UserError, clean_name, escaped, wide_encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,13 @@ def class_names(classes: Sequence[str | ClassName]) -> tuple[ClassName, ...]:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """Synonyms apart by ``|``, each made plain: what nobody sees makes no other word."""
+    """Synonyms apart by ``|``, each made plain: what nobody sees makes no other word.
+
+    Raises:
+        UserError: it holds half a character, as bytes of the command line that are no UTF-8 do.
+    """
+    if escaped(text) != text:
+        raise UserError(f"classes: '{escaped(text).strip()}' is no UTF-8 text; write it in UTF-8")
     return tuple(map(clean_name, text.split("|")))
 
 
@@ -90,6 +96,13 @@ def _parts_of_text(text: str) -> list[tuple[str, str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of classes, one per line: {error}") from error
+        data = path.read_bytes()
+        looks = wide_encoding(data)
+        if looks is None:
+            return data.decode("utf-8-sig").splitlines()
+        problem: object = f"expected UTF-8; it looks like {looks.upper()}: save it as UTF-8"
+    except UnicodeDecodeError as error:
+        problem = f"{error}; expected UTF-8"
+    except (OSError, ValueError) as error:
+        problem = error
+    raise UserError(f"{path}: cannot be read as a list of classes, one per line: {problem}")

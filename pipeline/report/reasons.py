@@ -65,9 +65,10 @@ MEANINGS: dict[str, str] = {
     "unknown_protocol": "a URL of a protocol that does not exist",
     "data_uri": "a photo in the place of its name",
     "bad_quotes": "a quote mark that is not closed",
-    "bad_cells": "another number of cells than the header",
+    "bad_cells": "another number of cells than the header, or a cell that is too long",
     "bad_json": "no JSON object",
     "bad_encoding": "bytes of another encoding",
-    "damaged_row": "in a damaged part of a Parquet file",
+    "repeated_header": "the header of a table again",
+    "damaged_row": "in a damaged part of a Parquet or gzip file",
     "unexpected_error": "any other error; the message names it",
 }

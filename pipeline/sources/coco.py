@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources.config import CocoSource, attach_known_masks, table_of
+from pipeline.sources.names import normal_name
 from pipeline.sources.set_aside import Item, SetAside
 from stages.common import SampleError, UserError, escaped
 from stages.proposals import read_coco_masks
@@ -38,7 +39,7 @@ def read_coco(source: CocoSource, aside: SetAside) -> pa.Table:
         UserError: a file cannot be read, or none of its entries can be used; names the file and what it lacks.
     """
     try:
-        captioned = _read_captions(source.captions, aside)
+        captioned = _read_captions(source.captions, source.images, aside)
     except UserError as error:
         raise UserError(f"source.captions: {error}") from error
     take = 1 if source.use_captions == "first" else None
@@ -78,7 +79,7 @@ class _Captioned:
     odd_sizes: int = 0
 
 
-def _read_captions(path: str, aside: SetAside) -> _Captioned:
+def _read_captions(path: str, root: str, aside: SetAside) -> _Captioned:
     """Reads a captions JSON; lists may stand in any order, so that captions find their images at the end."""
     found, reader = _Captioned(), _Reader(path, aside)
     spoken: list[tuple[int, str, str]] = []
@@ -86,11 +87,13 @@ def _read_captions(path: str, aside: SetAside) -> _Captioned:
 
     def take_caption(element: Element) -> None:
         image_id, texts = _caption(element.value)
-        spoken.extend((element.index, image_id, text) for text in texts)
+        for text in texts:
+            part = Element(element.key, element.index, {**element.value, "caption": text}, "")
+            reader.take("annotation", part, lambda part: spoken.append((part.index, image_id, _text(part.value))))
 
     for element in read_elements(path, arrays):
         if element.key == "images":
-            reader.take("image", element, lambda element: _take_image(found, element.value))
+            reader.take("image", element, lambda element: _take_image(found, element.value, root))
         elif element.key == "annotations":
             reader.take("annotation", element, take_caption)
         elif element.key == "licenses":
@@ -160,15 +163,16 @@ class _Reader:
                 raise UserError(f"{self.path}: no {item} can be used; the first: {message}{hint}")
 
 
-def _take_image(found: _Captioned, entry: dict[str, Any]) -> None:
+def _take_image(found: _Captioned, entry: dict[str, Any], root: str) -> None:
     image_id = required_id(entry, "id", _BAD_IMAGE)
     name = entry.get("file_name")
     if name is None and isinstance(entry.get("coco_url"), str):
         name = "/".join(entry["coco_url"].split("/")[-2:])  # LVIS has URLs alone, whose ends are COCO's folder and file
     if not isinstance(name, str) or not name.strip():
         raise SampleError(_BAD_IMAGE, f"expected a text 'file_name', got {shown(name)}")
-    if not is_text(name) or "\0" in name:
+    if not is_text(name):
         raise SampleError(_BAD_IMAGE, f"expected a 'file_name' that a file can have, got {shown(name)}")
+    name = normal_name(name, root)
     before = found.images.get(image_id)
     if before is not None and before.file != name:
         raise SampleError(
@@ -180,21 +184,25 @@ def _take_image(found: _Captioned, entry: dict[str, Any]) -> None:
     found.images[image_id] = _Image(name, height_px, width_px, id_text(entry.get("license")))
 
 
-def _caption(entry: dict[str, Any]) -> tuple[str, list[str]]:
-    """Image id and texts of an annotation; null is an empty caption."""
+def _caption(entry: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Image id and captions of an annotation."""
     image_id = required_id(entry, "image_id", _BAD_ANNOTATION)
     if "caption" not in entry:
         raise SampleError(_BAD_ANNOTATION, f"expected a key 'caption'; it has {', '.join(map(shown, entry))}")
     given = entry["caption"]
-    texts = given if isinstance(given, list) and given else ["" if given is None else given]
-    for text in texts:
-        if not isinstance(text, str):
-            raise SampleError("bad_caption", f"expected a text as 'caption', got {shown(text)}")
-        if not is_text(text):
-            raise SampleError(
-                "bad_caption", f"'caption' holds half a character, or bytes that are no UTF-8: {shown(text)}"
-            )
-    return image_id, texts
+    return image_id, given if isinstance(given, list) and given else [given]
+
+
+def _text(entry: dict[str, Any]) -> str:
+    """The one caption of an annotation; null is an empty one."""
+    text = entry["caption"]
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise SampleError("bad_caption", f"expected a text as 'caption', got {shown(text)}")
+    if not is_text(text):
+        raise SampleError("bad_caption", f"'caption' holds half a character, or bytes that are no UTF-8: {shown(text)}")
+    return text
 
 
 def _take_license(licenses: dict[str, str], value: Any) -> None:  # noqa: ANN401 - any JSON value

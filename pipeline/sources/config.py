@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stages.common import WEB, Config, ImageRecord, Location, SourceMask, UserError
 from stages.shards import KeyEndsAt
@@ -116,6 +116,15 @@ class CsvDialect(Config):
     quote: _Sign | Literal[""] | None = None
     escape: _Sign | None = None
     header: bool = True
+
+    @model_validator(mode="after")
+    def _signs_differ(self) -> Self:
+        signs = [self.delimiter or ",", '"' if self.quote is None else self.quote, self.escape]
+        given = [sign for sign in signs if sign]
+        if len({*given}) < len(given):
+            listed = ", ".join(map(repr, given))
+            raise ValueError(f"delimiter, quote and escape are different signs; these are {listed}")
+        return self
 
 
 class TableSource(_Source):

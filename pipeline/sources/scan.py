@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources.coco import read_coco
 from pipeline.sources.config import AnySource, CocoSource, TableSource, WebdatasetSource, root_key, root_of
+from pipeline.sources.names import loosely
 from pipeline.sources.set_aside import SetAside
 from pipeline.sources.tables.table import read_table, table_files
 from pipeline.sources.webdataset import read_webdataset
@@ -72,8 +75,13 @@ def canonical_order(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
+def add_scan(rows: pa.Table, source: AnySource, aside: SetAside) -> pa.Table:
     """Adds the column `listed`: sizes from one listing of each folder that is named; null where there is no listing.
+
+    Args:
+        rows: of the source (schema ROWS, without `listed`).
+        source: where they are.
+        aside: is told of photos that are there under another spelling.
 
     Raises:
         UserError: not one of the images is there, so that a wrong path is found before a build and not by it.
@@ -91,25 +99,40 @@ def add_scan(rows: pa.Table, source: AnySource) -> pa.Table:
             found = Folder(place).sizes()
         except OSError as error:
             raise UserError(
-                f"{root_key(source)}: {place.rstrip('/')} cannot be listed: {error}; check the address and the rights"
+                f"{root_key(source)}: {place.rstrip('/')}, in which photos are named, cannot be listed: {error}; check "
+                "the address and the rights"
             ) from error
         sizes.update({folder + name: size for name, size in found.items()})
     files = rows["file"].to_pylist()
     pairs = zip(files, is_file.to_pylist(), strict=True)
     listed = pa.array([sizes.get(file, -1) if is_listed else None for file, is_listed in pairs], pa.int64())
+    spelled = _spelled_otherwise(rows["file"].filter(pc.equal(listed, -1)).to_pylist(), sizes)
     if listed.null_count == 0 and pc.max(listed).as_py() == -1:
         raise UserError(
-            f"source: not one of the {len(rows)} images is at {root}, such as {files[0]}; {_elsewhere(root, files[0])}"
+            f"source: not one of the {len(rows)} images is at {root}, such as {files[0]}; "
+            f"{spelled or _elsewhere(root, files[0])}"
             "check source.images (coco) or source.root (table)"
         )
+    if spelled:
+        aside.note(spelled.removesuffix("; "))
     return rows.append_column("listed", listed)
+
+
+def _spelled_otherwise(missing: list[str], sizes: Collection[str]) -> str:
+    """How many files that are missing are there but for their spelling, and the first of them; empty if none is."""
+    there = {loosely(name): name for name in sizes} if missing else {}
+    found = [(name, there[loosely(name)]) for name in missing if loosely(name) in there]
+    if not found:
+        return ""
+    count = "1 photo is" if len(found) == 1 else f"{len(found):,} photos are"
+    return f"{count} there, but spelled otherwise: {found[0][0]!r} is {found[0][1]!r} there; "
 
 
 def _elsewhere(root: str, file: str) -> str:
     """Where a file that is not there lies instead, if it is found nearby: without its folders, or in one below."""
     if file.startswith("/") or "://" in file:
         return ""
-    below, (folder, _, name) = Folder(root), file.rpartition("/")
+    below, (folder, _, name) = Folder(root), file.replace("\\", "/").rpartition("/")
     if folder and below.is_file(name):
         return f"{name} is there without {folder}/; "
     found = next((inside for inside in below.names()[:_LOOKED_INTO] if below.is_file(f"{inside}/{file}")), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -47,7 +48,8 @@ class SetAside:
             message: where it stands (line, row, byte, key), what was found and what was expected.
             image_id: of its image, where it has one.
         """
-        self._rows.append((item, _text(image_id), _text(file), reason, _text(message[:_MESSAGE_CHARS])))
+        told = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", message[:_MESSAGE_CHARS])
+        self._rows.append((item, _text(image_id), _text(file), reason, _text(told)))
 
     def note(self, sentence: str) -> None:
         """Tells the user something, once."""
@@ -90,6 +92,8 @@ def read_set_aside(store: Folder) -> pa.Table:
 
 
 _MESSAGE_CHARS = 500
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What a terminal may take for a command."""
 
 
 def _text(value: str) -> str:

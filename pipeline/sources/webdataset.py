@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.sources.config import WebdatasetSource, table_of
 from pipeline.sources.set_aside import SetAside
-from stages.common import UserError, open_file
+from stages.common import Folder, UserError, open_file
 from stages.shards import CaptionedPicture, Trouble, find_tars, read_captioned_pictures
 
 _Counted = dict[str, tuple[str, int]]
@@ -24,9 +26,10 @@ def read_webdataset(source: WebdatasetSource, aside: SetAside) -> pa.Table:
     """
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     harmless: _Counted = {}
-    for location in _shards(source, aside):
+    shards = _shards(source, aside)
+    for location in shards:
         name = _name(location)
-        pictures = _read(location, source, aside, harmless)
+        pictures = _read(location, source, aside, harmless, len(shards) == 1)
         for picture in pictures:
             row = (_image_id(name, picture.key), name, picture.captions)
             for column, value in zip(_COLUMNS, (*row, picture.offset, picture.nbytes, picture.license), strict=True):
@@ -44,7 +47,10 @@ def _shards(source: WebdatasetSource, aside: SetAside) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    if any(sign in source.path.rpartition("/")[0] for sign in "*?[{}"):
+    folder, _, base = source.path.rpartition("/")
+    if any(sign in folder for sign in "*?[{}"):
+        if base and Folder(folder).is_file(base):
+            return [source.path]
         raise UserError(f"source.path: {source.path}: a pattern may stand in the file name alone, not in its folder")
     by_name, hidden = find_tars(source.path)
     found = {file for files in by_name.values() for file in files}
@@ -59,8 +65,14 @@ def _shards(source: WebdatasetSource, aside: SetAside) -> list[str]:
     return sorted(found)
 
 
-def _read(location: str, source: WebdatasetSource, aside: SetAside, harmless: _Counted) -> list[CaptionedPicture]:
-    """Pictures of one tar; what is lost is set aside, what is not is counted in `harmless`."""
+def _read(
+    location: str, source: WebdatasetSource, aside: SetAside, harmless: _Counted, is_alone: bool
+) -> list[CaptionedPicture]:
+    """Pictures of one tar; what is lost is set aside, what is not is counted in `harmless`.
+
+    Raises:
+        UserError: it is no tar. One of several that was cut off before its first member is set aside.
+    """
     name = _name(location)
 
     def tell(trouble: Trouble) -> None:
@@ -73,6 +85,11 @@ def _read(location: str, source: WebdatasetSource, aside: SetAside, harmless: _C
 
     try:
         with open_file(location) as file:
+            nbytes = file.seek(0, io.SEEK_END)
+            if nbytes < tarfile.BLOCKSIZE and not is_alone:
+                message = f"cut off at byte {nbytes}, before the end of the first header: nothing of it can be read"
+                aside.add("shard", name, "cut_shard", message)
+                return []
             return list(read_captioned_pictures(file, source.key_ends_at, tell))
     except OSError as error:
         raise UserError(f"source.path: {location} cannot be read as an uncompressed tar: {error}") from error

@@ -52,7 +52,16 @@ from stages.common.records import (
 )
 from stages.common.storage import NOT_TO_BE_HAD, WEB, StorageError, retried
 from stages.common.tensors import load_safetensors, read_tensor_file, tensor_names
-from stages.common.texts import Name, PlainText, clean_name, clean_text, escaped, plain_text, some
+from stages.common.texts import (
+    Name,
+    PlainText,
+    clean_name,
+    clean_text,
+    escaped,
+    plain_text,
+    some,
+    wide_encoding,
+)
 
 __all__ = [
     "CONFIG",
@@ -133,4 +142,5 @@ __all__ = [
     "transformers_files",
     "validate",
     "version_of",
+    "wide_encoding",
 ]

@@ -238,7 +238,8 @@ def version_of(location: str) -> list[str]:
 
 
 def find_files(pattern: str, ending: str = "") -> dict[str, list[str]]:
-    """Locations by name: ``{00000..00099}`` in a pattern stands for so many names, ``*`` for the files that match.
+    """Locations by name: ``{00000..00099}`` in a pattern stands for so many names, ``*`` for the files that match it,
+    not for folders.
 
     Args:
         pattern: of paths or URLs; a folder stands for its files.
@@ -251,13 +252,18 @@ def find_files(pattern: str, ending: str = "") -> dict[str, list[str]]:
     for name in braceexpand(pattern):
         fs, path = open_location(name)
         if _PATTERN.intersection(path.rpartition("/")[2]):
-            matches = sorted(fs.glob(path))
+            matches = _files_of(fs, path)
         elif fs.isdir(path):
-            matches = sorted(fs.glob(f"{path.rstrip('/')}/*{ending}"))
+            matches = _files_of(fs, f"{path.rstrip('/')}/*{ending}")
         else:
             matches = [path] if fs.exists(path) else []
         found[name] = [fs.unstrip_protocol(match) if "://" in name else match for match in matches]
     return found
+
+
+def _files_of(fs: Any, pattern: str) -> list[str]:  # noqa: ANN401 - fsspec has no types
+    found = fs.glob(pattern, detail=True)
+    return sorted(path for path, entry in found.items() if entry["type"] != "directory")
 
 
 def _read_local(path: str, start: int, nbytes: int) -> bytes:

@@ -100,13 +100,15 @@ def _tried(action: Callable[[], Result]) -> Result:
 
 def _as_os_error(error: Exception) -> OSError | None:
     """The error to raise instead; None if the error is right as it is."""
-    text = str(error) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
     if getattr(error, "errno", None) == errno.ENAMETOOLONG or (
         isinstance(error, ValueError) and "null byte" in text  # as Python refuses a path with NUL
     ):
         return FileNotFoundError(errno.ENOENT, "no file can have such a name")
     if type(error).__module__.partition(".")[0] not in _LIBRARIES:
         return None
+    if type(error.__cause__).__module__ == "aiohttp.http_exceptions":  # aiohttp gives it the status 400
+        return StorageError(f"the server's answer is no HTTP: {text}")
     status = getattr(error, "status", None)
     if status in _GONE:
         return FileNotFoundError(errno.ENOENT, f"the server answers {status}")
@@ -115,7 +117,7 @@ def _as_os_error(error: Exception) -> OSError | None:
     if not isinstance(status, int):
         may_pass = "Credentials" not in type(error).__name__
         return error if isinstance(error, OSError) else StorageError(text, may_pass=may_pass)
-    told = f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    told = " ".join(f"the server answers {status} {getattr(error, 'message', '')}".split())
     if status >= 500 or status in _MAY_PASS:
         return StorageError(told, status, _pause_s(error))
     return PermissionError(errno.EACCES, told if status else "the server sends on without end")

@@ -84,6 +84,23 @@ def escaped(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_MOST_PAIRS, _FEW_ZEROS = 0.4, 2
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, if a text's first bytes speak of it: by a mark, or by a zero in every second byte alone."""
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    pairs = len(head) // 2
+    even, odd = (head[start : 2 * pairs : 2].count(0) for start in (0, 1))
+    most = max(_FEW_ZEROS, _MOST_PAIRS * pairs)
+    if max(even, odd) <= most or min(even, odd) > most:  # zeros in both: a hole in the file
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
 def some(names: Iterable[str], shown: int = 2) -> str:
     """The first names of a list for a message, and how many more there are."""
     listed = list(names)

@@ -19,6 +19,9 @@ PLAIN_ADJECTIVES = frozenset({"big", "large", "left", "little", "new", "old", "r
 """The same goes for every compound that begins with one of these: "big wheel", "right hand"."""
 
 BEFORE_PHRASES = frozenset({"with", "in", "on", "a", "an", "the", "near", "by", "and", "under", "from"})
+SHORTEST_HALF = 3
+"""Letters of a half of a word that is written apart."""
+
 HYPHEN = re.compile(r"\s*-\s*")
 LAST_WORD = re.compile(r"[^\W\d_]{2,40}")
 
@@ -54,7 +57,22 @@ class CompoundFinder:
                 continue
             if any(self._is_compound(span, form, has_case) for form in forms) and not self._is_qualified(span, end):
                 return length
-        return 0
+        return 2 if place + 1 < end and self._is_split(doc[place], doc[place + 1]) else 0
+
+    def _is_split(self, first: Token, last: Token) -> bool:
+        """Whether two nouns are one word that the lexicon has, written apart: "tooth brush", "team mates"."""
+        if not (first.tag_ in NOUN_TAGS and last.tag_ in NOUN_TAGS and first.whitespace_):
+            return False
+        words = self._words
+        joined = words.singular(first.lower_ + last.lower_, is_plural=True)
+        return (
+            min(len(first), len(last)) >= SHORTEST_HALF
+            and words.is_visible(joined)
+            and words.is_visible(last.lower_)
+            and not words.lexicon.is_name(joined)
+            and not words.is_colour(first.lower_)
+            and not self._is_modified_inside(first.doc[first.i : last.i + 1])
+        )
 
     def _is_overtaken(self, doc: Doc, place: int, length: int, end: int, has_case: bool) -> bool:
         """Whether a better compound begins inside this one.
@@ -85,7 +103,7 @@ class CompoundFinder:
                 continue
             if words.lexicon.is_name(form):
                 return self._is_name(span, has_case)
-            if self._is_listed(form) and not self._is_plain(span, form):
+            if self._is_listed(form) and not (self._is_plain(span, form) or words.is_nickname(form)):
                 return not (words.is_abstract(form) and singular.split()[-1] in words.keep)
         return False
 
@@ -97,7 +115,9 @@ class CompoundFinder:
         return len(words) > 2 or (has_case and not all(self._words.is_common(token.lower_) for token in words))
 
     def _is_listed(self, form: str) -> bool:
-        return form in self._words.lexicon or form in self._words.curated.lvis
+        """Whether a list has the form, or its plural, as of "french fry"."""
+        lists = (self._words.lexicon, self._words.curated.lvis)
+        return any(one in words for words in lists for one in (form, _plural(form)))
 
     def _is_plain(self, span: Span, form: str) -> bool:
         """Whether a listed compound says no more here than its last word, or names several things, or is none."""
@@ -131,6 +151,10 @@ def _forms(span: Span) -> list[str]:
     text = HYPHEN.sub("-", " ".join(span.text.lower().split()))
     forms = [text, text.replace("-", " ")]
     return [*forms, text.replace("-", "")] if "-" in text else forms
+
+
+def _plural(form: str) -> str:
+    return f"{form[:-1]}ies" if re.search("[^aeiou]y$", form) else f"{form}s"
 
 
 def _is_verb_and_object(first: Token, last: Token) -> bool:

@@ -25,6 +25,12 @@ DRESSED = frozenset({"dressed", "clad", "painted", "available", "decorated"})
 SWUNG = frozenset({"take", "takes", "taking", "took", "make", "makes", "making", "complete"})
 HELD = frozenset({"hold", "holds", "holding", "hang", "hangs", "hanging", "carry", "carries", "carrying"})
 COVERED = frozenset({"covered", "decorated"})
+CAMERAS = frozenset({"camera", "camera lens", "cameraman", "photographer"})
+TOWARD = frozenset({"at", "for", "into", "to", "toward", "towards", "facing"})
+SHOWN = ("pos", "smil", "grin", "laugh", "wav", "model", "perform", "stand", "sit", "lin")
+"""How verbs begin whose "for the camera" is for the picture."""
+
+TURNS = frozenset({("in", "line"), ("on", "foot"), ("by", "foot"), ("by", "hand"), ("at", "hand")})
 SEGMENT_MARKS = frozenset({",", "-", "–", "—", "(", ":"})
 DETERMINERS = frozenset({"DT", "CD", "PRP$"})
 
@@ -107,13 +113,26 @@ def is_to_come(span: Span) -> bool:
 
 
 def is_idiom(span: Span) -> bool:
-    """Whether the word is said twice, as in "hand in hand" and "step by step"."""
+    """Whether the word is said twice, as in "hand in hand", or is a turn of speech after its preposition: "in line"."""
     token = span[-1]
+    before = _nearby(span[0], -1)
+    if len(span) == 1 and before is not None and (before.lower_, token.lower_) in TURNS:
+        return True
     for step in (-1, 1):
         joint, other = _nearby(token, step), _nearby(token, 2 * step)
         if joint is not None and other is not None and joint.tag_ == "IN" and other.lower_ == token.lower_:
             return True
     return False
+
+
+def is_looked_into(span: Span) -> bool:
+    """Whether a camera is the one that takes the picture: "poses for the camera"."""
+    before = _nearby(span[0], -1)
+    toward = _nearby(span[0], -2)
+    is_one = span.text.lower() in CAMERAS and before is not None and before.lower_ == "the"
+    if not is_one or toward is None or toward.lower_ not in TOWARD:
+        return False
+    return toward.lower_ != "for" or toward.head.lower_.startswith(SHOWN)  # "reaches for the camera"
 
 
 def is_thing(span: Span) -> bool:

@@ -87,6 +87,7 @@ class Curated:
     deeds: frozenset[str]
     meals: frozenset[str]
     audience: frozenset[str]
+    packs: frozenset[str]
     not_lvis: frozenset[str]
     singulars: dict[str, str]
     lvis: frozenset[str]
@@ -177,9 +178,8 @@ class Lexicon:
     def visibility(self, word: str) -> float | None:
         """Share of the word's uses, in [0, 1], whose sense is a thing one can see; None for an unlisted word.
 
-        A sense is visible if it descends from physical_entity and stands in one of `VISIBLE_FILES`: the second
-        condition leaves out processes and causes, which WordNet counts as physical. Uses are WordNet's counts,
-        smoothed, as most senses were never counted.
+        A sense is visible if it descends from physical_entity and stands in one of `VISIBLE_FILES`, which have neither
+        processes nor causes. Uses are WordNet's counts, smoothed, as most senses were never counted.
         """
         return self._share(word, lambda sense: self._visible[sense.synset]) if word in self._senses else None
 

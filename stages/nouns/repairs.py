@@ -27,7 +27,11 @@ OBJECT_STARTS = frozenset({"a", "an", "the", "his", "her", "its", "their", "him"
 PHRASE_END_TAGS = frozenset({"CC", "IN", ".", ",", ":"})
 PLACES = frozenset({"on", "in", "with", "under", "of", "near", "the", "a", "behind", "through", "against"})
 INSIDE_PHRASE = NOUN_TAGS | ADJECTIVE_TAGS | {"CD", "VBN", "VBG", "HYPH", "FW"}
+BEHIND_VERB_TAGS = frozenset({"IN", "RP", "RB", "TO"})
 MIN_VERB_SHARE = 0.5
+MIN_PERSON_VERB_SHARE = 0.3
+"""After somebody: "the driver waves to a passenger"."""
+
 MIN_SURE_VERB_SHARE, MIN_PLAIN_VERB_SHARE = 0.9, 0.08
 MIN_AGREED_VERB_SHARE = 0.03
 """Of words after one thing: "a carpenter planes", but "a brown cows"."""
@@ -129,13 +133,16 @@ class TagRepair:
             return False
         has_object = following.lower_ in OBJECT_STARTS
         if subject.tag_ not in NOUN_TAGS:
-            return has_object or (needs_verb and self._is_likely(verb) and following.tag_ in ("IN", "RP", "RB", "TO"))
+            return has_object or (needs_verb and self._is_likely(verb) and following.tag_ in BEHIND_VERB_TAGS)
         if has_object and words.verb_share(verb) >= MIN_OBJECT_VERB_SHARE:
             return True
         opening = _opening(subject, caption.start)
         if opening in ONE:
             return True
-        return needs_verb and opening == "the" and self._is_likely(verb) and words.is_living(subject.lower_)
+        if not needs_verb or opening != "the" or not words.is_living(subject.lower_):
+            return False
+        is_person_s = words.verb_share(verb) >= MIN_PERSON_VERB_SHARE and words.is_person(subject.lower_)
+        return self._is_likely(verb) or (is_person_s and following.tag_ in BEHIND_VERB_TAGS)
 
     def _is_bare_verb(self, verb: str, subject: Token, following: Token) -> bool:
         """Of a verb without ending after somebody: "volunteers plant trees", "and a giraffe stand in a field"."""

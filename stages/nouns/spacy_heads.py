@@ -144,13 +144,14 @@ class SpacyExtractor:
         if config.drop_negated and context.is_negated(span):
             return "negated"
         is_quantity = canonical in words.curated.quantity and context.is_followed(last, {"of"})
-        if config.drop_junk and (is_quantity or context.is_count(span)):
+        is_pack = not has_case and canonical in words.curated.packs
+        if config.drop_junk and (is_quantity or is_pack or context.is_count(span)):
             return "junk"
         if config.drop_modifiers and not has_case and context.is_audience(span, words):
             return "modifier"
         if config.drop_abstract and self._is_abstract_here(span, canonical, has_case):
             return "abstract"
-        if canonical in words.keep or canonical in words.curated.compounds:
+        if canonical in words.keep or canonical in words.curated.compounds or canonical in words.curated.plural_only:
             return None
         if has_case and canonical in words.curated.pictures and context.is_thing(span):
             return None
@@ -170,6 +171,7 @@ class SpacyExtractor:
             or (canonical in curated.deeds and context.is_deed(span))
             or (canonical in curated.meals and context.is_to_come(span))
             or context.is_idiom(span)
+            or context.is_looked_into(span)
             or context.is_colour(span, self._words, has_case)
         )
 

@@ -103,6 +103,12 @@ class WordList:
         senses = self.lexicon.senses(self.singular(word, is_plural=True))
         return bool(senses) and self.lexicon.is_a(senses[0].synset, kind)
 
+    def is_nickname(self, compound: str) -> bool:
+        """Whether a compound that ends with an animal is nothing but people to WordNet: "lone wolf", "sitting duck"."""
+        senses = self.lexicon.senses(compound)
+        is_people = bool(senses) and all(self.lexicon.is_a(sense.synset, PERSON) for sense in senses)
+        return is_people and self._remembered_kind(compound.split()[-1], ANIMAL)
+
     def is_colour(self, word: str) -> bool:
         """Whether the word can be a colour's name."""
         return word in BASIC_COLOURS or self.lexicon.is_colour(word)

@@ -114,7 +114,7 @@ def read_coco_masks(
         _take_segments(masks, element, folder)
 
     arrays = _take_json(masks, take, also)
-    if not (masks.entries or arrays & {"annotations", "categories"}):
+    if not masks.entries and "annotations" not in arrays:
         raise UserError(f"{path}: has no masks; expected COCO annotations: an object with a list 'annotations'")
     return masks.table()
 
@@ -240,7 +240,10 @@ def _segmentation_text(value: dict[str, Any], text: str) -> str:
     if isinstance(found, str):
         return escaped(found)
     for match in _SEGMENTATION_KEY.finditer(text):
-        again, end = _decode(text, match.end())
+        try:
+            again, end = _decode(text, match.end())
+        except ValueError as error:
+            raise SampleError("bad_segmentation", f"cannot be read: {error}") from error
         if again == found:
             return escaped(text[match.end() : end])
     return json.dumps(found, default=_ascii)  # the key is spelled with escapes, or there is no text

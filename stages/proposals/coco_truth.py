@@ -71,6 +71,11 @@ class TruthImage:
     width_px: int | None
 
     @property
+    def described(self) -> str:
+        """Name and size, for a message."""
+        return f"{self.file_name!r} ({self.height_px} x {self.width_px} pixels, height x width)"
+
+    @property
     def size_hw_px(self) -> Size | None:
         """Height and width, if both are told."""
         return None if self.height_px is None or self.width_px is None else (self.height_px, self.width_px)
@@ -86,6 +91,7 @@ class TruthFile:
         stuff: class names whose category says that it is no thing (``isthing`` 0), as panoptic files do.
         synonyms: class name -> other words, where the categories list them, as LVIS does.
         rows: image id -> rows of `masks`, once they are grouped.
+        unlisted: how many masks are of images that the file does not list; they are left out.
     """
 
     path: str
@@ -96,6 +102,7 @@ class TruthFile:
     stuff: set[str] = field(default_factory=set)
     synonyms: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    unlisted: int = 0
 
     def group(self, wanted: Collection[str]) -> None:
         """Keeps the usable masks of the wanted images alone, and notes their rows by image.
@@ -103,6 +110,7 @@ class TruthFile:
         Raises:
             UserError: none of these images' masks can be used; names the first.
         """
+        self.check_masks()
         ids = pa.array(sorted(wanted), pa.string())
         self.masks = self.masks.filter(pc.is_in(self.masks["image_id"], value_set=ids))
         self.masks = self._usable(self.masks)
@@ -111,6 +119,18 @@ class TruthFile:
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1))
         for number, image_id in enumerate(ids.to_pylist()):
             self.rows[image_id] = order[starts[number] : starts[number + 1]]
+
+    def check_masks(self) -> None:
+        """That the masks are not all of images that the file does not list.
+
+        Raises:
+            UserError: they are; names the first.
+        """
+        if self.unlisted and not len(self.masks):
+            raise UserError(
+                f"{self.path}: none of its {self.unlisted:,} masks is of an image that it lists; expected the ids of "
+                f"its images, such as {next(iter(self.images))}, as 'image_id'"
+            )
 
     def masks_of(self, image_id: str) -> pa.Table:
         """The rows of one image of those that were grouped, in the file's order."""
@@ -174,8 +194,39 @@ def read_truth_file(path: str, left_out: Aside) -> TruthFile:
         raise UserError(f"{path}: none of its masks has a category_id with a name, so that no noun can be compared")
     for image_id in truth.masks["image_id"].filter(pc.invert(is_named)).to_pylist():
         left_out.add("annotation", path, "no_category", f"a mask of image {image_id} has no category with a name")
-    truth.masks = truth.masks.filter(is_named)
+    truth.masks = _of_listed_images(truth.masks.filter(is_named), truth)
     return truth
+
+
+def images_of(files: Sequence[TruthFile]) -> dict[str, TruthImage]:
+    """The images of several files by id, each as the first file that lists it has it.
+
+    Raises:
+        UserError: an id stands for one photo in one file, and for another in another.
+    """
+    found: dict[str, tuple[TruthImage, str]] = {}
+    for file in files:
+        for image_id, image in file.images.items():
+            first, path = found.setdefault(image_id, (image, file.path))
+            names = [(one.file_name or "").rpartition("/")[2] for one in (first, image)]
+            if all(names) and names[0] != names[1]:
+                raise UserError(
+                    f"{file.path}: image {image_id} is {image.file_name!r}, and {first.file_name!r} in {path}; "
+                    "expected one id for one photo in all files. Use files of different photos one after another"
+                )
+    return {image_id: image for image_id, (image, _) in found.items()}
+
+
+def _of_listed_images(masks: pa.Table, truth: TruthFile) -> pa.Table:
+    """Without the masks of images that the file does not list, each of which is left out by name."""
+    is_listed = pc.is_in(masks["image_id"], value_set=pa.array(list(truth.images), pa.string()))
+    others = masks["image_id"].filter(pc.invert(is_listed)).to_pylist()
+    truth.unlisted = len(others)
+    for image_id in others:
+        truth.left_out.add(
+            "annotation", truth.path, "unknown_image", f"a mask of image {image_id}, which is not listed"
+        )
+    return masks.filter(is_listed) if others else masks
 
 
 def _take_category(truth: TruthFile, category: dict[str, Any]) -> None:
@@ -200,7 +251,11 @@ def _take_image(truth: TruthFile, element: Element, bad: list[str]) -> None:
     name = value.get("file_name") or value.get("coco_url")  # LVIS has URLs alone
     name = escaped(name) if isinstance(name, str) else None
     size_px = whole_number(value.get("height")), whole_number(value.get("width"))
-    truth.images[image_id] = TruthImage(image_id, name, *size_px)
+    image = TruthImage(image_id, name, *size_px)
+    before = truth.images.setdefault(image_id, image)
+    if before != image:
+        told = f"{place_of('images', element.index, value)}: id {image_id} is that of {before.described} already"
+        truth.left_out.add("image", truth.path, "duplicate_id", f"{told}; this is {image.described}")
 
 
 def decoded_masks(segmentations: Sequence[Any], height_px: int, width_px: int, where: str) -> list[Rle]:

@@ -16,9 +16,17 @@ from typing import IO, Any, cast
 from stages.common import UserError, open_file
 
 _CHUNK_CHARS = 1 << 20
+_MOST_DIGITS = 4300
 _PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """How files of these first bytes are unpacked, whatever they are called."""
 _decode = json.JSONDecoder().raw_decode
+_decode_leniently = json.JSONDecoder(parse_int=lambda digits: _whole(digits)).raw_decode
+"""Several times as slow."""
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; one of thousands of digits, which Python does not read, is infinite."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +188,21 @@ class _Reader:
         place = f"line {line} (character {self._passed + at} of the file)"
         return UserError(f"{self._path}: not valid JSON at {place}: expected {expected}")
 
+    def _decoded(self) -> tuple[Any, int]:
+        try:
+            return _decode(self._text, self._at)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number that is too long
+            return _decode_leniently(self._text, self._at)
+
     def value(self) -> tuple[Any, str]:
         """The next value, and its text."""
         self._peek()
         step_chars = _CHUNK_CHARS
         while True:
             try:
-                value, end = _decode(self._text, self._at)
+                value, end = self._decoded()
             except json.JSONDecodeError as error:
                 # What fails well before the end of the window will not be mended by more text, but for a string.
                 cut_off = error.msg.startswith("Unterminated string") or error.pos > len(self._text) - 16

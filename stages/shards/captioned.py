@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from stages.common import wide_encoding
 from stages.shards.reader import PICTURES, KeyEndsAt, TarSample, iterate_samples
 from stages.shards.tar import Tell, Trouble, shown
 
@@ -37,7 +38,7 @@ def read_captioned_pictures(file: IO[bytes], key_ends_at: KeyEndsAt, tell: Tell)
     """All pictures of a tar; reads headers and texts, not the pictures.
 
     A sample is KEY.jpg (.jpeg, .png, .webp) with KEY.txt, KEY.json, or both. Several captions are a list in the JSON,
-    under ``captions`` or ``caption``; else the txt is the caption; else, or if it is blank, the JSON's ``caption``.
+    under ``captions`` or ``caption``; else the txt is the caption; else, or if it is blank, the JSON's text there.
     Members of a sample may stand apart. What cannot be used is told, and the rest is read.
 
     Args:
@@ -105,13 +106,14 @@ def _texts_of(sample: TarSample, tell: Tell) -> tuple[tuple[str, ...], str | Non
     """Captions and licence."""
     values, text = _json_of(sample, tell), _text_of(sample, tell)
     license_name = next((shown(str(values[key])) for key in _LICENSE_KEYS if values.get(key)), None)
-    listed = next((values[key] for key in _CAPTION_KEYS if isinstance(values.get(key), list) and values[key]), None)
+    said = [values[key] for key in _CAPTION_KEYS if values.get(key) not in (None, "", [])]
+    listed = next((value for value in said if isinstance(value, list)), None)
     if listed is not None:
         captions = listed
-    elif text is not None and (text.strip() or not values.get("caption")):
+    elif text is not None and (text.strip() or not said):
         captions = [text]
     else:
-        captions = [values["caption"]] if values.get("caption") else []
+        captions = said[:1]
     return tuple(each for each in captions if _is_caption(each, sample, tell)), license_name
 
 
@@ -137,15 +139,17 @@ def _text_of(sample: TarSample, tell: Tell) -> str | None:
     member = sample.members.get("txt")
     if member is None:
         return None
+    looks, problem = wide_encoding(member.data), "its bytes are those of another encoding"
     try:
-        return member.data.decode("utf-8-sig")
+        text = member.data.decode("utf-8-sig")
+        if looks is None:
+            return text
     except UnicodeDecodeError as error:
-        looks = " (it looks like UTF-16)" if member.data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        message = (
-            f"{member.name} at byte {member.offset} is no UTF-8 text{looks}: {error.reason}, byte {error.start} of it"
-        )
-        tell(_bad_caption(message, sample))
-        return None
+        problem = f"{error.reason}, byte {error.start} of it"
+    seems = f" (it looks like {looks.upper()})" if looks else ""
+    message = f"{member.name} at byte {member.offset} is no UTF-8 text{seems}: {problem}"
+    tell(_bad_caption(message, sample))
+    return None
 
 
 def _is_caption(value: object, sample: TarSample, tell: Tell) -> bool:

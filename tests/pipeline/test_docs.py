@@ -157,7 +157,20 @@ def test_every_reason_for_quarantine_is_documented() -> None:
     reasons = set(re.findall(r"SampleError\(\s*\"(\w+)\"", code))
     reasons |= set(re.findall(r"quarantine_caption\(image, number, \"(\w+)\"", code))
     reasons |= set(re.findall(r"unit\.quarantine_image\(image, stage, \"(\w+)\"", code))
-    assert {"missing_file", "long_caption", "unexpected_error"} <= reasons
+    reasons |= set(re.findall(r"problems\.row\(\s*[^,]+, \"(\w+)\"", code))
+    sources = "\n".join(file.read_text() for file in (ROOT / "pipeline/sources").rglob("*.py"))
+    reasons |= set(re.findall(r"aside\.add\(\"\w+\", [^,]+, \"(\w+)\"", sources))
+    reasons |= set(
+        re.findall(r"^_?(?:BAD|OTHER|UNREADABLE)\w*(?:, \w+)* = \"(\w+)\"(?:, \"\w+\")*$", code, re.MULTILINE)
+    )
+    assert {
+        "missing_file",
+        "long_caption",
+        "unexpected_error",
+        "bad_json",
+        "unknown_image",
+        "bad_segmentation",
+    } <= reasons
     assert reasons <= named("formats.md")
 
 

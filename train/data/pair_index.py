@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.common import Folder, UserError, clean_name, open_file, sha256_hex
+from stages.common import Folder, UserError, clean_name, open_file, sha256_hex, wide_encoding
 from stages.shards import (
     INDEX_FILE,
     MASK,
@@ -259,14 +259,21 @@ def _problem(sample: TarSample, keys: set[str]) -> Trouble | None:
         return Trouble("image", "missing_member", f"{sample.key} has no {missing}", sample.key)
     try:
         noun = _noun_of(sample)
-    except UnicodeDecodeError:
+    except UnicodeError:
         return Trouble("image", "not_utf8", f"{sample.key} has a KEY.txt that is no UTF-8 text", sample.key)
     return None if noun else Trouble("image", "empty_noun", f"{sample.key} has an empty KEY.txt", sample.key)
 
 
 def _noun_of(sample: TarSample) -> str:
-    """The noun as KEY.txt has it, made plain: two spellings that look alike are one class."""
-    return clean_name(sample.members["txt"].data.decode("utf-8"))
+    """The noun as KEY.txt has it, made plain: two spellings that look alike are one class.
+
+    Raises:
+        UnicodeError: it is no UTF-8 text.
+    """
+    data = sample.members["txt"].data
+    if looks := wide_encoding(data):
+        raise UnicodeError(f"it looks like {looks}")
+    return clean_name(data.decode("utf-8"))
 
 
 def describe_data(data: DataConfig, pair_index: PairIndex) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def type_of(schema: pa.Schema, name: str) -> Any | None:  # noqa: ANN401 - pyarr
     top = _top(schema.names, name)
     if top is None:
         return None
-    found = _plain(schema.field(top).type)
+    found = _plain(schema.field(schema.names.index(top)).type)
     for part in name[len(top) + 1 :].split(".") if name != top else ():
         if not pa.types.is_struct(found) or found.get_field_index(part) < 0:
             return None

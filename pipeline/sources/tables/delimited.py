@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 
 from pipeline.sources.config import TableSource
@@ -12,6 +13,7 @@ from pipeline.sources.tables.text import open_text, undecoded
 from stages.common import SampleError
 
 _DELIMITERS = ",;\t|"
+_SEPARATOR_TOLD = re.compile(r'"?sep=([^"\r\n])"?[\r\n ]*', re.IGNORECASE)
 
 
 def read_delimited(source: TableSource, problems: Problems) -> Iterator[Cells]:
@@ -23,11 +25,12 @@ def read_delimited(source: TableSource, problems: Problems) -> Iterator[Cells]:
     """
     with open_text(problems, source.encoding) as text:
         lines = Lines(text)
-        first = next((line for line in lines if line.strip("\r\n ")), "")
+        first, told = _first_line(lines)
         if not first:
-            raise problems.refused("is empty")
+            problems.empty()
+            return
         lines.give_back([first])
-        dialect = _dialect(first, source, problems)
+        dialect = _dialect(first, told, source, problems)
         names = _header(lines, dialect, problems) if source.csv.header else _numbers(first, dialect)
         places = _places(names, dialect, source, problems)
         for line, cells in read_records(lines, dialect, Shape(len(names), places["image"])):
@@ -35,9 +38,10 @@ def read_delimited(source: TableSource, problems: Problems) -> Iterator[Cells]:
                 problems.row(line, cells.reason, cells.message)
             elif len(cells) != len(names) and not any(cell.strip() for cell in cells):
                 continue  # an empty line
+            elif source.csv.header and [cell.strip() for cell in cells] == names:
+                problems.row(line, "repeated_header", "the header stands here again; what was joined is read on")
             elif len(cells) < len(names) or any(cells[len(names) :]):
-                told = f"{len(cells)} cells, expected {len(names)}: {shown(dialect.delimiter.join(cells))!r}"
-                problems.row(line, "bad_cells", f"{told}; a text with {dialect.delimiter!r} in it must stand in quotes")
+                problems.row(line, "bad_cells", _miscounted(cells, len(names), dialect))
             else:
                 wanted = [cells[places[role]] if role in places else None for role in Cells._fields[1:5]]
                 if found := undecoded("".join(cell or "" for cell in wanted), source.encoding):
@@ -46,10 +50,31 @@ def read_delimited(source: TableSource, problems: Problems) -> Iterator[Cells]:
                     yield Cells(line, wanted[0], wanted[1], wanted[2], wanted[3])
 
 
-def _dialect(first: str, source: TableSource, problems: Problems) -> Dialect:
+def _first_line(lines: Lines) -> tuple[str, str | None]:
+    """The first line that is not blank, and the separator that a line before it tells, as Excel writes it."""
+    told: str | None = None
+    for line in lines:
+        if found := _SEPARATOR_TOLD.fullmatch(line):
+            told = found[1]
+        elif line.strip("\r\n "):
+            return line, told
+    return "", told
+
+
+def _miscounted(cells: list[str], expected: int, dialect: Dialect) -> str:
+    told = f"{len(cells)} cells, expected {expected}: {shown(dialect.delimiter.join(cells))!r}"
+    if len(cells) < expected:
+        return f"{told}; the line ends too early, or a separator is missing"
+    mark = "'"
+    if any(cell.startswith(mark) for cell in cells) and any(cell.rstrip().endswith(mark) for cell in cells):
+        return f'{told}; if {mark} stands around texts, set source.csv.quote: "{mark}"'
+    return f"{told}; a text with {dialect.delimiter!r} in it must stand in quotes"
+
+
+def _dialect(first: str, told: str | None, source: TableSource, problems: Problems) -> Dialect:
     """What the manifest says of the file, and what its first line shows."""
     asked, is_tsv = source.csv, problems.ending == ".tsv"
-    delimiter = asked.delimiter or ("\t" if is_tsv else ",")
+    delimiter = asked.delimiter or told or ("\t" if is_tsv else ",")
     quote = '"' if asked.quote is None else asked.quote or None
     cells = first.rstrip("\r\n").split(delimiter)
     all_quoted = all(len(cell) > 1 and cell[0] == quote == cell[-1] for cell in cells)

@@ -43,6 +43,8 @@ def read_json_lines(source: TableSource, problems: Problems) -> Iterator[Cells]:
                 problems.row(number, "bad_encoding", found)
                 continue
             yield Cells(number, *cells)
+    if not first:
+        problems.empty()
     if not keys and first.lstrip().startswith("["):
         raise problems.refused("is one JSON list, expected an object a line; jq -c '.[]' makes lines of it")
     if missing and keys:

@@ -64,8 +64,9 @@ def _check(schema: pa.Schema, problems: Problems) -> None:
         kind = type_of(schema, name)
         if kind is None:
             raise problems.no_column(name, schema.names)
-        if schema.names.count(name) > 1:
-            raise problems.refused(f"more than one column {name!r}")
+        for top in {top for top in schema.names if schema.names.count(top) > 1}:
+            if name == top or name.startswith(f"{top}."):
+                raise problems.refused(f"more than one column {top!r}")
         if role == "caption" and not _is_text(kind.value_type if any(test(kind) for test in _LISTS) else kind):
             raise problems.refused(f"column {name!r} holds {kind}, expected texts, or lists of texts")
         if (
@@ -98,9 +99,9 @@ def _layout(parquet: Any, asked: dict[str, str]) -> tuple[dict[str, str], str | 
 
 
 def _holds_pictures(parquet: Any, column: str) -> bool:  # noqa: ANN401
-    """Whether a column of bytes holds pictures, not texts: most of its first values are no UTF-8."""
+    """Whether a column of bytes holds pictures, not texts: most of its first values that are not empty are no UTF-8."""
     for batch in parquet.iter_batches(_FEW_ROWS, columns=[column]):
-        values = column_of(batch, column).drop_null().to_pylist()
+        values = [value for value in column_of(batch, column).to_pylist() if value]
         if values:
             return 2 * sum(map(_is_utf8, values)) < len(values)
     return False

@@ -98,7 +98,7 @@ def read_records(
         else:
             opens = found
             lines.give_back(held[opens + 1 :])
-            yield number + opens, SampleError("bad_quotes", _advice(held[opens], dialect))
+            yield number + opens, _broken(held[opens], dialect)
 
 
 def _may_be_quoted(cells: list[str], dialect: Dialect) -> bool:
@@ -161,13 +161,17 @@ def _swallowing(cells: list[str], dialect: Dialect, shape: Shape) -> int | None:
     return None
 
 
-def _advice(line: str, dialect: Dialect) -> str:
+def _broken(line: str, dialect: Dialect) -> SampleError:
+    """What is wrong with the line on which a record is broken."""
+    if len(line) > _LONGEST_CELL:
+        return SampleError("bad_cells", f"a cell in quotes has more than {_LONGEST_CELL:,} characters")
     mark = dialect.quote or ""
     if not dialect.escape and f"\\{mark}" in line:
         remedy = "backslashes stand before quote marks: set source.csv.escape: \\"
     else:
         remedy = f"inside quotes a mark is written twice ({mark * 2}); if it has no meaning, set source.csv.quote: ''"
-    return f"a quote mark opens a cell here and is not closed before the next separator; {remedy}"
+    told = "a quote mark opens a cell here and is not closed before the next separator"
+    return SampleError("bad_quotes", f"{told}; {remedy}")
 
 
 def _last_opening(held: list[str], dialect: Dialect) -> int:

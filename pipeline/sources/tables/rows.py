@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -53,11 +55,13 @@ class Problems:
     Attributes:
         file: the table.
         columns: role of a column (image, caption, id, license) -> its name.
+        is_alone: whether the source has no other table.
     """
 
     aside: SetAside
     file: str
     columns: dict[str, str]
+    is_alone: bool = True
 
     @property
     def ending(self) -> str:
@@ -74,6 +78,16 @@ class Problems:
     def name(self) -> str:
         """Of the table, without its folder, which is no part of a build's identity."""
         return self.file.rpartition("/")[2]
+
+    def empty(self) -> None:
+        """Tells that the file holds nothing.
+
+        Raises:
+            UserError: it is the only one.
+        """
+        if self.is_alone:
+            raise self.refused("is empty")
+        self.aside.note(f"{self.name} is empty")
 
     def row(self, line: int, reason: str, message: str) -> None:
         """Sets a row aside."""
@@ -185,10 +199,10 @@ def _text(value: Any, reason: str) -> str:  # noqa: ANN401 - any JSON value
 
 
 def _number_as_text(value: Any) -> Any:  # noqa: ANN401
-    """1, 1.0 and "1" are the same id."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """1, 1.0 and "1" are the same id; NaN and infinity are none."""
+    if not isinstance(value, int | float | Decimal) or isinstance(value, bool) or not math.isfinite(value):
+        return value
+    return str(int(value) if value == int(value) else value)
 
 
 def _any_text(value: Any) -> str | None:  # noqa: ANN401

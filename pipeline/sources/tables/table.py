@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from braceexpand import braceexpand
 from numpy.typing import NDArray
 
-from pipeline.sources.config import ROWS, TableSource, folder_of
+from pipeline.sources.config import ROWS, TableSource, folder_of, root_of
 from pipeline.sources.set_aside import SetAside
 from pipeline.sources.tables.delimited import read_delimited
 from pipeline.sources.tables.json_lines import read_json_lines
@@ -36,13 +36,14 @@ def table_files(source: TableSource) -> list[str]:
         UserError: the pattern stands for a file that is not there.
     """
     folder, name = folder_of(source.path), source.path.rpartition("/")[2]
-    if _SIGNS.intersection(folder):
-        raise UserError(f"source.path: {source.path}: a pattern may stand in the file name alone, not in its folder")
     try:
         if source.path.startswith(WEB):  # nothing is listed there, and ? begins a query
             return sorted(braceexpand(source.path))
-        if not _SIGNS.intersection(name) or Folder(folder).is_file(name):
+        if not _SIGNS.intersection(source.path) or Folder(folder).is_file(name):
             return [source.path]
+        if _SIGNS.intersection(folder):
+            told = "a pattern may stand in the file name alone, not in its folder"
+            raise UserError(f"source.path: {source.path}: {told}, and there is no such file")
         found = find_files(source.path)
     except ValueError:  # a brace that is part of the name
         return [source.path]
@@ -62,7 +63,8 @@ def read_table(source: TableSource, aside: SetAside) -> pa.Table:
         UserError: naming the table, and the column or line that is wrong.
     """
     files = table_files(source)
-    rows = pa.concat_tables([_rows(source, file, number, aside) for number, file in enumerate(files)])
+    tables = [Problems(aside, file, source.columns.named(), len(files) == 1) for file in files]
+    rows = pa.concat_tables([_rows(source, table, number) for number, table in enumerate(tables)])
     bad_caption = aside.examples().get(("caption", "bad_caption"))
     if bad_caption and not pc.any(pc.greater(pc.list_value_length(rows["captions"]), 0)).as_py():
         raise UserError(f"source.path: not one caption can be used; the first: {bad_caption}")
@@ -74,22 +76,23 @@ def read_table(source: TableSource, aside: SetAside) -> pa.Table:
     return pa.table(columns, pa.schema(fields))
 
 
-def _rows(source: TableSource, location: str, number: int, aside: SetAside) -> pa.Table:
+def _rows(source: TableSource, problems: Problems, number: int) -> pa.Table:
     """The rows of one table, with ids and files."""
-    problems = Problems(aside, location, source.columns.named())
     read = _READERS.get(problems.ending)
     if read is None:
         raise problems.refused(
             "expected a file that ends in .jsonl, .ndjson, .csv, .tsv (packed by gzip or not) or .parquet"
         )
     try:
-        chunks = [with_names(chunk, problems) for chunk in arrow_rows(read(source, problems), problems)]
+        chunks = [
+            with_names(chunk, problems, root_of(source)) for chunk in arrow_rows(read(source, problems), problems)
+        ]
     except FileNotFoundError as error:
-        raise UserError(f"source.path: there is no file {location}") from error
+        raise UserError(f"source.path: there is no file {problems.file}") from error
     except OSError as error:
         raise problems.refused(f"cannot be read: {error}") from error
     rows = pa.concat_tables(chunks) if chunks else ROW.empty_table()
-    name = location.rpartition("/")[2]
+    name = problems.name
     is_inside = rows["row"].is_valid()
     line = pc.utf8_lpad(rows["line"].cast(pa.string()), 9, "0")
     inside = pc.binary_join_element_wise(name.rpartition(".")[0], line, "/")

@@ -77,7 +77,7 @@ def test_images_in_order_of_their_numbers_with_captions_in_order_of_the_file(tmp
         (caption(1, 3, 7), "caption", "bad_caption", "annotations[2] (id 7): expected a text as 'caption', got 3"),
         (caption(1, True), "caption", "bad_caption", "got True"),
         (caption(1, {"en": "a"}), "caption", "bad_caption", "got {'en': 'a'}"),
-        (caption(1, ["a", 3]), "caption", "bad_caption", "expected a text as 'caption', got 3"),
+        (caption(1, [3]), "caption", "bad_caption", "expected a text as 'caption', got 3"),
         (caption(1, "a \ud83d dog"), "caption", "bad_caption", r"half a character, .*: 'a \ud83d dog'"),
         ({"id": 7, "image_id": 1}, "annotation", "bad_annotation", "expected a key 'caption'; it has 'id', 'image_id'"),
         ({"id": 7, "caption": "a"}, "annotation", "bad_annotation", "as 'image_id'; it has 'id', 'caption'"),
@@ -108,7 +108,7 @@ def test_a_bad_annotation_is_set_aside_alone(
         ({"id": 3, "file_name": 3}, "bad_image", "got 3"),
         ({"id": 3, "file_name": " "}, "bad_image", "got ' '"),
         ({"id": 3, "file_name": "a\ud83d.jpg"}, "bad_image", r"that a file can have, got 'a\ud83d.jpg'"),
-        ({"id": 3, "file_name": "a\0.jpg"}, "bad_image", r"that a file can have, got 'a\x00.jpg'"),
+        ({"id": 3, "file_name": "a\0.jpg"}, "bad_name", r"the photo's name holds a NUL character: a\0.jpg"),
         ({"file_name": "a.jpg"}, "bad_image", "as 'id'; it has 'file_name'"),
         ({"id": None, "file_name": "a.jpg"}, "bad_image", "as 'id'; got None"),
         ({"id": False, "file_name": "a.jpg"}, "bad_image", "got False"),
@@ -276,5 +276,26 @@ def test_a_wrong_folder_is_told_with_the_right_one(tmp_path: Path, there: str, l
     (tmp_path / "c.json").write_text(json.dumps({"images": [{"id": 1, "file_name": listed}], "annotations": []}))
     source = CocoSource(images=str(tmp_path / "images"), captions=str(tmp_path / "c.json"))
     with pytest.raises(UserError) as caught:
-        add_scan(read_rows(source, SetAside()), source)
+        add_scan(read_rows(source, SetAside()), source, SetAside())
     assert message.format(folder=tmp_path / "images") in str(caught.value)
+
+
+def test_a_bad_caption_of_a_list_costs_itself_alone(tmp_path: Path) -> None:
+    found, aside = read(tmp_path, captioned(caption(1, ["three", 4, None, "five"])))
+    assert captions_of(found)["1"] == ("one", "three", "", "five")
+    assert [row[:3] for row in told(aside)] == [("caption", "1", "bad_caption")]
+    assert told(aside)[0][3].endswith("got 4")
+
+
+def test_a_number_of_thousands_of_digits_costs_its_entry_alone(tmp_path: Path) -> None:
+    text = json.dumps(captioned(caption("HUGE", "three"))).replace('"HUGE"', "9" * 5000)
+    found, aside = read(tmp_path, text)
+    assert captions_of(found) == {"1": ("one",), "2": ("two",)}
+    assert [row[2] for row in told(aside)] == ["bad_annotation"]
+
+
+@pytest.mark.parametrize("annotations", [None, {"1": {"image_id": 1}}, 5])
+def test_masks_without_a_list_of_annotations_are_refused(tmp_path: Path, annotations: object) -> None:
+    masks = {"categories": [{"id": 1, "name": "dog"}], "annotations": annotations}
+    with pytest.raises(UserError, match="has no masks; expected COCO annotations: an object with a list 'annotations'"):
+        read(tmp_path, captioned(), masks)

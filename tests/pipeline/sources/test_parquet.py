@@ -102,7 +102,7 @@ class TestPictures:
     def test_are_read_by_their_place(self, tmp_path: Path) -> None:
         pyarrow.parquet.write_table(hub_table(), tmp_path / "t.parquet", row_group_size=3)
         source = TableSource(path=str(tmp_path / "t.parquet"))
-        rows = add_scan(canonical_order(read_rows(source, SetAside())), source)
+        rows = add_scan(canonical_order(read_rows(source, SetAside())), source, SetAside())
         assert rows["listed"].null_count == len(PICTURES)
         records = [to_record(row) for row in rows.to_pylist()]
         assert [(one.image_id, one.file, one.row, one.captions) for one in records] == [
@@ -178,3 +178,22 @@ class TestPictures:
         assert all(isinstance(one, SampleError) and one.reason == "missing_file" for one in outcomes[7:])
         file.unlink()
         assert all(isinstance(one, FileNotFoundError) for one in ImageReader(source).read_all(records))
+
+
+def test_two_columns_of_one_name_are_refused_if_it_is_asked_for(tmp_path: Path) -> None:
+    texts = [pa.array(["a"]), pa.array(["x"]), pa.array(["y"])]
+    with pytest.raises(UserError, match="more than one column 'caption'"):
+        read(tmp_path, "t.parquet", pa.table(texts, names=["image", "caption", "caption"]))
+    structs = pa.array([{"path": "a"}])
+    nested = pa.table([structs, structs, pa.array(["x"])], names=["m", "m", "caption"])
+    with pytest.raises(UserError, match="more than one column 'm'"):
+        read(tmp_path, "t.parquet", nested, columns={"image": "m.path"})
+    other = pa.table([pa.array(["a"]), pa.array(["x"]), *texts[1:]], names=["image", "caption", "z", "z"])
+    assert read(tmp_path, "t.parquet", other).captions == {"a": ("x",)}
+
+
+def test_pictures_are_known_as_such_beside_empty_ones(tmp_path: Path) -> None:
+    pictures = pa.table({"image": [b"\xff\xd8\xff", None, b""], "caption": ["x", "y", "z"]})
+    found = read(tmp_path, "t.parquet", pictures)
+    assert found.captions == {"t/000000001": ("x",), "t/000000003": ("z",)}
+    assert [reason for _, reason, _ in found.aside] == ["no_image"]

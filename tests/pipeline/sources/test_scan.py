@@ -48,16 +48,16 @@ class TestOrderAndScan:
         names = ["a.jpg", "deep/b c.jpg", "no.jpg", "nowhere/e.jpg", str(tmp_path / "elsewhere/d.jpg")]
         (tmp_path / "t.csv").write_text("image,caption\n" + "".join(f"{name},c\n" for name in names))
         source = TableSource(path=str(tmp_path / "t.csv"))
-        rows = add_scan(read_rows(source, SetAside()), source)
+        rows = add_scan(read_rows(source, SetAside()), source, SetAside())
         assert rows["listed"].to_pylist() == [3, 5, -1, -1, 7]
         by_name = source.model_copy(update={"scan": "names"})
-        assert add_scan(read_rows(by_name, SetAside()), by_name)["listed"].null_count == 5
+        assert add_scan(read_rows(by_name, SetAside()), by_name, SetAside())["listed"].null_count == 5
 
     def test_images_on_the_web_are_not_listed(self, tmp_path: Path) -> None:
         names = ["http://127.0.0.1:9/a.jpg", "https://127.0.0.1:9/deep/b.jpg"]
         (tmp_path / "t.csv").write_text("image,caption\n" + "".join(f"{name},c\n" for name in names))
         source = TableSource(path=str(tmp_path / "t.csv"))
-        assert add_scan(read_rows(source, SetAside()), source)["listed"].to_pylist() == [None, None]
+        assert add_scan(read_rows(source, SetAside()), source, SetAside())["listed"].to_pylist() == [None, None]
 
     def test_files_are_found_relative_to_the_table_or_to_root_or_absolute(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

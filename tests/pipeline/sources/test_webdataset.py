@@ -144,6 +144,23 @@ class TestShards:
         with pytest.raises(UserError, match=rf"s\.tar cannot be read as an uncompressed tar: .*{message}"):
             records(tmp_path / "s.tar")
 
+    def test_one_of_several_that_was_cut_before_its_first_member_is_set_aside(self, tmp_path: Path) -> None:
+        shard(tmp_path, four(), "0.tar")
+        (tmp_path / "1.tar").mkdir()
+        for name, nbytes in (("2.tar", 0), ("3.tar", 511)):
+            write_bytes(tmp_path / name, WHOLE[:nbytes])
+        aside = SetAside()
+        assert len(records(tmp_path / "*.tar", aside)) == 4
+        assert [(row["item"], row["file"], row["reason"]) for row in aside.table().to_pylist()] == [
+            ("shard", "2.tar", "cut_shard"),
+            ("shard", "3.tar", "cut_shard"),
+        ]
+
+    def test_a_folder_whose_name_has_signs_of_a_pattern_is_a_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "set [1] {a,b}"
+        folder.mkdir()
+        assert len(records(shard(folder, four()))) == 4
+
     def test_a_shard_with_a_name_that_is_no_utf8_is_refused_by_its_escaped_name(self, tmp_path: Path) -> None:
         write_bytes(tmp_path / "caf\udce9.tar", WHOLE)
         with pytest.raises(UserError, match=r"caf\\xe9\.tar: the file's name is no UTF-8 text; rename it"):

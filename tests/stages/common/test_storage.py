@@ -50,6 +50,14 @@ def test_errors_of_libraries_become_oserrors(error: Exception, told: type[OSErro
         assert caught.value.pause_s == (7 if "429" in str(caught.value) else 0)
 
 
+def test_an_answer_that_is_no_http_is_a_failure_and_no_refusal() -> None:
+    with pytest.raises(StorageError, match=r"answer is no HTTP: 400, message='told'") as caught, storage_errors():
+        raise answer(400) from aiohttp.http_exceptions.BadStatusLine("garbage\n\n  ^")
+    assert caught.value.may_pass
+    with pytest.raises(PermissionError, match="the server answers 400 told"), storage_errors():
+        raise answer(400)
+
+
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("y"), OSError(5, "z"), FileNotFoundError("w")])
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, storage_errors():

@@ -398,3 +398,13 @@ def test_coco_mini_reads_and_draws(shared_data: Path) -> None:
         proposals = proposer.propose(ImageRecord(image_id, "x", (), masks=tuple(masks)), image)
         expected = [coco.annToMask(annotation).sum() for annotation in coco.imgToAnns[int(image_id)]]
         assert [proposal.rle.area_px for proposal in proposals] == expected
+
+
+def test_a_segmentation_with_a_number_of_thousands_of_digits_costs_itself_alone(tmp_path: Path) -> None:
+    good, bad = annotation(), {**annotation(2), "segmentation": ["HUGE"]}
+    text = json.dumps({"annotations": [bad, good], "categories": CATEGORIES}).replace('"HUGE"', "1" * 5000)
+    path = tmp_path / "huge.json"
+    path.write_text(text)
+    left_out = LeftOut()
+    assert len(read_coco_masks(str(path), left_out)) == 1
+    assert dict(left_out.reasons) == {"bad_segmentation": 1}

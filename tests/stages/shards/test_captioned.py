@@ -213,3 +213,35 @@ class TestCaptions:
     def test_what_no_file_can_hold_is_escaped_in_a_licence(self) -> None:
         found, _ = read(sample("0", license="\ud800 free"))
         assert found["0"].license == "\\ud800 free"
+
+
+class TestOddCaptions:
+    @pytest.mark.parametrize(
+        ("values", "wanted"),
+        [
+            ({"captions": "a text"}, ("a text",)),
+            ({"captions": "a text", "caption": ""}, ("a text",)),
+            ({"captions": [], "caption": "b"}, ("b",)),
+            ({"caption": None, "captions": None}, ()),
+        ],
+    )
+    def test_a_text_among_captions_is_one(self, values: dict[str, Any], wanted: tuple[str, ...]) -> None:
+        assert captions([("0.jpg", b"1"), ("0.json", json.dumps(values).encode())]) == {"0": wanted}
+
+    @pytest.mark.parametrize("value", [0, False, {}, 1.5])
+    def test_what_is_no_text_is_told_also_if_it_counts_as_nothing(self, value: object) -> None:
+        found, troubles = read([("0.jpg", b"1"), ("0.json", json.dumps({"caption": value}).encode())])
+        assert found["0"].captions == ()
+        assert told(troubles) == [("caption", "bad_caption", "0")]
+
+    @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32"])
+    def test_a_text_in_a_wide_encoding_is_told_as_that(self, encoding: str) -> None:
+        found, troubles = read([("0.jpg", b"1"), ("0.txt", "A dog".encode(encoding))])
+        assert found["0"].captions == ()
+        assert told(troubles) == [("caption", "bad_caption", "0")]
+        assert f"(it looks like {encoding.upper()})" in troubles[0].message
+
+    def test_a_zero_in_a_text_is_no_encoding(self) -> None:
+        texts = [b"A\0dog", b"A \0\0 dog", b"a", b""]
+        files = [file for key, text in enumerate(texts) for file in ((f"{key}.jpg", b"1"), (f"{key}.txt", text))]
+        assert list(captions(files).values()) == [(text.decode(),) for text in texts]

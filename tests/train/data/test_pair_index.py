@@ -183,12 +183,13 @@ def test_keys_and_nouns_of_any_bytes_are_listed_or_told(tmp_path: Path) -> None:
         ("caf\udce9", {**members_of(0), "txt": b"\xef\xbb\xbfdog"}),
         ("b", described(members_of(1), noun_canonical="\ud800")),
         ("c", odd),
+        ("d", {**members_of(2), "txt": "sofa".encode("utf-16-le")}),
     ]
     location = write_tar(tmp_path / "a.tar", samples)
     with pytest.raises(UserError, match=r"c has a KEY\.txt that is no UTF-8 text"):
         listed(data_config(location))
     found = listed(data_config(location, on_bad="skip"))
-    assert (found.key.to_pylist(), found.left_out) == (["caf\\xe9", "b"], {"not_utf8": 1})
+    assert (found.key.to_pylist(), found.left_out) == (["caf\\xe9", "b"], {"not_utf8": 2})
     assert (found.nouns, found.canonicals) == (("Cats", "dog"), ("\\ud800", "dog"))
     assert members_at(found, 0)["jpg"] == members_of(0)["jpg"]
 

@@ -161,3 +161,23 @@ def test_classes_of_the_api_are_checked() -> None:
         class_names([])
     with pytest.raises(UserError, match="class 2 has an empty name"):
         class_names(["sea", " "])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("sea\nboat".encode("utf-16"), "expected UTF-8; it looks like UTF-16: save it as UTF-8"),
+        ("sea\nboat".encode("utf-16-le"), "it looks like UTF-16-LE"),
+        (b"caf\xe9\n", "expected UTF-8"),
+    ],
+)
+def test_a_list_of_classes_in_another_encoding_is_refused_as_that(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "words.txt").write_bytes(data)
+    with pytest.raises(UserError, match=rf"words\.txt: cannot be read as a list of classes, .*{message}"):
+        parse_classes(f"@{tmp_path}/words.txt")
+
+
+def test_a_class_that_is_no_text_is_refused() -> None:
+    for given in (lambda: parse_classes("sea, caf\udce9"), lambda: class_names(["sea", "caf\udce9"])):
+        with pytest.raises(UserError, match=r"classes: .*caf\\udce9' is no UTF-8 text"):
+            given()

@@ -18,7 +18,7 @@ from torch import Tensor
 from stages.clip import RegionEncoder, in_batches
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, Config, Location, Manifest, Name, Rle, UserError, join, resolve_device
-from stages.proposals.coco_truth import LeftOut, read_truth_file, usable_masks
+from stages.proposals.coco_truth import LeftOut, TruthFile, images_of, read_truth_file, usable_masks
 from train.clip.source import ClipSource, resolve
 from train.evaluate.benchmark_sets import IGNORED, LabelFiles, StrangeIds, open_label_files, read_picture
 from train.evaluate.classify.scores import score
@@ -222,19 +222,21 @@ class GroundTruth:
         return [*self._labelled.notes, *self._strange.notes(*self._labelled.places)]
 
     def _read_coco(self, config: CocoRegions) -> tuple[str, ...]:
-        files: dict[str, str | None] = {}
+        files: list[TruthFile] = []
         names: dict[str, None] = {}
         found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for path in config.annotations:
             truth = read_truth_file(path, self.left_out)
-            files |= {image.image_id: image.file_name for image in truth.images.values()}
+            truth.check_masks()
+            files.append(truth)
             names |= dict.fromkeys(truth.names)
             rows = truth.masks.filter(pc.invert(truth.masks["is_crowd"]))
             columns = (rows[name].to_pylist() for name in ("image_id", "label", "segmentation"))
             for image_id, name, segmentation in zip(*columns, strict=True):
                 found[image_id].append((name, segmentation))
+        images = images_of(files)
         for image_id in sorted(found, key=_as_number):
-            file = files.get(image_id)
+            file = images[image_id].file_name
             if file is None:
                 raise UserError(f"annotations name image {image_id}, for which 'images' has no file_name")
             self._entries.append((image_id, file, found[image_id]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stages.common import Config, Location, UserError, join
-from stages.proposals.coco_truth import LeftOut, TruthFile, TruthImage, read_truth_file, usable_masks
+from stages.proposals.coco_truth import LeftOut, TruthFile, TruthImage, images_of, read_truth_file, usable_masks
 from train.evaluate.benchmark_sets import read_picture
 from train.evaluate.proposals.counter import TruthMask
 
@@ -75,11 +75,8 @@ class TruthSet:
                 self.files += [read_truth_file(path, self.left_out) for path in paths]
         for file in self.files[len(config.annotations) :]:
             file.stuff = set(file.names)
-        photos: dict[str, TruthImage] = {}
-        for file in self.files:
-            for image in file.images.values():
-                photos.setdefault(image.image_id, image)
-        self.photos = tuple(photos.values())[:limit]
+        with _told_by(key):
+            self.photos = tuple(images_of(self.files).values())[:limit]
         self.names = tuple(dict.fromkeys(name for file in self.files for name in file.names))
         with _told_by(key):
             for file in self.files:
