@@ -36,7 +36,7 @@ class CompoundFinder:
 
     def __init__(self, words: WordList, max_words: int) -> None:
         self._words, self._max_words = words, max_words
-        self._most_words = words.lexicon.compound_lengths([*words.curated.compounds, *words.curated.lvis])
+        self._starts = words.lexicon.compound_starts([*words.curated.compounds, *words.curated.lvis])
 
     def length(self, doc: Doc, place: int, end: int, has_case: bool) -> int:
         """Tokens, hyphens included, of the compound that begins at token `place`; 0 if none does, or a better one
@@ -45,10 +45,15 @@ class CompoundFinder:
         return 0 if length and self._is_overtaken(doc, place, length, end, has_case) else length
 
     def _longest(self, doc: Doc, place: int, end: int, has_case: bool) -> int:
-        first = COMPOUND_JOINT.split(doc[place].lower_)[0]
-        most_words = self._most_words.get(first, 1)
-        if place + 1 < end and doc[place + 1].text == "-":
+        if place + 1 >= end:
+            return 0
+        first, *rest = COMPOUND_JOINT.split(doc[place].lower_)
+        following = doc[place + 1].lower_
+        most_words, letters = self._starts.get(first, (1, ""))
+        if following == "-":
             most_words = max(most_words, 2)  # "team - mates": listed as one word
+        elif not rest and doc[place].whitespace_ and following[0] not in letters:  # not before "'s"
+            most_words = 1
         most_words = min(self._max_words, most_words)
         for length in range(min(2 * most_words - 1, end - place), 1, -1):
             span = doc[place : place + length]
@@ -57,7 +62,7 @@ class CompoundFinder:
                 continue
             if any(self._is_compound(span, form, has_case) for form in forms) and not self._is_qualified(span, end):
                 return length
-        return 2 if place + 1 < end and self._is_split(doc[place], doc[place + 1]) else 0
+        return 2 if self._is_split(doc[place], doc[place + 1]) else 0
 
     def _is_split(self, first: Token, last: Token) -> bool:
         """Whether two nouns are one word that the lexicon has, written apart: "tooth brush", "team mates"."""

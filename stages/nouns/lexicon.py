@@ -37,7 +37,6 @@ ATTRIBUTE_FILE = 7
 """WordNet's lexicographer file of what things are like, colours among it."""
 
 COLOURS = ("chromatic color", "achromatic color")
-
 COMPOUND_JOINT = re.compile("[ -]")
 NAME_PARTICLES = frozenset({"of", "the", "and", "de"})
 PHYSICAL_ENTITY = "physical_entity"
@@ -137,14 +136,15 @@ class Lexicon:
             word, *counts = line.split("\t")
             self._others[word] = OtherUses(*(int(count) if count else None for count in counts))
 
-    def compound_lengths(self, more: Iterable[str]) -> dict[str, int]:
-        """First word -> words in the longest compound that begins with it, of the lexicon's compounds and `more`."""
-        lengths: dict[str, int] = {}
+    def compound_starts(self, more: Iterable[str]) -> dict[str, tuple[int, str]]:
+        """First word of compounds -> most words of one, first letters of second words, which plurals keep."""
+        starts: dict[str, tuple[int, str]] = {}
         for compound in (*self._senses, *more):
             words = COMPOUND_JOINT.split(compound)
             if len(words) > 1:
-                lengths[words[0]] = max(len(words), lengths.get(words[0], 0))
-        return lengths
+                most, letters = starts.get(words[0], (0, ""))
+                starts[words[0]] = max(len(words), most), letters + words[1][: words[1][0] not in letters]
+        return starts
 
     def __contains__(self, word: object) -> bool:
         return word in self._senses
