@@ -1,6 +1,7 @@
 """Does a generator find what it was never shown? Recall on objects of names whose masks it was not trained on.
 
-    python -m benchmarks.generator [--seeds 0 1 2] [--scenes 4000] [--steps 600] [--test-scenes 200] [--out out/unseen]
+    python -m benchmarks.generator [--seeds 0 1 2] [--rows ...] [--scenes 4000] [--steps 600] [--test-scenes 200]
+                                   [--out out/unseen]
 
 A random half of the world's object names (and all stuff) is annotated; the objects of the other half are in the
 pictures without a mask. Rows differ in what a pixel without a mask is. Recall is that of at most 20 masks per scene,
@@ -131,21 +132,23 @@ def _render(seed: int, options: argparse.Namespace, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", choices=[row.key for row in ROWS], default=[row.key for row in ROWS])
     parser.add_argument("--scenes", type=int, default=4_000, help="to train on")
     parser.add_argument("--steps", type=int, default=600, help="of 16 scenes each")
     parser.add_argument("--test-scenes", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("out/unseen"))
     options = parser.parse_args()
     console = terminal(stderr=True)
-    found: dict[str, list[dict[str, float]]] = {row.key: [] for row in ROWS}
+    rows = [row for row in ROWS if row.key in options.rows]
+    found: dict[str, list[dict[str, float]]] = {row.key: [] for row in rows}
     for seed in options.seeds:
         _render(seed, options, console)
-        for row in ROWS:
+        for row in rows:
             found[row.key].append(scores_of(row, seed, options, console))
     print(f"{machine()}\n{options.steps} steps of 16 scenes of {SIDE_PX} px, {len(options.seeds)} seeds\n")
     heads = [f"{part.replace('_', ', ')}: {figure}" for part in PARTS for figure in ("recall at 0.5", "AR")]
     print(f"| trained on | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}")
-    for row in ROWS:
+    for row in rows:
         names = [f"{part}/{figure}@{MASKS}" for part in PARTS for figure in FIGURES]
         cells = [spread([100 * seed[name] for seed in found[row.key]]) for name in names]
         print(f"| {row.title} | {' | '.join(cells)} |")
