@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +14,13 @@ from rich.console import Console
 
 from pipeline.cli.options import Settings, about, storage_of, warn_if_slow
 from pipeline.terminal import Activity, terminal
-from stages.common import UnreachableError, UserError, escaped
+from stages.common import UnreachableError, UserError, ahead, escaped
 
 if TYPE_CHECKING:
-    from train.segmenter import ClassName, Segmentation, Segmenter
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from train.segmenter import ClassName, PhotoError, Segmentation, Segmenter
 
 Photos = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or patterns in quotes.", show_default=False)
@@ -119,27 +125,61 @@ def _segment_all(
     print_json: bool,
     console: Console,
 ) -> int:
-    """Segments all photos and says what is in them; gives the number of those that could not be."""
+    """Segments all photos and says what is in them; gives the number of those that could not be.
+
+    While a photo is segmented, threads decode the next ones and write the results of the last one.
+    """
     from train.segmenter import PhotoError
 
     bad = 0
     shown = terminal(stderr=True)
-    with Activity(shown) as activity:
-        for number, photo in enumerate(photos):
+    with Activity(shown) as activity, ahead(_read(photos)) as pictures, ThreadPoolExecutor(1) as writer:
+        last: Callable[[], None] | None = None
+        for number, (photo, picture) in enumerate(pictures):
             activity("segmenting photos", number, len(photos))
             try:
-                result = segmenter.segment_file(photo, classes)
+                if isinstance(picture, PhotoError):
+                    raise picture
+                result = segmenter.segment_file(photo, classes, picture)
             except PhotoError as error:
                 bad += 1
-                shown.print(f"maskmine: {error}")
-                continue
-            if folder is not None:
-                with storage_of(str(folder)):
-                    files = result.save(folder)
-                console.print(_summary(result, str(files[0])))
-            if print_json:
-                typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+                told = partial(shown.print, f"maskmine: {error}")
+            else:
+                files = None if folder is None else writer.submit(result.save, folder)
+                told = partial(_tell_result, result, folder, files, print_json, console)
+            if last is not None:
+                last()
+            last = told
+        if last is not None:
+            last()
     return bad
+
+
+def _read(photos: list[Path]) -> Iterator[tuple[Path, NDArray[np.uint8] | PhotoError]]:
+    """Each photo decoded, or what is wrong with it."""
+    from train.segmenter import PhotoError, read_photo
+
+    for photo in photos:
+        try:
+            yield photo, read_photo(photo)
+        except PhotoError as error:
+            yield photo, error
+
+
+def _tell_result(
+    result: Segmentation,
+    folder: Path | None,
+    files: Future[tuple[Path, ...]] | None,
+    print_json: bool,
+    console: Console,
+) -> None:
+    """Says what is in a photo, once its files are written."""
+    if files is not None:
+        with storage_of(str(folder)):
+            overlay = files.result()[0]
+        console.print(_summary(result, str(overlay)))
+    if print_json:
+        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
 
 
 def _summary(result: Segmentation, overlay: str) -> str:

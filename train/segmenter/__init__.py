@@ -6,7 +6,7 @@ from train.segmenter.config import EVERYTHING_ELSE, PHOTO_SEGMENTER, SegmenterCo
 from train.segmenter.masks import Masks
 from train.segmenter.photos import check_outputs, find_photos
 from train.segmenter.result import Segmentation
-from train.segmenter.segmenter import PhotoError, Segmenter
+from train.segmenter.segmenter import PhotoError, Segmenter, read_photo
 
 __all__ = [
     "EVERYTHING_ELSE",
@@ -22,4 +22,5 @@ __all__ = [
     "check_outputs",
     "find_photos",
     "parse_classes",
+    "read_photo",
 ]

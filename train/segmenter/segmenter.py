@@ -34,6 +34,20 @@ class PhotoError(UserError):
     """One file cannot be segmented; the next one may."""
 
 
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """A photo as [H, W, 3] RGB, uint8, upright.
+
+    Raises:
+        PhotoError: the file cannot be read as a photo.
+    """
+    try:
+        return decode_image(path.read_bytes())
+    except OSError as error:
+        raise PhotoError(f"{escaped(str(path))}: cannot be read: {error.strerror or error}") from error
+    except SampleError as error:
+        raise PhotoError(f"{escaped(str(path))}: cannot be segmented: {error.message}") from error
+
+
 class Segmenter:
     """Segments photos by words.
 
@@ -84,8 +98,13 @@ class Segmenter:
         other.namer = self.namer.with_config(other.config)
         return other
 
-    def segment_file(self, path: str | Path, classes: Classes) -> Segmentation:
+    def segment_file(self, path: str | Path, classes: Classes, image: NDArray[np.uint8] | None = None) -> Segmentation:
         """Segments a photo of any format that Pillow reads; see `segment`.
+
+        Args:
+            path: of the photo.
+            classes: as in `segment`.
+            image: what `read_photo` gave of it, if it was read before.
 
         Raises:
             PhotoError: the file cannot be read as a photo, or the proposer cannot use it.
@@ -93,9 +112,7 @@ class Segmenter:
         """
         path = Path(path)
         try:
-            return replace(self.segment(decode_image(path.read_bytes()), classes), file=path)
-        except OSError as error:
-            raise PhotoError(f"{escaped(str(path))}: cannot be read: {error.strerror or error}") from error
+            return replace(self.segment(read_photo(path) if image is None else image, classes), file=path)
         except SampleError as error:
             raise PhotoError(f"{escaped(str(path))}: cannot be segmented: {error.message}") from error
 
