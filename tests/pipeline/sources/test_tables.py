@@ -227,7 +227,7 @@ class TestFiles:
             ("t.jsonl", b"\x28\xb5\x2f\xfd", "packed by zstd"),
             (
                 "t.jsonl.gz",
-                gzip.compress(lines({"image": "a", "caption": "b" * 999}).encode())[:-20],
+                gzip.compress(lines({"image": "a", "caption": "b" * 999}).encode(), mtime=0)[:-20],
                 "by gzip and damaged",
             ),
             ("t.csv", (HEADER + "a,x\n").encode("utf-16"), r"looks like utf-16, .* set source\.encoding: utf-16"),
