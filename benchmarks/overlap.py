@@ -1,6 +1,6 @@
 """Time of mining with photos prepared ahead, over that of one after the other, with a stand-in model that sleeps.
 
-    python -m benchmarks.overlap [--photos 24] [--regions 16]
+    python -m benchmarks.overlap [--photos 96] [--regions 16]
 
 The stand-in of a model takes as long as the preparation of its input: all that overlap can save is half. Masks: each
 photo is decoded, then the model sleeps. Matching: regions are decoded and cut, then CLIP sleeps. "One after the other"
@@ -119,7 +119,7 @@ def ratio(what: str, action: Callable[[], Any], where: ModuleType, slept: Callab
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--photos", type=int, default=96)
     parser.add_argument("--regions", type=int, default=16, help="of each photo")
     options = parser.parse_args()
     print(machine())

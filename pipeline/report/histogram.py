@@ -46,6 +46,12 @@ class Histogram:
         reached = int(np.searchsorted(np.cumsum(self.counts), max(share * self.total, 1)))
         return (self._first + reached + 0.5) * self.cell
 
+    def shares_up_to(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Which share of all values is at most as high as each of some, up to a cell: [N] in [0, 1]; 1 for NaN."""
+        cells = np.floor(np.nan_to_num(values, nan=np.inf) / self.cell + 1e-6).clip(-1e9, 1e9).astype(np.int64)
+        reached = np.cumsum(self.counts) / max(self.total, 1)
+        return np.where(np.isnan(values), 1.0, reached[(cells - self._first).clip(0, len(reached) - 1)])
+
     def bars(self, most: int = 30) -> list[tuple[float, float, int]]:
         """Left end, right end and count of equal bars with round ends, over the range that has values."""
         filled = np.flatnonzero(self.counts)

@@ -220,7 +220,12 @@ def sections_of(store: Folder, pairs: tables.Pairs, seed: str, most: int) -> lis
         lowest = f"Another noun fits the mask, or another mask the noun, nearly as well or better. {once}"
         drawn = tables.draw_rows(seed, pairs.count, most)
         chosen = [
-            ("best", "Best: highest scores", once, pairs.best.rows(most)),
+            (
+                "best",
+                "Best: surest pairs",
+                f"High in match score, mask score and margin alike. {once}",
+                pairs.best.rows(most),
+            ),
             ("worst", "Worst: lowest scores", once, pairs.worst.rows(most)),
             ("doubtful", "Doubtful: smallest margins", lowest, pairs.doubtful.rows(most)),
             ("sample", "Random sample", "Drawn by hash from all pairs: what the build is like as a whole.", drawn),

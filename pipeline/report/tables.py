@@ -61,6 +61,7 @@ class Pairs:
     margin_noun: Histogram = field(default_factory=lambda: Histogram(-2, 2, 0.0005))
     margin_mask: Histogram = field(default_factory=lambda: Histogram(-2, 2, 0.0005))
     area_log10: Histogram = field(default_factory=lambda: Histogram(-8, 0.01, 0.01))
+    mask_score: Histogram = field(default_factory=lambda: Histogram(0, 1.001, 0.0005))
     best: Extremes = field(default_factory=Extremes)
     worst: Extremes = field(default_factory=Extremes)
     doubtful: Extremes = field(default_factory=Extremes)
@@ -73,14 +74,24 @@ class Pairs:
         for histogram, margin in zip((self.margin_noun, self.margin_mask), margins, strict=True):
             histogram.add(margin[~np.isnan(margin)])
         self.area_log10.add(np.log10(batch.area_share))
-        lowest = (self.best, -batch.score_cosine), (self.worst, batch.score_cosine), (self.doubtful, np.fmin(*margins))
+        self.mask_score.add(batch.proposal_score)
+        lowest = (self.worst, batch.score_cosine), (self.doubtful, np.fmin(*margins))
         for extremes, judged in lowest:
             extremes.add(batch.nouns, judged, self.count)
         self.count += len(batch)
 
+    def rank(self, batch: IndexBatch, first_row: int) -> None:
+        """Takes the best out of some rows, once all were taken in: a pair is as good as the lowest of its ranks.
+
+        The ranks are those of its match score, of the mask's own score, and of the margin to the next noun.
+        """
+        told = (self.score, batch.score_cosine), (self.mask_score, batch.proposal_score)
+        ranks = [histogram.shares_up_to(values) for histogram, values in (*told, (self.margin_noun, batch.margin_noun))]
+        self.best.add(batch.nouns, -np.minimum.reduce(ranks), first_row)
+
 
 def read_pairs(store: Folder) -> Pairs:
-    """Goes through the index once.
+    """Goes through the index twice: what is best shows when all is known.
 
     Raises:
         FileNotFoundError: there is no index.
@@ -90,6 +101,11 @@ def read_pairs(store: Folder) -> Pairs:
     with store.open(INDEX_FILE) as file:
         for batch in iterate_index(file):
             pairs.add(batch)
+    first_row = 0
+    with store.open(INDEX_FILE) as file:
+        for batch in iterate_index(file):
+            pairs.rank(batch, first_row)
+            first_row += len(batch)
     return pairs
 
 

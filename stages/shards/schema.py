@@ -142,6 +142,7 @@ class IndexBatch:
         nouns: canonical, dictionary-encoded [N].
         score_cosine, margin_noun, margin_mask: float64 [N]; NaN for a margin that a pair has not.
         area_share: float64 [N], area of the mask as a share of the photo's.
+        proposal_score: float64 [N], the mask's own score, in [0, 1].
     """
 
     nouns: pa.DictionaryArray
@@ -149,6 +150,7 @@ class IndexBatch:
     margin_noun: NDArray[np.float64]
     margin_mask: NDArray[np.float64]
     area_share: NDArray[np.float64]
+    proposal_score: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.nouns)
@@ -166,11 +168,12 @@ def iterate_index(file: IO[bytes]) -> Iterator[IndexBatch]:
         pyarrow.ArrowException, KeyError: it cannot be read, or lacks a column.
     """
     numbers = ["score_cosine", "margin_noun", "margin_mask", "area_px", "image_height_px", "image_width_px"]
+    numbers.append("proposal_score")
     for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=["noun_canonical", *numbers]):
         found = [batch[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in numbers]
-        score, margin_noun, margin_mask, area, height, width = found
+        score, margin_noun, margin_mask, area, height, width, proposal = found
         nouns = batch["noun_canonical"].dictionary_encode()
-        yield IndexBatch(nouns, score, margin_noun, margin_mask, area / (height * width))
+        yield IndexBatch(nouns, score, margin_noun, margin_mask, area / (height * width), proposal)
 
 
 def read_keys(file: IO[bytes]) -> list[str]:

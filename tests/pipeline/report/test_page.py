@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.report.page import write_report
 from pipeline.report.reasons import MEANINGS
+from pipeline.report.tables import read_pairs
 from pipeline.verify import verify
 from stages.common import Folder, UserError
 from tests.pipeline.conftest import bytes_of
@@ -82,7 +83,7 @@ def test_noun_is_marked_in_the_caption_and_the_mask_outlined(ordinary: Path) -> 
     cards = page.all("li", "card")
     assert len(cards) == len(page.all("mark")) == len(page.all("svg", "outline")) > 12
     index = pyarrow.parquet.read_table(ordinary / "index.parquet").to_pylist()
-    best = max(index, key=lambda row: row["score_cosine"])
+    best = index[read_pairs(Folder(str(ordinary))).best.rows(1)[0]]
     first = page.html[page.html.index('<li class="card">') :]
     marked = re.search('<p class="caption" dir="auto">(.*?)<mark>(.*?)</mark>(.*?)</p>', first)
     assert marked is not None

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.finalise import TABLES
@@ -35,6 +36,7 @@ def write_index(folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
     columns["score_cosine"] = generator.normal(0.2, 0.05, count).round(6).tolist()
     columns["margin_noun"] = [None if number % 3 == 0 else float(number % 89) / 100 for number in range(count)]
     columns["margin_mask"] = [None if number % 2 else 0.5 for number in range(count)]
+    columns["proposal_score"] = generator.random(count).round(6).tolist()
     columns["area_px"] = generator.integers(1, 10_000, count).tolist()
     columns["image_height_px"] = columns["image_width_px"] = [100] * count
     columns["key"] = [f"{number:09d}-000" for number in range(count)]
@@ -43,14 +45,34 @@ def write_index(folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
     return columns
 
 
+def rank(values: list[float | None]) -> NDArray[np.float64]:
+    """Share of the values in the same or a lower cell of a report's histogram; 1 where there is none."""
+    cells = np.array([np.inf if value is None else np.floor(value / 0.0005 + 1e-6) for value in values])
+    there = np.sort(cells[np.isfinite(cells)])
+    return np.where(np.isfinite(cells), np.searchsorted(there, cells, "right") / len(there), 1.0)
+
+
+def test_best_pairs_are_high_in_all_three(tmp_path: Path) -> None:
+    """A pair with the highest score on a poor mask, or with a rival noun, is none of the best."""
+    columns = write_index(tmp_path, 100)
+    columns["noun_canonical"] = [f"noun {number}" for number in range(100)]
+    columns["score_cosine"] = [number / 1000 for number in range(100)]
+    columns["proposal_score"] = [0.1 if number == 99 else 0.9 for number in range(100)]
+    columns["margin_noun"] = [0.0 if number == 98 else None if number == 97 else 0.3 for number in range(100)]
+    pyarrow.parquet.write_table(pa.table(columns, schema=TABLES["index"]), tmp_path / "index.parquet")
+    assert tables.read_pairs(Folder(str(tmp_path))).best.rows(3) == [97, 96, 95]
+
+
 def test_choice_and_counts_are_those_of_a_plain_computation(tmp_path: Path) -> None:
     columns = write_index(tmp_path, 80_000)
     pairs = tables.read_pairs(Folder(str(tmp_path)))
     nouns, scores = columns["noun_canonical"], columns["score_cosine"]
     assert pairs.count == 80_000
     assert pairs.nouns == Counter(nouns)
+    ranks = [rank(columns[name]) for name in ("score_cosine", "proposal_score", "margin_noun")]
+    lowest = np.minimum.reduce(ranks)
     seen: dict[str, int] = {}
-    for row in sorted(range(80_000), key=lambda row: (-scores[row], row)):
+    for row in sorted(range(80_000), key=lambda row: (-lowest[row], row)):
         seen.setdefault(nouns[row], row)
     assert pairs.best.rows(20) == list(seen.values())[:20]
     worst: dict[str, int] = {}
