@@ -217,15 +217,11 @@ def sections_of(store: Folder, pairs: tables.Pairs, seed: str, most: int) -> lis
         chosen = [("all", "All pairs", "In the order of the shards.", list(range(pairs.count)))]
     else:
         once = "Each noun once."
+        surest = "Without the third of all pairs with the poorest masks, and that with the nearest rival nouns."
         lowest = f"Another noun fits the mask, or another mask the noun, nearly as well or better. {once}"
         drawn = tables.draw_rows(seed, pairs.count, most)
         chosen = [
-            (
-                "best",
-                "Best: surest pairs",
-                f"High in match score, mask score and margin alike. {once}",
-                pairs.best.rows(most),
-            ),
+            ("best", "Best: highest scores", f"{surest} {once}", pairs.best.rows(most)),
             ("worst", "Worst: lowest scores", once, pairs.worst.rows(most)),
             ("doubtful", "Doubtful: smallest margins", lowest, pairs.doubtful.rows(most)),
             ("sample", "Random sample", "Drawn by hash from all pairs: what the build is like as a whole.", drawn),

@@ -20,6 +20,10 @@ from stages.common import Folder
 from stages.shards import INDEX_FILE, IndexBatch, iterate_index
 
 _BATCH_ROWS = 1 << 16
+_SURE = 1 / 3
+"""Share of the pairs whose mask score, and whose margin to the next noun, must not be higher than a best pair's."""
+_LAST = 4.0
+"""Puts a value behind all cosines."""
 
 
 class Extremes:
@@ -81,13 +85,13 @@ class Pairs:
         self.count += len(batch)
 
     def rank(self, batch: IndexBatch, first_row: int) -> None:
-        """Takes the best out of some rows, once all were taken in: a pair is as good as the lowest of its ranks.
+        """Takes the best out of some rows, once all were taken in: high match scores, but for the doubtful third.
 
-        The ranks are those of its match score, of the mask's own score, and of the margin to the next noun.
+        A high score on a poor mask, or with another noun that fits as well, is no sign of a good pair.
         """
-        told = (self.score, batch.score_cosine), (self.mask_score, batch.proposal_score)
-        ranks = [histogram.shares_up_to(values) for histogram, values in (*told, (self.margin_noun, batch.margin_noun))]
-        self.best.add(batch.nouns, -np.minimum.reduce(ranks), first_row)
+        told = (self.mask_score, batch.proposal_score), (self.margin_noun, batch.margin_noun)
+        lowest = np.minimum.reduce([histogram.shares_up_to(values) for histogram, values in told])
+        self.best.add(batch.nouns, np.where(lowest >= _SURE, 0.0, _LAST) - batch.score_cosine, first_row)
 
 
 def read_pairs(store: Folder) -> Pairs:
