@@ -1,7 +1,7 @@
 """What a million photos cost, and what bounds a cluster: FLOPs counted on the models, times from measured rates.
 
-    python -m benchmarks.scale [--gpu-tflops 312] [--utilisation 0.4] [--decode 374] [--cut 900] [--nouns 900]
-                               [--masks 250] [--encode 250] [--store-mb-s 1000] [--cores-per-gpu 8]
+    python -m benchmarks.scale [--gpu-tflops 312] [--utilisation 0.4] [--decode 374] [--cut 330] [--nouns 500]
+                               [--masks 430] [--encode 250] [--store-mb-s 1000] [--cores-per-gpu 8]
 
 Rates are per core, of the machine in question: photos decoded (benchmarks.stages), regions cut, and masks enlarged to
 the photo and run-length encoded (`--rates` measures both), captions read (benchmarks.nouns_quality), pairs encoded into
@@ -117,11 +117,11 @@ def main() -> None:
     parser.add_argument("--gpu-tflops", type=float, default=312, help="peak of a GPU in bf16; 312 is an A100's")
     parser.add_argument("--utilisation", type=float, default=0.4, help="share of the peak that is reached")
     parser.add_argument("--decode", type=float, default=374, help="photos per second of a core: read, hash, decode")
-    parser.add_argument("--cut", type=float, default=900, help="regions per second of a core")
+    parser.add_argument("--cut", type=float, default=330, help="regions per second of a core")
     parser.add_argument(
-        "--masks", type=float, default=250, help="masks per second of a core: to the photo's size, to RLE"
+        "--masks", type=float, default=430, help="masks per second of a core: to the photo's size, to RLE"
     )
-    parser.add_argument("--nouns", type=float, default=900, help="captions per second of a core")
+    parser.add_argument("--nouns", type=float, default=500, help="captions per second of a core")
     parser.add_argument("--encode", type=float, default=250, help="pairs per second of a core, into a shard")
     parser.add_argument("--cores-per-gpu", type=float, default=8)
     parser.add_argument("--store-mb-s", type=float, default=1000, help="of the whole store")
