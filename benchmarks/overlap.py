@@ -56,7 +56,7 @@ class Masks(CachedStep[ImageWork, str]):
 
     def compute(self, content: ImageWork, prepared: NDArray[np.uint8]) -> str:
         time.sleep(self.seconds)
-        return f"{prepared.sum()}"
+        return f"{prepared[::16, ::16].sum()}"
 
     def encode(self, result: str) -> bytes:
         return result.encode()
@@ -79,7 +79,7 @@ class SleepingClip(torch.nn.Module):
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         time.sleep(self.seconds * len(pixels))
-        return pixels.mean(dim=(2, 3)) + 1
+        return pixels[:, :, ::32, ::32].mean(dim=(2, 3)) + 1
 
 
 def photos(count: int, regions: int) -> list[ImageWork]:
