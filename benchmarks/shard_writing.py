@@ -3,8 +3,7 @@
     python -m benchmarks.shard_writing [--samples 4000] [--rounds 5]
 
 Samples are encoded before: a crop of 8 to 40 KB, JSON, mask and text, as mining gives them. Writers take turns, into
-the same folder; the best of the rounds counts. Raw is all bytes in one write of each shard. The last line puts encoding
-beside it: JPEG, PNG and JSON of a real crop take far longer than any writer.
+the same folder; the best of the rounds counts. Raw is all bytes in one write of each shard.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def gather_regions(
     fills = rules.fill == "mean"
     parts = [_gather(photo, group, size_px, mean_rgb, std_rgb, fills) for group in _groups(cuts, size_px)]
     if not parts:
-        return torch.empty(0, 3, size_px, size_px), torch.empty(0, 1, size_px, size_px)
+        return photo.new_empty(0, 3, size_px, size_px).float(), photo.new_empty(0, 1, size_px, size_px).float()
     pixels, masks = (torch.cat(each) for each in zip(*parts, strict=True))
     return pixels, masks
 

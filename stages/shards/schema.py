@@ -167,11 +167,11 @@ def iterate_index(file: IO[bytes]) -> Iterator[IndexBatch]:
     Raises:
         pyarrow.ArrowException, KeyError: it cannot be read, or lacks a column.
     """
-    numbers = ["score_cosine", "margin_noun", "margin_mask", "area_px", "image_height_px", "image_width_px"]
-    numbers.append("proposal_score")
+    scores = ["score_cosine", "margin_noun", "margin_mask", "proposal_score"]
+    numbers = [*scores, "area_px", "image_height_px", "image_width_px"]
     for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=["noun_canonical", *numbers]):
         found = [batch[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in numbers]
-        score, margin_noun, margin_mask, area, height, width, proposal = found
+        score, margin_noun, margin_mask, proposal, area, height, width = found
         nouns = batch["noun_canonical"].dictionary_encode()
         yield IndexBatch(nouns, score, margin_noun, margin_mask, area / (height * width), proposal)
 

@@ -140,8 +140,9 @@ def write_shard(samples: Iterable[Sample], file: BinaryIO, name: str = "") -> li
             raise ValueError(f"sample {sample.key!r} comes after {last!r}: keys must ascend")
         last, start = sample.key, end
         for extension, data in sorted(sample.members.items()):
-            file.write(b"".join((_header(f"{sample.key}.{extension}", len(data)), data, bytes(-len(data) % _BLOCK))))
-            end += _BLOCK + len(data) + -len(data) % _BLOCK
+            member = _header(f"{sample.key}.{extension}", len(data)) + data + bytes(-len(data) % _BLOCK)
+            file.write(member)
+            end += len(member)
         if sample.row is not None:
             rows.append(replace(sample.row, shard=name, offset=start, nbytes=end - start))
     file.write(bytes(-(end + 2 * _BLOCK) % tarfile.RECORDSIZE + 2 * _BLOCK))
