@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from pipeline.sources.config import SourceConfig
+from stages.cascade import ExactNaming, NamingConfig
 from stages.clip_config import ClipConfig, RegionRules, Templates
 from stages.common import (
     DOES_NOT_COUNT,
@@ -57,12 +58,15 @@ class MatchingSection(Config):
 
     Attributes:
         templates: prompts around the noun, each with one ``{}``; embeddings are averaged over them.
+        naming: whether every region has a forward pass of CLIP (`exact`), or only those that a coarse look does not
+            rule out (`cascade`).
     """
 
     clip: ClipConfig
     regions: RegionRules = RegionRules()
     templates: Templates = ("a photo of a {}.",)
     rules: MatchRules = MatchRules()
+    naming: NamingConfig = ExactNaming()
 
 
 class Compute(Config):

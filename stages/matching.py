@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.common import Config, Match
+
+RULED_OUT = -np.inf
+"""Scores of a proposal that a cascade has ruled out: as if it were not there."""
 
 
 class MatchRules(Config):
@@ -43,7 +47,8 @@ def match(
     one that scipy's solver finds, the same on every run.
 
     Args:
-        scores_cosine: [R, N] cosines of R proposals and N nouns, in [-1, 1].
+        scores_cosine: [R, N] cosines of R proposals and N nouns, in [-1, 1]; rows of `RULED_OUT` for proposals that
+            no noun may have.
         canonical: the N nouns' canonical forms.
         rules: strategy and thresholds.
 
@@ -55,22 +60,24 @@ def match(
     Raises:
         ValueError: `canonical` has another length than N, or a score is NaN or infinite.
     """
-    masks, nouns = scores_cosine.shape
+    nouns = scores_cosine.shape[1]
     if len(canonical) != nouns:
         raise ValueError(f"{nouns} columns of scores but {len(canonical)} canonical forms")
     if not nouns:
         return [], {}
-    if not masks:
+    allowed = np.flatnonzero(~(scores_cosine == RULED_OUT).all(axis=1))
+    scores = scores_cosine[allowed]
+    if not len(allowed):
         return [], {"no_proposals": nouns}
-    if not np.isfinite(scores_cosine).all():
+    if not np.isfinite(scores).all():
         raise ValueError("scores: expected finite cosines, got NaN or infinity")
     dropped: Counter[str] = Counter()
     kept: list[Match] = []
-    for noun, proposal in enumerate(_partners(scores_cosine, canonical, rules.strategy)):
+    for noun, proposal in enumerate(_partners(scores, canonical, rules.strategy)):
         if proposal is None:
             dropped["not_mutual" if rules.strategy == "mutual_best" else "unassigned"] += 1
             continue
-        pair = _pair(scores_cosine, canonical, noun, proposal)
+        pair = replace(_pair(scores, canonical, noun, proposal), proposal=int(allowed[proposal]))
         reason = _reason_to_drop(pair, rules)
         if reason:
             dropped[reason] += 1

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
+from stages.cascade import first_for_nouns
 from stages.common import Rle, identity
-from stages.matching import match
+from stages.matching import RULED_OUT, match
 
 Scores = list[NDArray[np.float32]]
-"""[R, N] cosines in [-1, 1] of each image."""
+"""[R, N] cosines in [-1, 1] of each image; rows of `RULED_OUT` where a cascade did not look."""
 
 
 class MatchPairs(CachedStep[list[ImageWork], Scores]):
@@ -33,11 +34,12 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
         self._computer = Computer.of(spec)
         self.computes_on = str(self._computer)
         self._encoder: Any = None
+        self._coarse: Any = None
 
     @property
     def identity(self) -> list[Any]:
         section = self._section
-        asked = [identity(section.clip), identity(section.regions), list(section.templates)]
+        asked = [identity(section.clip), identity(section.regions), list(section.templates), identity(section.naming)]
         return [*asked, self._models, self._computer.identity]
 
     def tasks(self, unit: UnitWork) -> Iterator[Task[list[ImageWork]]]:
@@ -56,15 +58,29 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
         ]
 
     def compute(self, content: list[ImageWork], prepared: None = None) -> Scores:
+        if self._encoder is None:
+            self._load()
+        everything = [np.arange(len(image.proposals)) for image in content]
+        naming = self._section.naming
+        if naming.kind == "exact":
+            return self._scores(self._encoder, content, everything)
+        coarse = self._scores(self._coarse, content, everything)
+        chosen = [first_for_nouns(scores, naming.keep) for scores in coarse]
+        found = []
+        for scores, some, exact in zip(coarse, chosen, self._scores(self._encoder, content, chosen), strict=True):
+            found.append(np.full_like(scores, RULED_OUT))
+            found[-1][some] = exact
+        return found
+
+    def _scores(self, encoder: Any, content: list[ImageWork], chosen: list[NDArray[np.int64]]) -> Scores:  # noqa: ANN401
+        """Scores of some proposals of each image, [n, N] of it."""
         import torch
 
-        if self._encoder is None:
-            self._encoder = self._load()
-        features = self._encoder.encode_regions(_regions(content))
+        features = encoder.encode_regions(_regions(content, chosen))
         scores, start = [], 0
-        for image in content:
-            regions = features[start : start + len(image.proposals)]
-            start += len(image.proposals)
+        for image, some in zip(content, chosen, strict=True):
+            regions = features[start : start + len(some)]
+            start += len(some)
             # One noun at a time: the floats of a pair then do not depend on the image's other nouns.
             columns = [regions @ self._encoder.encode_noun(noun.surface) for noun, _ in image.nouns]
             scores.append(torch.stack(columns, dim=1).numpy().astype(np.float32))
@@ -92,15 +108,19 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
             image.matches, dropped = match(scores, canonical, self._section.rules)
             image.dropped.update({f"match.{reason}": count for reason, count in dropped.items()})
 
-    def _load(self) -> Any:  # noqa: ANN401 - loaded late, as its module loads torch
+    def _load(self) -> None:
         from stages.clip import RegionEncoder
+        from stages.coarse_clip import coarse_encoder
 
         section, computer = self._section, self._computer
-        return RegionEncoder.load(section.clip, section.regions, section.templates, computer.device, computer.precision)
+        how = section.clip, section.regions, section.templates, computer.device, computer.precision
+        self._encoder = RegionEncoder.load(*how)
+        if section.naming.kind == "cascade":
+            self._coarse = coarse_encoder(self._encoder, section.naming.side)
 
 
-def _regions(images: list[ImageWork]) -> Iterator[tuple[NDArray[np.uint8], Rle]]:
-    for image in images:
+def _regions(images: list[ImageWork], chosen: list[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.uint8], Rle]]:
+    for image, some in zip(images, chosen, strict=True):
         pixels = image.pixels()
-        for proposal in image.proposals:
-            yield pixels, proposal.rle
+        for number in some:
+            yield pixels, image.proposals[number].rle

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common import Match
-from stages.matching import MatchRules, match
+from stages.matching import RULED_OUT, MatchRules, match
 
 STRATEGIES = ("best_mask_per_noun", "mutual_best", "one_to_one")
 
@@ -202,3 +202,19 @@ def test_input_is_not_written_to() -> None:
     scores.flags.writeable = False
     for strategy in STRATEGIES:
         match(scores, NAMES, MatchRules(strategy=strategy))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_mask_that_a_cascade_ruled_out_is_as_if_it_were_not_there(strategy: str) -> None:
+    none = [RULED_OUT] * 3
+    matches, dropped = matched([none, HAND[0], none, HAND[1]], strategy=strategy)
+    expected, also_dropped = matched(HAND, strategy=strategy)
+    assert [(pair.noun, {0: 1, 1: 3}[pair.proposal]) for pair in expected] == pairs(matches)
+    assert [pair.margin_mask for pair in expected] == [pair.margin_mask for pair in matches]
+    assert dropped == also_dropped
+    assert matched([none], strategy=strategy) == ([], {"no_proposals": 3})
+
+
+def test_a_mask_that_is_ruled_out_for_one_noun_alone_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        matched([[RULED_OUT, 0.1, 0.2]])

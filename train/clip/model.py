@@ -8,15 +8,13 @@ blocks again in the backward pass, finds the masks of its own forward pass.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from stages.clip_tower import at_grid, resize_grid, tower_of, twin
 from stages.common import UserError
 from stages.regions import patch_mask
 
@@ -77,7 +75,7 @@ class MaskPromptCLIP(nn.Module):
         clip = self.clip
         if masks is not None and self.mask_embedding is not None:
             self._check(images, masks)
-            clip = _twin(clip, self._replacements(masks, self.mask_embedding))
+            clip = twin(clip, self._replacements(masks, self.mask_embedding))
         features: Tensor = clip.encode_image(images, normalize=normalize)
         return features
 
@@ -89,6 +87,14 @@ class MaskPromptCLIP(nn.Module):
         """The wrapped model's text features, [N, D]."""
         features: Tensor = self.clip.encode_text(tokens, normalize=normalize)
         return features
+
+    def at_grid(self, rows: int, columns: int) -> MaskPromptCLIP:
+        """The same model for images of `rows` x `columns` patches: see `stages.clip_tower.at_grid`."""
+        other = MaskPromptCLIP(at_grid(self.clip, rows, columns), 0)
+        if self.mask_embedding is not None:
+            prompts = resize_grid(self.mask_embedding.detach(), self.tower.grid, other.tower.grid)
+            other.depth, other.mask_embedding = self.depth, nn.Parameter(prompts, requires_grad=False)
+        return other.train(self.training)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the image tower computes its activations anew in the backward pass."""
@@ -136,7 +142,7 @@ class MaskPromptCLIP(nn.Module):
         if grid[0] * grid[1] != prompts.shape[1]:
             raise UserError(f"{wrong}, or the patches of a grid {list(grid)}")
         if self.mask_embedding is not None:
-            self.mask_embedding.copy_(resize_prompts(prompts.float(), grid, tower.grid))
+            self.mask_embedding.copy_(resize_grid(prompts.float(), grid, tower.grid))
 
     def _check(self, images: Tensor, masks: Tensor) -> None:
         tower = self.tower
@@ -168,111 +174,6 @@ class MaskPromptCLIP(nn.Module):
         return replaced
 
 
-@dataclass(frozen=True)
-class Tower:
-    """Where a vision transformer's parts are, as module names in the CLIP, and their sizes.
-
-    Attributes:
-        patch_conv: the convolution that makes patch tokens.
-        blocks: the list of transformer blocks.
-        num_blocks: their number.
-        grid: patches per column and row.
-        patch_px: side of a patch.
-        width: channels of a token.
-        num_prefix_tokens: class and register tokens before the patch tokens.
-        batch_first: whether blocks take [N, tokens, width]; else [tokens, N, width].
-        patch_dropout: whether training drops patches.
-    """
-
-    patch_conv: str
-    blocks: str
-    num_blocks: int
-    grid: tuple[int, int]
-    patch_px: int
-    width: int
-    num_prefix_tokens: int
-    batch_first: bool
-    patch_dropout: bool
-
-    @property
-    def num_patches(self) -> int:
-        return self.grid[0] * self.grid[1]
-
-
-def tower_of(clip: Any) -> Tower:  # noqa: ANN401 - any of open_clip's classes
-    """The vision transformer in an open_clip model.
-
-    Raises:
-        UserError: its image tower is none that mask prompts know.
-    """
-    from open_clip.timm_model import TimmModel
-    from open_clip.transformer import VisionTransformer
-    from timm.layers.patch_embed import PatchEmbed
-    from timm.models.eva import Eva
-    from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
-    from timm.models.vision_transformer_relpos import VisionTransformerRelPos
-
-    visual = getattr(clip, "visual", None)
-    found = type(visual).__name__
-    if isinstance(visual, VisionTransformer):
-        return _tower(clip, "visual.conv1", "visual.transformer.resblocks", 1, visual.transformer.batch_first, visual)
-    if isinstance(visual, TimmModel):
-        trunk = visual.trunk
-        found = f"timm's {type(trunk).__name__}"
-        is_vit = isinstance(trunk, (TimmVisionTransformer, VisionTransformerRelPos, Eva))
-        # A convolutional stem in place of one patch convolution would mix patches.
-        if is_vit and isinstance(trunk.patch_embed, PatchEmbed):
-            prefix_tokens = trunk.num_prefix_tokens
-            return _tower(clip, "visual.trunk.patch_embed.proj", "visual.trunk.blocks", prefix_tokens, True, trunk)
-    raise UserError(
-        f"the CLIP's image tower is {found}; mask prompts need a vision transformer with square patches: "
-        "open_clip's own (ViT-B-16, ViT-L-14, ...) or timm's (EVA, SigLIP, ...), not a ResNet, ConvNeXt, Swin, hybrid, "
-        "or a TorchScript model"
-    )
-
-
-def _tower(clip: Any, patch_conv: str, blocks: str, prefix_tokens: int, batch_first: bool, vit: Any) -> Tower:  # noqa: ANN401
-    conv = clip.get_submodule(patch_conv)
-    grid = getattr(vit, "grid_size", None) or vit.patch_embed.grid_size
-    sides = {*conv.kernel_size, *conv.stride}
-    if len(sides) != 1 or grid is None:
-        raise UserError(
-            f"the CLIP's image tower has patches of {conv.kernel_size} px every {conv.stride} px, grid {grid}; "
-            "mask prompts need square patches side by side, and a fixed input size"
-        )
-    dropout = getattr(vit, "patch_dropout", None) or getattr(vit, "patch_drop", None) or nn.Identity()
-    return Tower(
-        patch_conv=patch_conv,
-        blocks=blocks,
-        num_blocks=len(clip.get_submodule(blocks)),
-        grid=(int(grid[0]), int(grid[1])),
-        patch_px=sides.pop(),
-        width=conv.out_channels,
-        num_prefix_tokens=prefix_tokens,
-        batch_first=batch_first,
-        patch_dropout=not isinstance(dropout, nn.Identity),
-    )
-
-
-def resize_prompts(prompts: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
-    """Interpolates prompts to another grid: bicubic with antialiasing, as open_clip does positional embeddings.
-
-    Args:
-        prompts: float [depth, old rows * old columns, width].
-        old_grid: rows and columns of patches they come from.
-        new_grid: rows and columns wanted.
-
-    Returns:
-        float [depth, new rows * new columns, width]; the input itself where the grids are equal.
-    """
-    if old_grid == new_grid:
-        return prompts
-    depth, _, width = prompts.shape
-    grids = prompts.reshape(depth, *old_grid, width).permute(0, 3, 1, 2)  # [depth, width, rows, columns]
-    grids = functional.interpolate(grids, new_grid, mode="bicubic", antialias=True, align_corners=False)
-    return grids.flatten(2).transpose(1, 2)
-
-
 class _Then(nn.Module):
     """A module, then `prompt` wherever `keep` is False; both broadcast against the module's output."""
 
@@ -284,17 +185,3 @@ class _Then(nn.Module):
         features: Tensor = self.module(*args, **kwargs)
         # The rule's x * m + p * (1 - m) for m in {0, 1}, without a product to keep for the backward pass.
         return torch.where(self.keep, features, self.prompt.to(features.dtype))
-
-
-def _twin(module: nn.Module, replaced: Mapping[str, nn.Module]) -> Any:  # noqa: ANN401 - the module's own type
-    """A shallow copy with other modules at dotted names; parameters and all other modules are shared."""
-    twin = module.__new__(type(module))
-    twin.__dict__ = module.__dict__.copy()
-    twin._modules = module._modules.copy()
-    children: dict[str, dict[str, nn.Module]] = defaultdict(dict)
-    for name, new in replaced.items():
-        child, _, inside = name.partition(".")
-        children[child][inside] = new
-    for child, inner in children.items():
-        twin._modules[child] = inner[""] if "" in inner else _twin(module.get_submodule(child), inner)
-    return twin

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.cascade import ExactNaming, NamingConfig
 from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
 from stages.proposals import ProposalsConfig, QueryRules
@@ -32,6 +33,8 @@ class SegmenterConfig(Config):
             on masks that are not empty, which is 1 here.
         temperature: cosines are multiplied by it before the softmax over the classes.
         everything_else: words for what is none of the classes; its pixels become 'nothing'. None for no such class.
+        naming: whether every mask has a forward pass of CLIP (`exact`), or only those that have most say in the label
+            map, and the others are looked at coarsely (`cascade`).
         use_prompts: whether the CLIP gets the masks for its mask prompts; one without prompts ignores them.
         mask_threshold: soft masks are cut here into regions (published: 0.4 for Swin-B, 0.5 for R101c).
         similarity_threshold: an open class with no word in common with the proposer's own classes takes the nearest
@@ -52,6 +55,7 @@ class SegmenterConfig(Config):
     clip_weight: float = Field(0.7, ge=0.0, le=1.0)
     temperature: float = Field(100.0, gt=0.0)
     everything_else: tuple[str, ...] | None = Field(None, min_length=1)
+    naming: NamingConfig = ExactNaming()
     use_prompts: bool = True
     mask_threshold: float = Field(0.4, gt=0.0, lt=1.0)
     similarity_threshold: float = Field(0.95, gt=0.0, le=1.0)

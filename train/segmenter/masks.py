@@ -63,6 +63,11 @@ class Masks:
     def __len__(self) -> int:
         return len(self.rles)
 
+    def weights(self, clip_weight: float) -> Tensor:
+        """What each mask counts beside p_clip, float32 [N]: 1, but for soft masks, as a generator of these says at
+        least how sure it is of each; other proposers' scores mean less."""
+        return torch.ones(len(self)) if self.queries is None else self.scores.pow(1.0 - clip_weight)
+
     @property
     def shown(self) -> tuple[Rle, ...]:
         """The masks whose regions CLIP is shown, some maybe empty."""

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.cascade import first_for_pixels
 from stages.clip import RegionEncoder, in_batches
+from stages.coarse_clip import coarse_encoder
 from stages.common import resolve_precision
 from train.class_names import ClassName
 from train.clip.source import LoadedClip, OvsegClip, resolve
@@ -49,12 +51,16 @@ class Namer:
     """A CLIP and the rules by which it names masked regions.
 
     Args:
-        config: temperature, everything else, the smallest mask that is named, and regions per forward pass.
+        config: temperature, everything else, the smallest mask that is named, naming, and regions per forward pass.
         encoder: the CLIP.
+
+    Raises:
+        UserError: a cascade is asked for, and the CLIP's image tower cannot have one.
     """
 
     def __init__(self, config: SegmenterConfig, encoder: RegionEncoder) -> None:
         self._config, self.encoder = config, encoder
+        self._coarse = None if config.naming.kind == "exact" else coarse_encoder(encoder, config.naming.side)
         self._texts: dict[tuple[ClassName, ...], ClassText] = {}
 
     @classmethod
@@ -137,12 +143,31 @@ class Namer:
     def encode(self, image: NDArray[np.uint8], masks: Masks) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers of the masks that are not empty and their unit vectors, float32 [n, D], a batch at a time.
 
+        With a cascade a mask may have a coarse vector, or that of another mask that it is like.
+
         Raises:
             UserError: the image tower gives NaN or infinity.
         """
+        naming, numbers = self._config.naming, self.numbers(masks)
+        if naming.kind == "exact":
+            yield from self._encoded(self.encoder, image, masks, numbers)
+            return
+        shown = [masks.shown[number] for number in numbers]
+        weights = masks.weights(self._config.clip_weight)[numbers].numpy()
+        chosen, like = first_for_pixels(shown, weights, naming.keep)
+        assert self._coarse is not None
+        yield from self._encoded(self._coarse, image, masks, [numbers[one] for one in np.flatnonzero(like < 0)])
+        exact = [part for _, part in self._encoded(self.encoder, image, masks, [numbers[one] for one in chosen])]
+        if exact:
+            named = np.flatnonzero(like >= 0)
+            yield [numbers[one] for one in named], torch.cat(exact)[like[named]]
+
+    def _encoded(
+        self, encoder: RegionEncoder, image: NDArray[np.uint8], masks: Masks, numbers: list[int]
+    ) -> Iterator[tuple[list[int], Tensor]]:
         shown = masks.shown_image(image)
-        for some in in_batches(self.numbers(masks), self._config.batch_size):
-            yield some, self.encoder.encode_batch((shown, masks.shown[number]) for number in some)
+        for some in in_batches(numbers, self._config.batch_size):
+            yield some, encoder.encode_batch((shown, masks.shown[number]) for number in some)
 
     def name_encoded(self, encoded: Iterable[tuple[list[int], Tensor]], count: int, text: ClassText) -> Tensor:
         """`name` of `count` masks, from what `encode` gave."""

@@ -189,9 +189,7 @@ class Segmenter:
             is_known = torch.ones(text.columns, dtype=torch.bool)
             return ensemble(p_clip, p_generator, masks.scores, is_known, is_empty, self.config.clip_weight)
         if masks.label_probs is None:
-            # A generator of soft masks says at least how sure it is of each; other proposers' scores mean less.
-            is_sure = masks.scores.pow(1.0 - self.config.clip_weight) if masks.queries is not None else 1.0
-            return torch.where(is_empty, 0.0, is_sure)[:, None] * p_clip
+            return torch.where(is_empty, 0.0, masks.weights(self.config.clip_weight))[:, None] * p_clip
         matches = self.label_matches(text.classes)
         if text.columns > len(matches):
             matches = (*matches, LabelMatch())  # of everything else the generator says nothing

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.manifest import BuildManifest
 from pipeline.steps.matching import MatchPairs
@@ -15,6 +17,7 @@ from pipeline.steps.nouns import FindNouns
 from pipeline.steps.proposals import ProposeMasks
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
 from stages.common import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
+from stages.matching import RULED_OUT
 
 Make = Callable[..., BuildManifest]
 MODELS = {"nouns": {"lexicon": "1"}, "proposals": {}, "matching": {"weights": "2"}}
@@ -113,3 +116,29 @@ def test_nouns_of_an_image_without_masks_are_counted(spec: BuildSpec) -> None:
     step.finish(unit)
     assert lonely.dropped == {"match.no_proposals": 1}
     assert lonely.status() == ("no_pairs", "no_proposals")
+
+
+@pytest.mark.parametrize("keep", [1, 2, 99])
+def test_a_cascade_scores_what_it_keeps_as_an_exact_build_does_and_rules_out_the_rest(
+    manifest: Make, tmp_path: Path, keep: int
+) -> None:
+    def scores(**naming: float | str) -> list[NDArray[np.float32]]:
+        asked = manifest(matching__naming=naming, compute__precision="fp32")
+        models = {"nouns": {}, "proposals": {}, "matching": {}}
+        step = MatchPairs(BuildSpec(asked, "plan", str(tmp_path), None, "libraries", models))
+        return step.compute(works)
+
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    encoded = cv2.imencode(".png", pixels)[1].tobytes()
+    works = [image(0), image(1)]
+    for work, sides in zip(works, ((10, 20, 30, 40), (15, 25, 35)), strict=True):
+        work.data = encoded
+        work.nouns = [(DOG, []), (replace(DOG, surface="grass", canonical="grass"), [])]
+        masks = [np.add.outer(np.arange(40), np.arange(60)) < side for side in sides]
+        work.proposals = [Proposal(Rle.encode(mask), 1.0, "ground_truth") for mask in masks]
+    exact, some = scores(kind="exact"), scores(kind="cascade", keep=keep, side=0.5)
+    for every, kept in zip(exact, some, strict=True):
+        looked_at = np.isfinite(kept).all(axis=1)
+        assert looked_at.sum() == min(keep, len(every))
+        assert (kept[~looked_at] == RULED_OUT).all()
+        np.testing.assert_allclose(kept[looked_at], every[looked_at], atol=1e-5)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny_clip import MODEL_CFG, save_tiny_clip
 from stages.clip import load_clip
 from stages.clip_config import ClipConfig
+from stages.clip_tower import resize_grid
 from stages.common import UserError
 from tests.train.tiny_clips import TEXT, adapted, foreign_files, inputs, same, tiny_timm
 from train.clip.checkpoint.folder import (
@@ -23,7 +24,7 @@ from train.clip.checkpoint.folder import (
     save_adapted,
 )
 from train.clip.checkpoint.layouts import PROMPTS
-from train.clip.model import MaskPromptCLIP, resize_prompts
+from train.clip.model import MaskPromptCLIP
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_our_folder_loads_at_another_resolution(base: ClipConfig, tmp_path: Path
     assert larger.tower.grid == (6, 6)
     assert larger.mask_embedding is not None
     assert model.mask_embedding is not None
-    torch.testing.assert_close(larger.mask_embedding, resize_prompts(model.mask_embedding, (4, 4), (6, 6)))
+    torch.testing.assert_close(larger.mask_embedding, resize_grid(model.mask_embedding, (4, 4), (6, 6)))
     larger.encode_image(*inputs(96))
     save_adapted(tmp_path / "larger", larger, base, {})
     assert same(load_adapted(tmp_path / "larger")[0], larger)

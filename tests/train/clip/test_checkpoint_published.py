@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.clip_tower import resize_grid
 from stages.common import Precision, UserError
 from tests.train.tiny_clips import adapted, foreign_files, inputs, published, same, tiny, tiny_timm
 from train.clip.checkpoint.layouts import Layout
 from train.clip.checkpoint.published import load_published, read_published, save_published, weights_of
-from train.clip.model import resize_prompts
 
 LAYOUTS: list[Layout] = ["clip", "training", "training-ddp", "segmenter"]
 PREFIX = {"clip": "", "training": "", "training-ddp": "module.", "segmenter": "clip_adapter.clip_model."}
@@ -103,12 +103,12 @@ def test_another_resolution_interpolates_positions_and_prompts(tmp_path: Path) -
     loaded = load_published(tmp_path / "a.pt", tiny(seed=1))
     assert loaded.mask_embedding is not None
     assert model.mask_embedding is not None
-    expected = resize_prompts(model.mask_embedding.detach().half().float(), (8, 8), (4, 4))
+    expected = resize_grid(model.mask_embedding.detach().half().float(), (8, 8), (4, 4))
     torch.testing.assert_close(loaded.mask_embedding.detach(), expected)
     old, new = model.clip.visual.positional_embedding, loaded.clip.visual.positional_embedding
     assert new.shape == (17, 32)
     torch.testing.assert_close(new[0], old[0].half().float())
-    positions = resize_prompts(old[None, 1:].half().float(), (8, 8), (4, 4))[0]
+    positions = resize_grid(old[None, 1:].half().float(), (8, 8), (4, 4))[0]
     torch.testing.assert_close(new[1:], positions)
 
 

@@ -13,9 +13,10 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
+from stages.clip_tower import resize_grid
 from stages.common import UserError
 from tests.train.tiny_clips import TEXT, adapted, inputs, timm_clip, tiny, tiny_lnd
-from train.clip.model import MaskPromptCLIP, resize_prompts
+from train.clip.model import MaskPromptCLIP
 
 
 def put_prompts(tokens: Tensor, prompt: Tensor, masks: Tensor, patch: int, first: int) -> Tensor:
@@ -201,14 +202,14 @@ def test_prompts_are_the_only_new_parameter_and_drawn_as_published() -> None:
 def test_prompts_move_to_another_resolution_by_interpolation() -> None:
     rows = torch.linspace(-1, 1, 8).repeat_interleave(8)
     prompts = torch.stack([rows, torch.full((64,), 2.0)], dim=1)[None]  # [1, 64, 2]: a ramp, and a constant
-    larger = resize_prompts(prompts, (8, 8), (16, 12))
+    larger = resize_grid(prompts, (8, 8), (16, 12))
     assert larger.shape == (1, 192, 2)
     torch.testing.assert_close(larger[..., 1], torch.full((1, 192), 2.0))
     ramp = larger[0, :, 0].view(16, 12)
     assert (ramp.diff(dim=0) >= -1e-6).all()
     torch.testing.assert_close(ramp[:, :1].expand(16, 12), ramp)
-    torch.testing.assert_close(resize_prompts(larger, (16, 12), (8, 8))[..., 1], prompts[..., 1])
-    assert resize_prompts(prompts, (8, 8), (8, 8)) is prompts
+    torch.testing.assert_close(resize_grid(larger, (16, 12), (8, 8))[..., 1], prompts[..., 1])
+    assert resize_grid(prompts, (8, 8), (8, 8)) is prompts
 
 
 def test_set_prompts_resizes_square_grids_and_named_ones() -> None:
@@ -216,9 +217,9 @@ def test_set_prompts_resizes_square_grids_and_named_ones() -> None:
     assert model.mask_embedding is not None
     prompts = torch.randn(2, 64, 32, generator=torch.Generator().manual_seed(0))
     model.set_prompts(prompts)
-    torch.testing.assert_close(model.mask_embedding.data, resize_prompts(prompts, (8, 8), (4, 4)))
+    torch.testing.assert_close(model.mask_embedding.data, resize_grid(prompts, (8, 8), (4, 4)))
     model.set_prompts(prompts[:, :16], grid=(2, 8))
-    torch.testing.assert_close(model.mask_embedding.data, resize_prompts(prompts[:, :16], (2, 8), (4, 4)))
+    torch.testing.assert_close(model.mask_embedding.data, resize_grid(prompts[:, :16], (2, 8), (4, 4)))
     model.set_prompts(prompts[:, :16].half())
     torch.testing.assert_close(model.mask_embedding.data, prompts[:, :16].half().float())
 
@@ -240,7 +241,7 @@ def test_prompts_of_another_model_are_refused(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_other_towers_are_refused_by_name(clip: Callable[[], Any], found: str) -> None:
-    with pytest.raises(UserError, match=f"image tower is {found}; mask prompts need"):
+    with pytest.raises(UserError, match=f"image tower is {found}; mask prompts, and naming by a cascade, need"):
         MaskPromptCLIP(clip(), 1)
 
 

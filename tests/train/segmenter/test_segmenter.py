@@ -13,10 +13,11 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
+from benchmarks.tiny_clip import save_tiny_clip
 from stages.clip_config import ClipConfig
 from stages.common import ImageRecord, Rle, SourceMask, UserError, load
 from tests import tiny_models
-from tests.train.segmenter.conftest import config, photo
+from tests.train.segmenter.conftest import SMALL_CFG, config, photo
 from train.clip.checkpoint.folder import save_adapted
 from train.clip.model import MaskPromptCLIP
 from train.clip.source import ClipSource, resolve
@@ -79,6 +80,33 @@ def test_a_class_is_as_good_as_its_best_form(classical: Segmenter) -> None:
     expected = torch.stack([logits[:, 0], logits[:, 1], logits[:, 2:].amax(dim=1)], dim=1).softmax(dim=1)
     for classes in (CLASSES, [ClassName(tuple(one.split("|"))) for one in CLASSES]):
         torch.testing.assert_close(classical.name(image, masks, classical.text(classes)), expected)
+
+
+def test_a_cascade_names_what_matters_exactly_what_is_like_it_alike_and_the_rest_coarsely(
+    tmp_path: Path,
+) -> None:
+    cfg = {**SMALL_CFG, "vision_cfg": {**SMALL_CFG["vision_cfg"], "patch_size": 8}}
+    clip = f"local-dir:{save_tiny_clip(tmp_path, model_cfg=cfg)}"
+
+    def box(top: int, bottom: int) -> Rle:
+        mask = np.zeros((60, 90), dtype=bool)
+        mask[top:bottom] = True
+        return Rle.encode(mask)
+
+    image = photo()
+    masks = Masks.of([box(0, 4), box(4, 60), Rle.encode(np.zeros((60, 90), dtype=bool)), box(6, 60)], 60, 90)
+    exact = Segmenter.load(config(clip, {"kind": "classical"}))
+    asked = {"kind": "cascade", "keep": 1, "side": 0.5}
+    cascade = Segmenter.load(config(clip, {"kind": "classical"}, naming=asked))
+    text = exact.text(CLASSES)
+    every, some = exact.name(image, masks, text), cascade.name(image, masks, text)
+    torch.testing.assert_close(some[1], every[1])
+    torch.testing.assert_close(some[3], every[1])
+    assert not torch.allclose(some[3], every[3], atol=1e-4)
+    assert not torch.allclose(some[0], every[0], atol=1e-4)
+    assert some[2].tolist() == [1.0, 1.0, 1.0]
+    kept = Segmenter.load(config(clip, {"kind": "classical"}, naming={"kind": "cascade", "keep": 3}))
+    torch.testing.assert_close(kept.name(image, masks, text), every)
 
 
 def test_an_empty_mask_has_probability_one_and_no_region(classical: Segmenter) -> None:
