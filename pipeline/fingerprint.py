@@ -49,6 +49,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.boxes",
     "stages.cascade",
     "stages.clip",
+    "stages.clip_attention",
     "stages.clip_config",
     "stages.clip_tower",
     "stages.clip_transformers",

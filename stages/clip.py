@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.clip_attention import take_detours_away
 from stages.clip_config import (
     ClipConfig,
     RegionRules,
@@ -45,9 +46,8 @@ class ClipInput:
         """That of an open_clip model, or of one that wraps it and has its ``visual``."""
         visual = clip.visual
         size = visual.image_size
-        return cls(
-            int(size[0] if isinstance(size, tuple | list) else size), *map(tuple, (visual.image_mean, visual.image_std))
-        )
+        side_px = int(size[0] if isinstance(size, tuple | list) else size)
+        return cls(side_px, *map(tuple, (visual.image_mean, visual.image_std)))
 
     @property
     def mean_rgb(self) -> Rgb:
@@ -263,7 +263,7 @@ def load_clip(config: ClipConfig, device: str, replaced_by: str | None = None) -
     Args:
         config: which.
         device: torch device.
-        replaced_by: path or URL of the weights that all of the model's are replaced by: none are loaded, or fetched.
+        replaced_by: path or URL of weights that all of the model's are replaced by: none are loaded, or fetched.
 
     Raises:
         UserError: the model or its weights cannot be found or loaded.
@@ -296,4 +296,5 @@ def load_clip(config: ClipConfig, device: str, replaced_by: str | None = None) -
         ) from error
     if state is not None:
         load_clip_weights(model, state, f"clip: {config.pretrained or config.model}")
+    take_detours_away(model)
     return model.eval().requires_grad_(False), tokenizer

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from stages.clip_attention import take_detours_away
 from stages.clip_tower import at_grid, resize_grid, tower_of, twin
 from stages.common import UserError
 from stages.regions import patch_mask
@@ -42,6 +43,7 @@ class MaskPromptCLIP(nn.Module):
         self.tower = tower_of(clip)
         if not 0 <= depth <= self.tower.num_blocks:
             raise UserError(f"depth: got {depth}; expected 0 to {self.tower.num_blocks}, the tower's number of blocks")
+        take_detours_away(clip)
         self.clip = clip
         self.depth = depth
         if depth:

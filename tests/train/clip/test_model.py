@@ -160,12 +160,10 @@ def test_without_masks_it_is_the_wrapped_model_to_the_bit(make: Callable[[], Any
     size = clip.visual.image_size[0]
     state = {name: value.clone() for name, value in clip.state_dict().items()}
     images, masks = inputs(size, 8 if size == 32 else 32)
-    with torch.no_grad():
-        expected = clip.encode_image(images)
     model = adapted(clip, 2)
     with torch.no_grad():
         model.encode_image(images, masks)
-        assert torch.equal(model.encode_image(images), expected)
+        assert torch.equal(model.encode_image(images), clip.encode_image(images))
         assert torch.equal(model.encode_image(images, normalize=True), clip.encode_image(images, normalize=True))
     assert clip.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in clip.state_dict().items())
