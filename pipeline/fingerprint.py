@@ -55,6 +55,7 @@ DECIDES_BYTES: tuple[str, ...] = (
     "stages.clip_transformers",
     "stages.clip_weights",
     "stages.coarse_clip",
+    "stages.packed_weights",
     "stages.common.devices",
     "stages.common.hashing",
     "stages.common.records",

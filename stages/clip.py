@@ -26,6 +26,7 @@ from stages.clip_config import (
 from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
 from stages.common import Precision, Rle, UserError, ahead, autocast
 from stages.gathered_regions import gather_regions
+from stages.packed_weights import packed
 from stages.regions import Rgb, cut_regions
 
 Item = TypeVar("Item")
@@ -68,7 +69,7 @@ class RegionEncoder:
     """Masked regions and nouns as features of a CLIP; mining, evaluation and the segmenter encode alike.
 
     Args:
-        clip: an open_clip model, or one that wraps it, in evaluation mode; its parameters say on which device.
+        clip: an open_clip model, or one that wraps it, frozen; its parameters say on which device.
         tokenize: the model's tokenizer.
         rules: how a region becomes an input.
         templates: prompts with one ``{}`` each; a noun's embedding is the normalised mean over them.
@@ -91,7 +92,7 @@ class RegionEncoder:
         precision: Precision = "fp32",
         with_masks: bool = False,
     ) -> None:
-        self.clip, self._tokenize = clip, tokenize
+        self.clip, self._tokenize = packed(clip) if precision == "fp32" else clip, tokenize
         self._rules, self._templates = rules, templates
         self._batch_size, self._with_masks = batch_size, with_masks
         self._precision: Precision = precision
@@ -166,10 +167,8 @@ class RegionEncoder:
         Where the CLIP is on a GPU they are cut there, unless the rules ask for torch's own resize.
         """
         parts = [self._cut(photo, [rle for _, rle in group]) for photo, group in _by_photo(regions)]
-        if len(parts) == 1:
-            return parts[0]
         pixels, masks = zip(*parts, strict=True)
-        return torch.cat(pixels), torch.cat(masks)
+        return (torch.cat(pixels), torch.cat(masks)) if len(parts) > 1 else parts[0]
 
     def _cut(self, photo: NDArray[np.uint8], rles: list[Rle]) -> tuple[Tensor, Tensor]:
         how = self.input.size_px, self.input.mean_rgb, self._rules, self.input.std_rgb

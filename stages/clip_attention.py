@@ -22,7 +22,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads, self.head_dim = attention.num_heads, attention.head_dim
         self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
-        self.out_proj = attention.out_proj
+        self.out_proj: nn.Module = attention.out_proj
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
@@ -30,11 +30,15 @@ class SelfAttention(nn.Module):
         """What tokens [N, tokens, width] take from each other; `query`, `key` and `value` must be the same tensor."""
         if need_weights or query is not key or key is not value:
             raise ValueError("this attention is of tokens to themselves, and gives no weights")
-        joined = functional.linear(query, self.in_proj_weight, self.in_proj_bias)
         # [N, tokens, 3 * width] -> 3 of [N, heads, tokens, width of a head]
-        parts = joined.unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(*parts, attn_mask=attn_mask)
+        joined = self.joined(query).view(*query.shape[:2], 3, self.num_heads, self.head_dim)
+        asked, keys, values = joined.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(asked, keys, values, attn_mask=attn_mask)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+    def joined(self, tokens: Tensor) -> Tensor:
+        """Queries, keys and values of tokens [N, tokens, width] side by side, [N, tokens, 3 * width]."""
+        return functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
 
 
 def take_detours_away(clip: Any) -> None:  # noqa: ANN401 - any of open_clip's classes
