@@ -1,19 +1,21 @@
 """Seconds a photo of the segmenter, split into its steps, beside a straightforward loop over regions as published.
 
     python -m benchmarks.segment [--photos 2] [--rounds 1] [--masks 100] [--classes 150] [--model ViT-B-16]
-        [--data FOLDER_OF_COCO_MINI] [--large]
+        [--precision fp32] [--data FOLDER_OF_COCO_MINI] [--large] [--world]
 
 CLIP has random weights, which cost what trained ones do. Binary masks are classical ones; soft masks are smooth random
 logits of 160 x 160, for 'proposals' then the cutting into regions alone counts, and no model runs. The loop does as the
 public code of OVSeg does: masks at the photo's full size, and for each of them one fill of the whole photo, one crop,
 one resize, one normalise; CLIP on all regions in one batch; scores of all classes at all pixels, and their argmax. Both
 run in turns, on the same masks and the same threads. --large takes a photo of 12 megapixels and 847 classes, for the
-segmenter alone, and says its peak memory.
+segmenter alone, and says its peak memory. --world compares the assembly of soft masks alone, with the scores that a
+trained CLIP gives: scenes of the rendered world enlarged to 640 px, its generator's masks, its 429 classes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -30,6 +32,7 @@ from PIL import Image
 
 from benchmarks.report import ROOT, machine
 from benchmarks.tiny_clip import save_tiny_clip
+from pipeline.world import write_world
 from stages.clip import in_batches
 from stages.images import decode_image
 from stages.proposals.query_masks import QueryMasks, Window
@@ -163,6 +166,34 @@ def large(segmenter: Segmenter, photo: Photo, options: argparse.Namespace) -> No
         )
 
 
+@torch.inference_mode()
+def world(photos: int) -> None:
+    """Assembly with real scores: ours over the dense sum."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_world(Path(folder), photos, 900_000)
+        names = [one["name"] for one in json.loads((Path(folder) / "classes.json").read_text())]
+        segmenter = Segmenter.from_manifest(ROOT / "manifests/segment/world.yaml")
+        text = segmenter.text(names)
+        spent: tuple[list[float], list[float]] = ([], [])
+        for file in sorted((Path(folder) / "images").iterdir()):
+            photo = np.asarray(Image.open(file).convert("RGB").resize((640, 640)))
+            masks = segmenter.propose(photo)
+            scores = segmenter.combine(masks, segmenter.name(photo, masks, text), text)
+            assert masks.queries is not None
+            start = time.perf_counter()
+            segmenter.assemble(masks, scores, 640, 640)
+            middle = time.perf_counter()
+            logits = masks.queries.mask_logits[list(masks.chosen)][None]
+            full = functional.interpolate(logits, (640, 640), mode="bilinear")[0].sigmoid()
+            torch.einsum("nc,nhw->chw", scores, full).argmax(dim=0)
+            spent[0].append(middle - start)
+            spent[1].append(time.perf_counter() - middle)
+        mine, dense = (float(np.median(seconds)) for seconds in spent)
+        print(
+            f"soft masks, the world's scores: assembly {mine:.3f} s, dense sum {dense:.3f} s, {dense / mine:.1f} times"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, default=2)
@@ -170,9 +201,15 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=100)
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--model", default="ViT-B-16")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of ours; the loop is in float32")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--world", action="store_true")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/coco-mini")
     options = parser.parse_args()
+    if options.world:
+        print(machine())
+        world(options.photos)
+        return
     files = sorted((options.data / "train2017").glob("*.jpg"))[: options.photos]
     photos = [decode_image(file.read_bytes()) for file in files]
     print(machine())
@@ -184,6 +221,7 @@ def main() -> None:
                 "templates": ["a photo of a {}."],
                 "limit": options.masks,
                 "device": "cpu",
+                "precision": options.precision,
             }
         )
         segmenter = Segmenter.load(config)
