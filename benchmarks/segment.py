@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ from PIL import Image
 from benchmarks.report import ROOT, machine
 from benchmarks.tiny_clip import save_tiny_clip
 from pipeline.world import write_world
-from stages.clip import in_batches
+from stages.clip import ClipInput, in_batches
 from stages.images import decode_image
 from stages.proposals.query_masks import QueryMasks, Window
 from train.segmenter import Segmenter, SegmenterConfig
@@ -80,11 +81,11 @@ def ours(segmenter: Segmenter, photo: Photo, text: ClassText, queries: QueryMask
 
 
 @torch.inference_mode()
-def loop(segmenter: Segmenter, photo: Photo, text: ClassText, masks: Masks, seconds: Seconds) -> Any:  # noqa: ANN401
-    """The same photo and masks by the straightforward loop: label map."""
+def loop(clip: Any, photo: Photo, text: ClassText, masks: Masks, seconds: Seconds) -> Any:  # noqa: ANN401
+    """The same photo and masks by the straightforward loop, with open_clip's model as it is: label map."""
     height, width = photo.shape[:2]
     seconds["proposals"].append(0.0)
-    clip, wanted = segmenter.namer.encoder.clip, segmenter.namer.encoder.input
+    wanted = ClipInput.of(clip)
     mean = torch.tensor(wanted.mean).view(3, 1, 1) * 255
     std = torch.tensor(wanted.std).view(3, 1, 1) * 255
 
@@ -123,13 +124,16 @@ def loop(segmenter: Segmenter, photo: Photo, text: ClassText, masks: Masks, seco
 
 
 def made_clip(folder: Path, model: str) -> str:
-    import open_clip
-
     return f"local-dir:{save_tiny_clip(folder, model_cfg=open_clip.get_model_config(model))}"
 
 
 def compare(
-    segmenter: Segmenter, photos: list[Photo], text: ClassText, options: argparse.Namespace, soft: bool
+    segmenter: Segmenter,
+    clip: Any,
+    photos: list[Photo],
+    text: ClassText,
+    options: argparse.Namespace,
+    soft: bool,  # noqa: ANN401
 ) -> None:
     queries = soft_queries(options.masks) if soft else None
     spent: dict[str, Seconds] = {"ours": defaultdict(list), "loop": defaultdict(list)}
@@ -137,7 +141,7 @@ def compare(
     for _ in range(options.rounds):
         for photo in photos:
             labels, masks = ours(segmenter, photo, text, queries, spent["ours"])
-            other = loop(segmenter, photo, text, masks, spent["loop"])
+            other = loop(clip, photo, text, masks, spent["loop"])
             equal.append(float((labels == other)[labels >= 0].mean()))
     kind = "soft" if soft else "binary"
     print(f"{kind} masks, {options.masks} of them, {options.classes} classes, seconds per photo (median):")
@@ -228,9 +232,10 @@ def main() -> None:
         if options.large:
             large(segmenter, photos[0], options)
             return
+        clip = open_clip.create_model(f"local-dir:{folder}").eval().requires_grad_(False)
         text = segmenter.text([f"class {number}" for number in range(options.classes)])
         for soft in (False, True):
-            compare(segmenter, photos, text, options, soft)
+            compare(segmenter, clip, photos, text, options, soft)
 
 
 if __name__ == "__main__":

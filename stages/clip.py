@@ -27,7 +27,7 @@ from stages.clip_weights import load_clip_weights, no_factory_warnings, shortly
 from stages.common import Precision, Rle, UserError, ahead, autocast
 from stages.gathered_regions import gather_regions
 from stages.packed_weights import packed
-from stages.regions import Rgb, cut_regions
+from stages.regions import Rgb, cut_each
 
 Item = TypeVar("Item")
 Tokenize = Callable[[list[str]], Tensor]
@@ -166,15 +166,16 @@ class RegionEncoder:
 
         Where the CLIP is on a GPU they are cut there, unless the rules ask for torch's own resize.
         """
-        parts = [self._cut(photo, [rle for _, rle in group]) for photo, group in _by_photo(regions)]
-        pixels, masks = zip(*parts, strict=True)
-        return (torch.cat(pixels), torch.cat(masks)) if len(parts) > 1 else parts[0]
-
-    def _cut(self, photo: NDArray[np.uint8], rles: list[Rle]) -> tuple[Tensor, Tensor]:
         how = self.input.size_px, self.input.mean_rgb, self._rules, self.input.std_rgb
         if self.device.type == "cpu" or self._rules.resize == "torch":
-            return cut_regions(photo, rles, *how)
-        return gather_regions(torch.from_numpy(photo).to(self.device), rles, *how)
+            return cut_each(list(regions), *how)
+        parts = []
+        for _, group in groupby(regions, lambda region: id(region[0])):  # of one photo, that follow each other
+            same = list(group)
+            photo = torch.from_numpy(same[0][0]).to(self.device)
+            parts.append(gather_regions(photo, [rle for _, rle in same], *how))
+        pixels, masks = zip(*parts, strict=True)
+        return torch.cat(pixels), torch.cat(masks)
 
     @torch.inference_mode()
     def features(self, pixels: Tensor, masks: Tensor) -> Tensor:
@@ -187,13 +188,6 @@ class RegionEncoder:
         with autocast(self.device.type, self._precision):
             features = self.clip.encode_image(*(each.to(self.device) for each in shown))
         return _unit_vectors(features, self._precision)
-
-
-def _by_photo(regions: Iterable[PhotoRegion]) -> Iterator[tuple[NDArray[np.uint8], list[PhotoRegion]]]:
-    """Regions of one photo that follow each other."""
-    for _, group in groupby(regions, lambda region: id(region[0])):
-        same = list(group)
-        yield same[0][0], same
 
 
 def _unit_vectors(features: Tensor, precision: Precision) -> Tensor:

@@ -51,8 +51,19 @@ def cut_regions(
     Raises:
         ValueError: a mask is empty or of another size than the photo.
     """
-    pixels, keep = torch.empty(len(rles), size_px, size_px, 3), torch.empty(len(rles), size_px, size_px)
-    for number, rle in enumerate(rles):
+    return cut_each([(photo, rle) for rle in rles], size_px, mean_rgb, rules, std_rgb)
+
+
+def cut_each(
+    regions: Sequence[tuple[NDArray[np.uint8], Rle]],
+    size_px: int,
+    mean_rgb: Rgb,
+    rules: RegionRules,
+    std_rgb: Rgb | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`cut_regions` of N photos and masks, each region of its own photo."""
+    pixels, keep = torch.empty(len(regions), size_px, size_px, 3), torch.empty(len(regions), size_px, size_px)
+    for number, (photo, rle) in enumerate(regions):
         box, mask = boxed_mask(rle, photo.shape[:2], rules)
         cut_into(pixels[number], keep[number], part_of(photo, box), mask, mean_rgb, rules, std_rgb)
     return pixels.permute(0, 3, 1, 2), keep[:, None]
