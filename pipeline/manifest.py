@@ -33,10 +33,15 @@ STAGES: tuple[StageName, ...] = ("read", "nouns", "proposals", "matching", "shar
 
 
 class ProposalsSection(Config):
-    """Where mask proposals come from, and which of them are kept."""
+    """Where mask proposals come from, and which of them are kept.
+
+    Attributes:
+        batch_size: so many photos of a unit share a forward pass of the model, where it can; floats depend on it.
+    """
 
     proposer: ProposalsConfig
     refine: MaskRules = MaskRules()
+    batch_size: int = Field(1, ge=1)
 
 
 class NounsSection(Config):

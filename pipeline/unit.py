@@ -259,15 +259,22 @@ def each_image(unit: UnitWork, image: ImageWork, stage: str) -> Iterator[None]:
     """
     try:
         yield
-    except SampleError as error:
-        unit.quarantine_image(image, stage, error.reason, error.message)
-    except _PASSING:
-        raise
     except Exception as error:
-        if "out of memory" in str(error).lower():
-            raise
-        message = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        unit.quarantine_image(image, stage, "unexpected_error", message)
+        blamed = blame(error)
+        unit.quarantine_image(image, stage, blamed.reason, blamed.message)
+
+
+def blame(error: Exception) -> SampleError:
+    """What an error says against the image that it came of.
+
+    Raises:
+        Exception: the error itself, if it may pass.
+    """
+    if isinstance(error, SampleError):
+        return error
+    if isinstance(error, _PASSING) or "out of memory" in str(error).lower():
+        raise error
+    return SampleError("unexpected_error", f"{type(error).__name__}: {error}".splitlines()[0][:300])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stages.common import ImageRecord, Precision, Proposal
 from stages.proposals.annotations import read_coco_masks, read_precomputed
-from stages.proposals.base import Proposer
+from stages.proposals.base import BatchProposer, Proposer
 from stages.proposals.classical import ClassicalProposals, ClassicalProposer
 from stages.proposals.local_model import LocalModel
 from stages.proposals.models import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANGES",
     "AnyProposals",
+    "BatchProposer",
     "GroundTruthProposals",
     "MaskRules",
     "ModelConfig",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common import ImageRecord, Proposal
+from stages.common import ImageRecord, Proposal, SampleError
+
+Made = TypeVar("Made")
 
 
 class Proposer(Protocol):
     """Class-agnostic mask proposals for one photo at a time.
 
-    One photo a call, on purpose: the masks of a photo then depend on nothing but the photo and the
-    configuration, so that they can be cached by content.
+    The masks of a photo then depend on nothing but the photo and the configuration, so that they can be cached by
+    content.
     """
 
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
@@ -31,3 +34,32 @@ class Proposer(Protocol):
             SampleError: this one image cannot be used (e.g. its masks have another size).
         """
         ...
+
+
+@runtime_checkable
+class BatchProposer(Proposer, Protocol):
+    """A model that looks at several photos at once: quicker on a GPU, and its floats depend on the batch."""
+
+    def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
+        """`propose` of each photo, in one forward pass; the error, in place of masks, of one that cannot be used."""
+        ...
+
+
+def tried(make: Callable[[], Made]) -> Made | SampleError:
+    """What `make` gives for a photo, or why it cannot be used."""
+    try:
+        return make()
+    except SampleError as error:
+        return error
+
+
+def one_of(found: Sequence[Made | SampleError]) -> Made:
+    """The result of the only photo.
+
+    Raises:
+        SampleError: it cannot be used.
+    """
+    (only,) = found
+    if isinstance(only, SampleError):
+        raise only
+    return only

@@ -97,6 +97,12 @@ class GridOutput:
     def grids(self) -> tuple[Cells, Cells]:
         return self.things, self.stuff
 
+    def of(self, photo: int) -> GridOutput:
+        """That of one of the photos, with N = 1."""
+        one = slice(photo, photo + 1)
+        things, stuff = (Cells(cells.scores[one], cells.kernels[one]) for cells in self.grids)
+        return GridOutput(things, stuff, self.mask_features[one], (self.pyramid[0][one], self.pyramid[1][one]))
+
 
 class GridGenerator(nn.Module):
     """The network; its input is RGB float32 [N, 3, H, W] from 0 to 255, sides multiples of 32."""

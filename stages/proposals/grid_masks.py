@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from stages.common import Precision, autocast
+from stages.common import Precision, SampleError, autocast
+from stages.proposals.base import one_of
 from stages.proposals.grid import (
     LARGEST_STRIDE,
     STUFF_STRIDE,
@@ -49,16 +51,24 @@ class GridModel:
         self.words = network.words
         self._device = str(network.mean.device)
 
-    @torch.inference_mode()
     def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
         """Runs the network on one photo, [H, W, 3] RGB uint8.
 
         Returns:
             The masks that are kept, best first; ``class_probs`` [Q, 2]: an object, and none.
         """
-        pixels, window = self._input(image)
+        return one_of(self.queries_of([image]))
+
+    @torch.inference_mode()
+    def queries_of(self, images: Sequence[NDArray[np.uint8]]) -> list[QueryMasks | SampleError]:
+        """`queries` of each photo, in one forward pass."""
+        inputs = [self._input(image) for image in images]
         with autocast(self._device, self._precision):
-            output = self._network(pixels)
+            output = self._network(torch.cat([pixels for pixels, _ in inputs]))
+        return [self._kept(output.of(number), window) for number, (_, window) in enumerate(inputs)]
+
+    def _kept(self, output: GridOutput, window: Window) -> QueryMasks:
+        """The masks that are kept of one photo's output."""
         scores, kernels = _candidates(output, window.valid_hw_px, self._config)
         logits = kernels @ output.mask_features[0].flatten(1)  # [n, h * w]
         inside = logits > 0
@@ -66,7 +76,7 @@ class GridModel:
         # How sure a mask is of its pixels tells how good it is (SOLO, arXiv 1912.04488).
         scores = scores * (logits.sigmoid() * inside).sum(1) / area.clamp(min=1)
         kept = _without_duplicates(scores, inside.float(), self._config.nms_iou, self._config.max_proposals)
-        masks = logits[kept].unflatten(1, output.mask_features.shape[2:])
+        masks = logits[kept].view(-1, *output.mask_features.shape[2:])
         words = None
         if self.words is not None:
             words = self.words.embeddings(pooled_queries((output.pyramid[0][0], output.pyramid[1][0]), masks))

@@ -7,7 +7,9 @@ of Q queries. `QueryModel.queries` gives both as the model says them; proposals 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
-from stages.common import ImageRecord, Precision, Proposal, autocast
+from stages.common import ImageRecord, Precision, Proposal, SampleError, autocast
+from stages.proposals.base import one_of, tried
 from stages.proposals.local_model import LocalModel, preprocessing_of
 from stages.proposals.models import EomtProposals, OneFormerProposals, QueryProposals, QueryRules
-from stages.proposals.query_masks import QueryGenerator, QueryMasks, Window
+from stages.proposals.query_masks import BatchGenerator, QueryGenerator, QueryMasks, Window, WordEmbeddings
 from stages.proposals.words import WordHead, class_queries, last_queries, load_words
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A photo as the model takes it: pixels [windows, 3, h, w], which of them show it [windows, h, w], and where."""
+
+    pixels: Tensor
+    mask: Tensor | None
+    windows: tuple[Window, ...]
+
+    def padded(self, height: int, width: int) -> _Input:
+        rest = (0, width - self.pixels.shape[-1], 0, height - self.pixels.shape[-2])
+        windows = tuple(replace(window, input_hw_px=(height, width)) for window in self.windows)
+        return _Input(pad(self.pixels, rest), None if self.mask is None else pad(self.mask, rest), windows)
 
 
 class QueryModel:
@@ -55,27 +73,51 @@ class QueryModel:
         names = model.config.id2label
         self.class_names: tuple[str, ...] = tuple(str(names[number]) for number in sorted(names))
 
-    @torch.inference_mode()
     def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
         """Runs the model on one photo, [H, W, 3] RGB uint8; SampleError for a sliver that cannot be resized."""
+        return one_of(self.queries_of([image]))
+
+    @torch.inference_mode()
+    def queries_of(self, images: Sequence[NDArray[np.uint8]]) -> list[QueryMasks | SampleError]:
+        """`queries` of each photo, in one forward pass: smaller inputs are padded at the right and bottom."""
+        inputs = [tried(lambda image=image: self._input(image)) for image in images]  # type: ignore[misc]
+        usable = [one for one in inputs if not isinstance(one, SampleError)]
+        said = iter(self._asked(usable) if usable else [])
+        return [one if isinstance(one, SampleError) else next(said) for one in inputs]
+
+    def _input(self, image: NDArray[np.uint8]) -> _Input:
         with preprocessing_of(image):
             inputs = self._processor(images=image, return_tensors="pt", input_data_format="channels_last")
             windows = self._windows(inputs, image)
-        named = {"pixel_values": inputs["pixel_values"].to(self._device)}
-        if "pixel_mask" in inputs:
-            named["pixel_mask"] = inputs["pixel_mask"].to(self._device)
+        return _Input(inputs["pixel_values"], inputs.get("pixel_mask"), windows)
+
+    def _asked(self, inputs: list[_Input]) -> list[QueryMasks]:
+        """What the model says of each input."""
+        height, width = (max(one.pixels.shape[side] for one in inputs) for side in (-2, -1))
+        padded = [one.padded(height, width) for one in inputs]
+        counts = [len(one.pixels) for one in padded]
+        named = {"pixel_values": torch.cat([one.pixels for one in padded]).to(self._device)}
+        shown = [one.mask for one in padded if one.mask is not None]
+        if shown:
+            named["pixel_mask"] = torch.cat(shown).to(self._device)
         if self._task_tokens is not None:
-            named["task_inputs"] = self._task_tokens.to(self._device)
+            named["task_inputs"] = self._task_tokens.to(self._device).expand(sum(counts), -1)
         reading: AbstractContextManager[list[Tensor]] = nullcontext([])
         if self.words is not None:
             reading = class_queries(self._model)
         with autocast(self._device, self._precision), reading as read:
             outputs = self._model(**named)
-        # [windows, queries, ...] -> [windows * queries, ...]
-        mask_logits = outputs.masks_queries_logits.float().flatten(0, 1)
-        class_probs = outputs.class_queries_logits.float().softmax(-1).flatten(0, 1)
-        words = None if self.words is None else self.words.embeddings(last_queries(read).float().flatten(0, 1))
-        return QueryMasks(mask_logits, class_probs, windows, words)
+        masks = torch.split(outputs.masks_queries_logits.float(), counts)
+        classes = torch.split(outputs.class_queries_logits.float().softmax(-1), counts)
+        words: list[WordEmbeddings | None] = [None] * len(inputs)
+        if self.words is not None:
+            # [windows, queries, ...] -> [windows * queries, ...]
+            read_of = torch.split(last_queries(read).float(), counts)
+            words = [self.words.embeddings(one.flatten(0, 1)) for one in read_of]
+        return [
+            QueryMasks(mask.flatten(0, 1), probs.flatten(0, 1), one.windows, embeddings)
+            for mask, probs, one, embeddings in zip(masks, classes, padded, words, strict=True)
+        ]
 
     def _windows(self, inputs: Any, image: NDArray[np.uint8]) -> tuple[Window, ...]:  # noqa: ANN401
         input_h, input_w = inputs["pixel_values"].shape[-2:]
@@ -146,7 +188,22 @@ class QueryProposer:
     @torch.inference_mode()
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """All queries' masks, in the model's order; some may be empty. See `Proposer.propose`."""
-        queries = self._model.queries(image)
+        return self._cut(self._model.queries(image), image)
+
+    @torch.inference_mode()
+    def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
+        """See `BatchProposer.propose_batch`; a model that takes one photo at a time is asked for each."""
+        model = self._model
+        if isinstance(model, BatchGenerator):
+            said = model.queries_of(images)
+        else:
+            said = [tried(lambda image=image: model.queries(image)) for image in images]  # type: ignore[misc]
+        return [
+            one if isinstance(one, SampleError) else self._cut(one, image)
+            for one, image in zip(said, images, strict=True)
+        ]
+
+    def _cut(self, queries: QueryMasks, image: NDArray[np.uint8]) -> list[Proposal]:
         scores = queries.objectness.tolist()
         names = self._model.class_names
         labels = [names[best] if names else None for best in queries.class_probs[:, :-1].argmax(1).tolist()]

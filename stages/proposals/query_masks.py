@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from stages.common import Rle, UserError
+from stages.common import Rle, SampleError, UserError
 
 PUBLISHED_SCALE = 100.0
 """Cosines are multiplied by it, whatever temperature a CLIP's file has."""
@@ -217,4 +217,13 @@ class QueryGenerator(Protocol):
 
     def queries(self, image: NDArray[np.uint8]) -> QueryMasks:
         """Runs the model on one photo, [H, W, 3] RGB uint8; SampleError for one that it cannot use."""
+        ...
+
+
+@runtime_checkable
+class BatchGenerator(QueryGenerator, Protocol):
+    """One that takes several photos in one forward pass."""
+
+    def queries_of(self, images: Sequence[NDArray[np.uint8]]) -> list[QueryMasks | SampleError]:
+        """`queries` of each photo; the error, in place of masks, of one that cannot be used."""
         ...

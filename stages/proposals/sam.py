@@ -8,7 +8,8 @@ masks with a low predicted IoU go before they are enlarged, the rest in chunks, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,21 @@ from torch import Tensor
 from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
-from stages.common import ImageRecord, Precision, Proposal, Rle, autocast
+from stages.common import ImageRecord, Precision, Proposal, Rle, SampleError, autocast
+from stages.proposals.base import one_of, tried
 from stages.proposals.local_model import LocalModel, preprocessing_of
 from stages.proposals.models import SamProposals
 
 # Float32 mask pixels that are enlarged at once: 128 MB, plus what the processor needs beside them.
 _CHUNK_PX = 1 << 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    """A part of a photo, its box there, and what the image processor made of it."""
+
+    box: Tensor
+    inputs: Mapping[str, Any]
 
 
 class SamProposer:
@@ -41,56 +51,82 @@ class SamProposer:
         self._config, self._model, self._processor = config, model, processor
         self._device, self._precision = str(model.device), precision
 
-    @torch.inference_mode()
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
         """See `Proposer.propose`."""
+        return one_of(self.propose_batch([image]))
+
+    @torch.inference_mode()
+    def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
+        """See `BatchProposer.propose_batch`: the image encoder looks at so many crops at once as there are photos."""
+        cropped = [tried(lambda image=image: self._crops(image)) for image in images]  # type: ignore[misc]
+        crops = [crop for some in cropped if not isinstance(some, SampleError) for crop in some]
+        embedded = self._embedded(crops, len(images))
+        return [
+            some if isinstance(some, SampleError) else self._found(image, some, embedded)
+            for some, image in zip(cropped, images, strict=True)
+        ]
+
+    def _found(
+        self, image: NDArray[np.uint8], crops: list[_Crop], embedded: Iterator[dict[str, Any]]
+    ) -> list[Proposal]:
         rles: list[Rle] = []
         scores, boxes = [torch.zeros(0)], [torch.zeros(0, 4)]
-        for crop_rles, crop_scores, crop_boxes in self._masks(image):
-            rles += [_compressed(rle) for rle in crop_rles]
-            scores.append(crop_scores.float().cpu())
-            boxes.append(crop_boxes.float().cpu())
+        for crop, embeddings in zip(crops, embedded, strict=False):
+            for crop_rles, crop_scores, crop_boxes in self._masks(crop, embeddings, image.shape[:2]):
+                rles += [_compressed(rle) for rle in crop_rles]
+                scores.append(crop_scores.float().cpu())
+                boxes.append(crop_boxes.float().cpu())
         all_scores = torch.cat(scores)
         kept = nms(torch.cat(boxes), all_scores, self._config.crops_nms_thresh).tolist()
         return [
             Proposal(rles[index], min(max(float(all_scores[index]), 0.0), 1.0), self._config.kind) for index in kept
         ]
 
-    def _masks(self, image: NDArray[np.uint8]) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:
-        """Uncompressed RLEs at the photo's size, predicted IoUs [n], boxes [n, 4] xyxy px; a batch of points each."""
+    def _crops(self, image: NDArray[np.uint8]) -> list[_Crop]:
+        """The photo, and its crops if there are any, as the model takes them."""
         config = self._config
         photo = np.ascontiguousarray(image.transpose(2, 0, 1))  # the processors cut crops from [3, H, W]
         with preprocessing_of(image):
-            crop_boxes, _, crops, _ = self._processor.generate_crop_boxes(
+            boxes, _, crops, _ = self._processor.generate_crop_boxes(
                 photo, _target_side_px(self._processor), config.crops_n_layers, config.crop_overlap_ratio, 1
             )
-        grid = _unit_grid(config.points_per_side)
-        for crop_box, crop in zip(crop_boxes, crops, strict=True):
-            with preprocessing_of(image):
-                inputs = self._processor(images=crop, return_tensors="pt", input_data_format="channels_first")
-            pixels = inputs["pixel_values"].to(self._device)
-            shown_hw_px = inputs.get("reshaped_input_sizes")
-            shown_h, shown_w = shown_hw_px[0].tolist() if shown_hw_px is not None else pixels.shape[-2:]
-            points = (grid * torch.tensor([shown_w, shown_h])).to(self._device)
-            with autocast(self._device, self._precision):
-                embeddings = self._embeddings(pixels)
-            for batch in torch.split(points, config.points_per_batch):
-                with autocast(self._device, self._precision):
-                    outputs = self._model(
-                        **embeddings,
-                        input_points=batch[None, :, None],  # [1, points, 1, 2]
-                        input_labels=torch.ones((1, len(batch), 1), dtype=torch.int64, device=self._device),
-                    )
-                # [1, points, 3, ...] -> [points * 3, ...]
-                masks, ious = outputs.pred_masks.float()[0].flatten(0, 1), outputs.iou_scores.float().flatten()
-                chosen = ious > config.pred_iou_thresh
-                yield from self._enlarged(masks[chosen], ious[chosen], crop_box, inputs, image.shape[:2])
+            ask = {"return_tensors": "pt", "input_data_format": "channels_first"}
+            return [_Crop(box, self._processor(images=crop, **ask)) for box, crop in zip(boxes, crops, strict=True)]
 
-    def _embeddings(self, pixels: Tensor) -> dict[str, Any]:
-        embeddings = self._model.get_image_embeddings(pixels)
-        if isinstance(embeddings, tuple):  # SAM-HQ
-            return {"image_embeddings": embeddings[0], "intermediate_embeddings": embeddings[1]}
-        return {"image_embeddings": embeddings}
+    def _embedded(self, crops: list[_Crop], at_once: int) -> Iterator[dict[str, Any]]:
+        """What the image encoder makes of each crop, in the order of the crops."""
+        for start in range(0, len(crops), at_once):
+            some = crops[start : start + at_once]
+            with autocast(self._device, self._precision):
+                embeddings = self._model.get_image_embeddings(
+                    torch.cat([crop.inputs["pixel_values"] for crop in some]).to(self._device)
+                )
+            for number in range(len(some)):
+                if isinstance(embeddings, tuple):  # SAM-HQ
+                    first, others = (_only(part, number) for part in embeddings)
+                    yield {"image_embeddings": first, "intermediate_embeddings": others}
+                else:
+                    yield {"image_embeddings": _only(embeddings, number)}
+
+    def _masks(
+        self, crop: _Crop, embeddings: dict[str, Any], photo_hw_px: tuple[int, ...]
+    ) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:
+        """Uncompressed RLEs at the photo's size, predicted IoUs [n], boxes [n, 4] xyxy px; a batch of points each."""
+        config, inputs = self._config, crop.inputs
+        shown_hw_px = inputs.get("reshaped_input_sizes")
+        shown_h, shown_w = shown_hw_px[0].tolist() if shown_hw_px is not None else inputs["pixel_values"].shape[-2:]
+        points = (_unit_grid(config.points_per_side) * torch.tensor([shown_w, shown_h])).to(self._device)
+        for batch in torch.split(points, config.points_per_batch):
+            with autocast(self._device, self._precision):
+                outputs = self._model(
+                    **embeddings,
+                    input_points=batch[None, :, None],  # [1, points, 1, 2]
+                    input_labels=torch.ones((1, len(batch), 1), dtype=torch.int64, device=self._device),
+                )
+            # [1, points, 3, ...] -> [points * 3, ...]
+            masks, ious = outputs.pred_masks.float()[0].flatten(0, 1), outputs.iou_scores.float().flatten()
+            chosen = ious > config.pred_iou_thresh
+            yield from self._enlarged(masks[chosen], ious[chosen], crop.box, inputs, photo_hw_px)
 
     def _enlarged(
         self,
@@ -137,6 +173,13 @@ def load_sam(config: SamProposals, device: str, precision: Precision = "fp32") -
     local = LocalModel.find(config)
     model = local.load(AutoModelForMaskGeneration, device)
     return SamProposer(config, model, local.image_processor(), precision)
+
+
+def _only(embeddings: Any, number: int) -> Any:  # noqa: ANN401 - a tensor, or tensors of several levels
+    """Those of one image of a batch."""
+    if isinstance(embeddings, Tensor):
+        return embeddings[number : number + 1]
+    return [_only(level, number) for level in embeddings]
 
 
 def _target_side_px(processor: Any) -> int:  # noqa: ANN401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.manifest import BuildManifest
+from pipeline.steps import StepAdapter
 from pipeline.steps.matching import MatchPairs
 from pipeline.steps.nouns import FindNouns
 from pipeline.steps.proposals import ProposeMasks
 from pipeline.unit import BuildSpec, ImageWork, UnitWork
-from stages.common import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle
+from stages.common import CaptionNouns, DroppedNoun, ImageRecord, Noun, Proposal, Rle, SampleError
 from stages.matching import RULED_OUT
 
 Make = Callable[..., BuildManifest]
@@ -43,8 +44,10 @@ def test_nouns_come_back_from_bytes(spec: BuildSpec) -> None:
 def test_proposals_come_back_from_bytes(spec: BuildSpec) -> None:
     step = ProposeMasks(spec)
     found = ([Proposal(HALF, 1 / 3, "classical"), Proposal(HALF, 1.0, "ground_truth", "dog")], {"empty_mask": 2})
-    assert step.decode(step.encode(found)) == found
-    assert step.decode(step.encode(([], {}))) == ([], {})
+    first, second, third = step.decode(step.encode([found, ([], {}), SampleError("unusable_shape", "1 x 500 px")]))
+    assert (first, second) == (found, ([], {}))
+    assert isinstance(third, SampleError)
+    assert (third.reason, third.message) == ("unusable_shape", "1 x 500 px")
 
 
 def test_scores_come_back_from_bytes_to_the_last_bit(spec: BuildSpec) -> None:
@@ -105,7 +108,74 @@ def test_images_without_nouns_get_no_masks_and_each_other_one_is_its_own_task(sp
     with_noun, without = image(0, "a dog"), image(1, "a dog")
     with_noun.nouns = [(DOG, [])]
     (task,) = ProposeMasks(spec).tasks(UnitWork(0, "", [with_noun, without]))
-    assert task.content is task.image is with_noun
+    assert task.content == [with_noun]
+    assert task.image is with_noun
+
+
+class Pairs:
+    """Proposes a half of every photo; no photo may be dark, and a batch must not hold a bright one."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
+        if image.mean() > 250:
+            raise ZeroDivisionError("too bright")
+        return [Proposal(HALF, float(image.mean()), "classical")]
+
+    def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
+        self.batches.append(len(images))
+        dark = SampleError("unusable_shape", "too dark")
+        return [dark if image.mean() < 5 else self.propose(ImageRecord("", "", ()), image) for image in images]
+
+
+def photo_of(row: int, colour: int | None) -> ImageWork:
+    work = image(row, "a dog")
+    work.nouns = [(DOG, [])]
+    work.data = b"" if colour is None else cv2.imencode(".png", np.full((3, 4, 3), colour, np.uint8))[1].tobytes()
+    work.sha256 = str(colour)
+    return work
+
+
+def test_a_batch_is_one_entry_of_the_cache_and_its_bad_images_are_quarantined_alone(
+    manifest: Make, tmp_path: Path
+) -> None:
+    asked = manifest(proposals__batch_size=3)
+    folders = str(tmp_path / "out"), str(tmp_path / "cache")
+    spec = BuildSpec(asked, "plan", *folders, "libraries", MODELS)
+    colours = (100, None, 0, 120, 255, 130, 140)
+    for again in (False, True):
+        adapter = StepAdapter(spec, ["proposals"])
+        (step,) = adapter._steps
+        assert isinstance(step, ProposeMasks)
+        step._proposer = None if again else Pairs()
+        unit = UnitWork(0, "", [photo_of(row, colour) for row, colour in enumerate(colours)])
+        adapter.run(unit)
+        assert [(row.image_id, row.reason) for row in unit.quarantine] == [
+            ("1", "empty_file"),
+            ("2", "unusable_shape"),
+            ("4", "unexpected_error"),
+        ]
+        kept = {work.row: [one.score for one in work.proposals] for work in unit.usable()}
+        assert kept == {0: [100.0], 3: [120.0], 5: [130.0], 6: [140.0]}
+        assert unit.done == ({"images_from_cache": 7} if again else {"images_segmented": 7})
+    first, *_ = ProposeMasks(spec).tasks(unit)
+    assert first.image is None
+    other = replace(spec, manifest=manifest(proposals__batch_size=2))
+    assert ProposeMasks(spec).identity != ProposeMasks(other).identity
+
+
+def test_what_may_pass_stops_a_batch(manifest: Make, tmp_path: Path) -> None:
+    class Full(Pairs):
+        def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
+            raise RuntimeError("CUDA out of memory")
+
+    spec = BuildSpec(manifest(proposals__batch_size=2), "plan", str(tmp_path), None, "libraries", MODELS)
+    step = ProposeMasks(spec)
+    step._proposer = Full()
+    works = [photo_of(0, 100), photo_of(1, 110)]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        step.compute(works, step.prepare(works))
 
 
 def test_nouns_of_an_image_without_masks_are_counted(spec: BuildSpec) -> None:
