@@ -253,10 +253,7 @@ class CachedStep(Step, Generic[Content, Result]):
 
 @contextmanager
 def each_image(unit: UnitWork, image: ImageWork, stage: str) -> Iterator[None]:
-    """Within it, an error of one image quarantines that image and nothing else.
-
-    What may pass by itself (memory, storage) is raised, for the runner to try the unit again.
-    """
+    """Within it, an error of one image quarantines that image and nothing else; see `blame`."""
     try:
         yield
     except Exception as error:
@@ -265,11 +262,7 @@ def each_image(unit: UnitWork, image: ImageWork, stage: str) -> Iterator[None]:
 
 
 def blame(error: Exception) -> SampleError:
-    """What an error says against the image that it came of.
-
-    Raises:
-        Exception: the error itself, if it may pass.
-    """
+    """What an error says against its image; one that may pass (memory, storage) is raised: the unit is tried again."""
     if isinstance(error, SampleError):
         return error
     if isinstance(error, _PASSING) or "out of memory" in str(error).lower():

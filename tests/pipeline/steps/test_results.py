@@ -140,7 +140,7 @@ def photo_of(row: int, colour: int | None) -> ImageWork:
 def test_a_batch_is_one_entry_of_the_cache_and_its_bad_images_are_quarantined_alone(
     manifest: Make, tmp_path: Path
 ) -> None:
-    asked = manifest(proposals__batch_size=3)
+    asked = manifest(proposals__batch_size=3, proposals__refine__min_area_px=0)
     folders = str(tmp_path / "out"), str(tmp_path / "cache")
     spec = BuildSpec(asked, "plan", *folders, "libraries", MODELS)
     colours = (100, None, 0, 120, 255, 130, 140)
