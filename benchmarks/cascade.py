@@ -148,6 +148,7 @@ def speed(options: argparse.Namespace) -> None:
             "templates": ["a photo of a {}."],
             "limit": options.masks,
             "device": "cpu",
+            "precision": options.precision,
         }
         segmenter = Segmenter.load(SegmenterConfig.model_validate(values))
         encoder = segmenter.namer.encoder
@@ -194,6 +195,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/cascade"))
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--model", default="ViT-B-16")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the time alone")
     parser.add_argument("--masks", type=int, default=100)
     parser.add_argument("--nouns", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=1)

@@ -1,7 +1,7 @@
 """Seconds a photo of the segmenter, split into its steps, beside a straightforward loop over regions as published.
 
     python -m benchmarks.segment [--photos 2] [--rounds 1] [--masks 100] [--classes 150] [--model ViT-B-16]
-        [--precision fp32] [--data FOLDER_OF_COCO_MINI] [--large] [--world]
+        [--precision fp32] [--keep K] [--data FOLDER_OF_COCO_MINI] [--large] [--world]
 
 CLIP has random weights, which cost what trained ones do. Binary masks are classical ones; soft masks are smooth random
 logits of 160 x 160, for 'proposals' then the cutting into regions alone counts, and no model runs. The loop does as the
@@ -60,13 +60,17 @@ def timed(seconds: Seconds, step: str, action: Callable[[], Any]) -> Any:  # noq
 
 
 def ours(segmenter: Segmenter, photo: Photo, text: ClassText, queries: QueryMasks | None, seconds: Seconds) -> Any:  # noqa: ANN401
-    """The segmenter's own steps: label map and masks."""
+    """The segmenter's own steps: label map and masks. A cascade's regions are cut in two goes, and count as CLIP's."""
     height, width = photo.shape[:2]
     namer = segmenter.namer
     if queries is None:
         masks = timed(seconds, "proposals", lambda: segmenter.propose(photo))
     else:
         masks = timed(seconds, "proposals", lambda: segmenter.masks.soft(queries, height, width))
+    if segmenter.config.naming.kind == "cascade":
+        seconds["regions"].append(0.0)
+        p_clip = timed(seconds, "CLIP", lambda: namer.name(photo, masks, text))
+        return timed(seconds, "assembly", lambda: segmenter.assemble(masks, p_clip, height, width)), masks
     p_clip = torch.ones(len(masks), text.columns)
     numbers = namer.numbers(masks)
     cut = timed(seconds, "regions", lambda: namer.encoder.cut((photo, masks.rles[number]) for number in numbers))
@@ -147,7 +151,7 @@ def compare(
     print(f"{kind} masks, {options.masks} of them, {options.classes} classes, seconds per photo (median):")
     for step in ("proposals", "regions", "CLIP", "assembly"):
         mine, theirs = (float(np.median(spent[who][step])) for who in ("ours", "loop"))
-        ratio = f", {theirs / mine:.1f} times" if theirs else ""
+        ratio = f", {theirs / mine:.1f} times" if theirs and mine else ""
         print(f"  {step:<10} ours {mine:8.3f}   loop {theirs:8.3f}{ratio}")
     steps = ("regions", "CLIP", "assembly")
     mine, theirs = (sum(float(np.median(spent[who][step])) for step in steps) for who in ("ours", "loop"))
@@ -206,6 +210,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--model", default="ViT-B-16")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of ours; the loop is in float32")
+    parser.add_argument("--keep", type=int, help="a cascade that keeps so many masks, in place of exact naming")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--world", action="store_true")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/coco-mini")
@@ -226,6 +231,7 @@ def main() -> None:
                 "limit": options.masks,
                 "device": "cpu",
                 "precision": options.precision,
+                "naming": {"kind": "cascade", "keep": options.keep} if options.keep else {"kind": "exact"},
             }
         )
         segmenter = Segmenter.load(config)
