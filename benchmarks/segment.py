@@ -133,11 +133,11 @@ def made_clip(folder: Path, model: str) -> str:
 
 def compare(
     segmenter: Segmenter,
-    clip: Any,
+    clip: Any,  # noqa: ANN401
     photos: list[Photo],
     text: ClassText,
     options: argparse.Namespace,
-    soft: bool,  # noqa: ANN401
+    soft: bool,
 ) -> None:
     queries = soft_queries(options.masks) if soft else None
     spent: dict[str, Seconds] = {"ours": defaultdict(list), "loop": defaultdict(list)}
