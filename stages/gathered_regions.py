@@ -1,8 +1,8 @@
 """`stages.regions.cut_regions` where the model is: on a GPU, each pixel of a region is gathered from the photo there.
 
-The photo goes over once, as bytes. A resize is separable: a pixel of the result is a weighted sum over a few columns
-and rows of the box, its taps. Which ones, and with which weights, stands in a table per region and axis, made on the
-CPU.
+The photo, or parts of photos, go over once, as bytes. A resize is separable: a pixel of the result is a weighted sum
+over a few columns and rows of the box, its taps. Which ones, and with which weights, stands in a table per region and
+axis, made on the CPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.boxes import Box
 from stages.clip_config import RegionRules
 from stages.common import Rle
 from stages.regions import Rgb, boxed_mask, nearest
@@ -52,13 +51,47 @@ def gather_regions(
     Raises:
         ValueError: a mask is empty or of another size than the photo.
     """
-    cuts = [_Cut.of(rle, tuple(photo.shape[:2]), size_px, rules) for rle in rles]
+    height, width = photo.shape[:2]
+    cuts = []
+    for rle in rles:
+        (left, top, _, _), mask = boxed_mask(rle, (height, width), rules)
+        cuts.append(_Cut.of(mask, size_px, rules, top * width + left, width))
+    return _gather_all(photo.reshape(-1, 3), cuts, size_px, mean_rgb, rules, std_rgb)
+
+
+def gather_parts(
+    pixels: Tensor,
+    masks: Sequence[NDArray[np.bool_]],
+    size_px: int,
+    mean_rgb: Rgb,
+    rules: RegionRules,
+    std_rgb: Rgb | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`gather_regions` of N parts that were cut out of their photos before.
+
+    Args:
+        pixels: [sum of h * w, 3] RGB, uint8, on any device: the parts' pixels row by row, one part after the other.
+        masks: of the parts, bool [h, w] each.
+        size_px: side of the square results.
+        mean_rgb: fill colour in [0, 255].
+        rules: fill, antialiasing.
+        std_rgb: if given, the regions are normalised.
+    """
+    starts = np.cumsum([0, *(mask.size for mask in masks)])
+    given = zip(masks, starts[:-1], strict=True)
+    cuts = [_Cut.of(mask, size_px, rules, int(start), mask.shape[1]) for mask, start in given]
+    return _gather_all(pixels, cuts, size_px, mean_rgb, rules, std_rgb)
+
+
+def _gather_all(
+    pixels: Tensor, cuts: list[_Cut], size_px: int, mean_rgb: Rgb, rules: RegionRules, std_rgb: Rgb | None
+) -> tuple[Tensor, Tensor]:
     fills = rules.fill == "mean"
-    parts = [_gather(photo, group, size_px, mean_rgb, std_rgb, fills) for group in _groups(cuts, size_px)]
+    parts = [_gather(pixels, group, size_px, mean_rgb, std_rgb, fills) for group in _groups(cuts, size_px)]
     if not parts:
-        return photo.new_empty(0, 3, size_px, size_px).float(), photo.new_empty(0, 1, size_px, size_px).float()
-    pixels, masks = (torch.cat(each) for each in zip(*parts, strict=True))
-    return pixels, masks
+        return pixels.new_empty(0, 3, size_px, size_px).float(), pixels.new_empty(0, 1, size_px, size_px).float()
+    regions, keep = (torch.cat(each) for each in zip(*parts, strict=True))
+    return regions, keep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,18 +145,23 @@ def _cubic(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cut:
-    """A region's box, its mask inside the box, bool [h, w], and the taps of both axes."""
+    """A region: its mask, bool [h, w], the taps of both axes, and where it lies among the pixels.
 
-    box: Box
+    Attributes:
+        start: number of its first pixel.
+        stride: pixels from one of its rows to the next.
+    """
+
     mask: NDArray[np.bool_]
     rows: Taps
     columns: Taps
+    start: int
+    stride: int
 
     @classmethod
-    def of(cls, rle: Rle, photo_hw: tuple[int, ...], size_px: int, rules: RegionRules) -> _Cut:
-        box, mask = boxed_mask(rle, photo_hw, rules)
+    def of(cls, mask: NDArray[np.bool_], size_px: int, rules: RegionRules, start: int, stride: int) -> _Cut:
         rows, columns = (Taps.of(side, size_px, rules.antialias) for side in mask.shape)
-        return cls(box, mask, rows, columns)
+        return cls(mask, rows, columns, start, stride)
 
 
 def _groups(cuts: list[_Cut], size_px: int) -> list[list[_Cut]]:
@@ -140,21 +178,21 @@ def _groups(cuts: list[_Cut], size_px: int) -> list[list[_Cut]]:
 
 
 def _gather(
-    photo: Tensor, cuts: list[_Cut], size_px: int, mean_rgb: Rgb, std_rgb: Rgb | None, fills: bool
+    pixels: Tensor, cuts: list[_Cut], size_px: int, mean_rgb: Rgb, std_rgb: Rgb | None, fills: bool
 ) -> tuple[Tensor, Tensor]:
     """Pixels [n, 3, size, size] and masks [n, 1, size, size] of regions."""
 
     def there(values: Any) -> Tensor:  # noqa: ANN401 - arrays and lists
-        return torch.from_numpy(np.asarray(values)).to(photo.device, non_blocking=True)
+        return torch.from_numpy(np.asarray(values)).to(pixels.device, non_blocking=True)
 
-    corners = there([cut.box[:2] for cut in cuts])  # left, top
+    firsts, strides = there([cut.start for cut in cuts]), there([cut.stride for cut in cuts])
     widths = there([cut.mask.shape[1] for cut in cuts])
     starts = there(np.cumsum([0, *(cut.mask.size for cut in cuts[:-1])]))
     masks = there(np.concatenate([cut.mask.ravel() for cut in cuts]))
     (rows, row_weights), (columns, column_weights) = (
         _stacked([getattr(cut, axis) for cut in cuts], there) for axis in ("rows", "columns")
     )
-    mean = torch.tensor(mean_rgb, device=photo.device)
+    mean = torch.tensor(mean_rgb, device=pixels.device)
 
     def kept(row: Tensor, column: Tensor) -> Tensor:
         """Whether the masks hold pixels of the boxes, [n, ...], by row and column in the box."""
@@ -162,15 +200,15 @@ def _gather(
         return masks[starts.view(shape) + row * widths.view(shape) + column]
 
     row = rows.flatten(1)[:, :, None]  # [n, size * K, 1]
-    across = torch.zeros(len(cuts), row.shape[1], size_px, 3, device=photo.device)
+    across = torch.zeros(len(cuts), row.shape[1], size_px, 3, device=pixels.device)
     for tap in range(columns.shape[2]):
         column = columns[:, None, :, tap]  # [n, 1, size]
-        found = photo[row + corners[:, 1, None, None], column + corners[:, 0, None, None]] - mean
+        found = pixels[firsts[:, None, None] + row * strides[:, None, None] + column] - mean
         if fills:
             found *= kept(row, column)[..., None]
         across += found * column_weights[:, None, :, tap, None]
     down = (across.view(len(cuts), size_px, -1, size_px, 3) * row_weights[..., None, None]).sum(dim=2)
-    down = down + mean if std_rgb is None else down / torch.tensor(std_rgb, device=photo.device)
+    down = down + mean if std_rgb is None else down / torch.tensor(std_rgb, device=pixels.device)
     heights = [cut.mask.shape[0] for cut in cuts]
     near = there([nearest(height, size_px) for height in heights])[:, :, None]
     near_columns = there([nearest(cut.mask.shape[1], size_px) for cut in cuts])[:, None, :]

@@ -93,7 +93,7 @@ class _Run:
             manifest.seed,
             processes.rank,
             processes.world_size,
-            pin_memory=processes.device != "cpu",
+            None if processes.device == "cpu" or manifest.data.region.resize == "torch" else processes.device,
         )
         progress("hashing weights")
         data = describe_data(manifest.data, pair_index)

@@ -20,7 +20,8 @@ from stages.common import SampleError, UserError, processes_without_ctrl_c
 from stages.shards import read_sample
 from train.data.order import Batches, Draw, repeat_factors
 from train.data.pair_index import PairIndex
-from train.data.samples import DataConfig, augmented_region, decode_sample
+from train.data.parts import Parts
+from train.data.samples import DataConfig, Part, augmented_part, cut_part, decode_sample
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Batch:
     """N pairs.
 
     Attributes:
-        images: float32 [N, 3, S, S], normalised as the CLIP wants it, channels last in memory.
+        images: float32 [N, 3, S, S], normalised as the CLIP wants it.
         masks: float32 [N, 1, S, S] in {0, 1}, 1 = keep.
         nouns: the surface nouns.
         canonical: their canonical forms.
@@ -93,7 +94,7 @@ class PairLoader:
         batch_size: of all ranks together.
         seed: of orders and augmentation.
         rank, world_size: of this process among those that train together.
-        pin_memory: whether batches are put where a GPU copies from quickly.
+        cut_on: the GPU that cuts regions to size, where the batches then are; None for the workers.
 
     Attributes:
         steps_per_epoch: the same for each epoch and rank.
@@ -113,10 +114,10 @@ class PairLoader:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        pin_memory: bool = False,
+        cut_on: str | None = None,
     ) -> None:
-        self._index, self._config, self._pin = pair_index, config, pin_memory
-        self._pairs = _Pairs(pair_index, config, clip, seed)
+        self._index, self._config, self._clip, self._cut_on = pair_index, config, clip, cut_on
+        self._pairs = _Pairs(pair_index, config, clip, seed, cut_on is not None)
         repeats = repeat_factors(pair_index, [each.weight for each in config.sets], config.repeat_threshold)
         self._order = (repeats, batch_size, seed)
         self._place = (rank, world_size)
@@ -131,7 +132,9 @@ class PairLoader:
         Raises:
             UserError: a bad sample with on_bad="error"; with "skip", ten bad ones in the place of one.
         """
-        for rows in load_batches(self._pairs, self._batches(first, last), self._config.workers, self._pin):
+        for rows in load_batches(
+            self._pairs, self._batches(first, last), self._config.workers, self._cut_on is not None
+        ):
             yield self._batch(rows)
 
     def _batches(self, first: int, last: int) -> Batches:
@@ -140,11 +143,16 @@ class PairLoader:
     def _batch(self, rows: _Rows) -> Batch:
         for bad in rows.bad:
             self._tell(bad)
+        images, masks = rows.images, rows.masks
+        if self._cut_on is not None and rows.parts is not None:
+            images, masks = rows.parts.cut(self._clip, self._config.region, self._cut_on)
+        assert images is not None
+        assert masks is not None
         pair_index, numbers = self._index, rows.numbers.numpy()
         noun, canonical = pair_index.noun[numbers], pair_index.canonical[numbers]
         return Batch(
-            images=rows.images,
-            masks=rows.masks,
+            images=images,
+            masks=masks,
             nouns=tuple(pair_index.nouns[number] for number in noun),
             canonical=tuple(pair_index.canonicals[number] for number in canonical),
             keys=tuple(pair_index.key.take(numbers).to_pylist()),
@@ -176,41 +184,54 @@ class _Bad(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """What a worker makes of a batch: images and masks as in Batch, and the numbers of the samples, int64 [N]."""
+    """What a worker makes of a batch: images and masks as in Batch, or the parts they are cut from; and the numbers of
+    the samples, int64 [N]."""
 
-    images: Tensor
-    masks: Tensor
+    images: Tensor | None
+    masks: Tensor | None
+    parts: Parts | None
     numbers: Tensor
     bad: list[_Bad]
 
 
 class _Pairs(Dataset[_Rows]):
-    """Pairs by their draws, a batch at once."""
+    """Pairs by their draws, a batch at once: cut to size, or as parts that are cut elsewhere."""
 
-    def __init__(self, pair_index: PairIndex, config: DataConfig, clip: ClipInput, seed: int) -> None:
+    def __init__(
+        self, pair_index: PairIndex, config: DataConfig, clip: ClipInput, seed: int, hands_over_parts: bool
+    ) -> None:
         self._index, self._config, self._clip, self._seed = pair_index, config, clip, seed
+        self._hands_over_parts = hands_over_parts
         self._set_starts = np.searchsorted(pair_index.set_number, np.arange(len(config.sets) + 1))
 
     def __getitem__(self, draw: Draw) -> _Rows:
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: list[Draw]) -> _Rows:
-        size = self._clip.size_px
-        images, masks = torch.empty(len(draws), size, size, 3), torch.empty(len(draws), size, size)
         numbers = torch.tensor([draw.number for draw in draws])
         bad: list[_Bad] = []
+        parts: list[Part] = []
+        size = self._clip.size_px
+        rows = 0 if self._hands_over_parts else len(draws)
+        images, masks = torch.empty(rows, size, size, 3), torch.empty(rows, size, size)
         for row, draw in enumerate(draws):
             for number in self._candidates(draw):
                 try:
-                    self._sample(number, draw, images[row], masks[row])
+                    part = self._part(number, draw)
                 except SampleError as error:
                     bad.append(_Bad(number, error.reason, error.message, last=False))
+                    continue
+                if self._hands_over_parts:
+                    parts.append(part)
                 else:
-                    numbers[row] = number
-                    break
+                    cut_part(part, self._clip, self._config.region, images[row], masks[row])
+                numbers[row] = number
+                break
             else:
                 bad[-1] = bad[-1]._replace(last=True)
-        return _Rows(images.permute(0, 3, 1, 2), masks[:, None], numbers, bad)
+        if not self._hands_over_parts:
+            return _Rows(images.permute(0, 3, 1, 2), masks[:, None], None, numbers, bad)
+        return _Rows(None, None, Parts.of(parts) if len(parts) == len(draws) else None, numbers, bad)
 
     def _candidates(self, draw: Draw) -> Iterator[int]:
         """The sample drawn, and others of its set to take its place: they depend on the draw alone, so that all ranks
@@ -224,15 +245,15 @@ class _Pairs(Dataset[_Rows]):
         for _ in range(_TRIES - 1):
             yield int(rng.integers(start, end))
 
-    def _sample(self, number: int, draw: Draw, pixels: Tensor, keep: Tensor) -> None:
-        """Writes a sample into its row [S, S, 3] of the images and [S, S] of the masks."""
+    def _part(self, number: int, draw: Draw) -> Part:
+        """What a sample's region is cut from."""
         pair_index, config = self._index, self._config
         shard = pair_index.shards[pair_index.shard[number]]
         place = int(pair_index.offset[number]), int(pair_index.nbytes[number])
         ends_at = config.sets[pair_index.set_number[number]].key_ends_at
         image, mask = decode_sample(read_sample(shard, *place, pair_index.key[number].as_py(), ends_at))
         rng = np.random.default_rng([self._seed, draw.epoch, draw.position, 0])
-        augmented_region(image, mask, self._clip, config.region, config.augment, rng, pixels, keep)
+        return augmented_part(image, mask, config.region, config.augment, rng)
 
 
 def _as_it_is(rows: Any) -> Any:  # noqa: ANN401 - the batches are whole already

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,29 +137,31 @@ def decode_mask(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     return mask
 
 
-def augmented_region(
+class Part(NamedTuple):
+    """What a region is cut from: part of a crop, uint8 [h, w, 3], its mask, bool [h, w], and whether it is mirrored."""
+
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    is_mirrored: bool
+
+
+def augmented_part(
     image: NDArray[np.uint8],
     mask: NDArray[np.bool_],
-    clip: ClipInput,
     rules: RegionRules,
     augment: Augmentation,
     rng: np.random.Generator,
-    pixels: Tensor,
-    keep: Tensor,
-) -> None:
-    """`stages.regions.cut_regions` with a noisy mask, a random part of its box, and a flip.
+) -> Part:
+    """A random part of a region's box, with a noisy mask.
 
     All that an option may need is drawn, whether it is on or not: switching one on leaves the others' draws alone.
 
     Args:
         image: [H, W, 3] RGB, uint8.
         mask: [H, W], bool, not empty.
-        clip: what the model takes.
-        rules: box, fill, antialiasing.
+        rules: the box.
         augment: what to vary.
         rng: of this sample alone.
-        pixels: float32 [size, size, 3], written to: normalised.
-        keep: float32 [size, size], written to: the mask, in {0, 1}.
     """
     noise, scale, ratio, x, y, flip = rng.random(6)
     mask = noisy_mask(mask, (2 * noise - 1) * augment.mask_noise)
@@ -167,8 +169,21 @@ def augmented_region(
     left, top, right, bottom = part = part_of_box(box, augment, (scale, ratio, x, y))
     if not mask[top:bottom, left:right].any():
         part = box
-    cut_into(pixels, keep, part_of(image, part), part_of(mask, part), clip.mean_rgb, rules, clip.std_rgb)
-    if augment.flip and flip < 0.5:
+    return Part(part_of(image, part), part_of(mask, part), bool(augment.flip and flip < 0.5))
+
+
+def cut_part(part: Part, clip: ClipInput, rules: RegionRules, pixels: Tensor, keep: Tensor) -> None:
+    """Squashes a part to the model's input, as `stages.regions.cut_regions` does.
+
+    Args:
+        part: of a crop.
+        clip: what the model takes.
+        rules: fill, antialiasing.
+        pixels: float32 [size, size, 3], written to: normalised.
+        keep: float32 [size, size], written to: the mask, in {0, 1}.
+    """
+    cut_into(pixels, keep, part.pixels, part.mask, clip.mean_rgb, rules, clip.std_rgb)
+    if part.is_mirrored:
         pixels.copy_(pixels.flip(1))
         keep.copy_(keep.flip(1))
 

@@ -60,6 +60,20 @@ def test_workers_change_nothing(shards: Path, loader: Loader, workers: int) -> N
     assert all_same(loader(data_config(shards, augment=LIVELY, workers=workers)).batches(0, 8), alone)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("antialias", [False, True])
+def test_a_batch_that_is_cut_on_a_device_is_the_batch(
+    shards: Path, loader: Loader, workers: int, antialias: bool
+) -> None:
+    """The CPU stands for the GPU here: the code is the same."""
+    config = data_config(shards, augment=LIVELY, region=RegionRules(antialias=antialias), workers=workers)
+    found, expected = (loader(config, cut_on=where).batches(0, 8) for where in ("cpu", None))
+    for one, other in zip(found, expected, strict=True):
+        assert (one.keys, one.nouns) == (other.keys, other.nouns)
+        torch.testing.assert_close(one.images, other.images, rtol=0, atol=1e-4)
+        assert torch.equal(one.masks, other.masks)
+
+
 def test_a_run_resumes_in_mid_epoch(shards: Path, loader: Loader) -> None:
     config = data_config(shards, augment=LIVELY)
     whole = list(loader(config).batches(0, 8))

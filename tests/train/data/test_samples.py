@@ -20,7 +20,8 @@ from tests.train.data.conftest import drawn, members_of, png
 from train.data.samples import (
     NO_AUGMENTATION,
     Augmentation,
-    augmented_region,
+    augmented_part,
+    cut_part,
     decode_mask,
     decode_sample,
     noisy_mask,
@@ -40,7 +41,8 @@ def region(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
     pixels, keep = torch.empty(32, 32, 3), torch.empty(32, 32)
-    augmented_region(image, mask, CLIP, RegionRules(**rules), augment, rng, pixels, keep)
+    asked = RegionRules(**rules)
+    cut_part(augmented_part(image, mask, asked, augment, rng), CLIP, asked, pixels, keep)
     return pixels.permute(2, 0, 1), keep[None]
 
 
