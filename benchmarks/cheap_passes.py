@@ -26,7 +26,7 @@ from benchmarks.cascade import PROPOSERS, TRUTHS
 from benchmarks.report import machine
 from pipeline.terminal import Activity, terminal
 from pipeline.world import load_vocabulary, write_world
-from stages.clip import RegionEncoder
+from stages.clip import RegionEncoder, load_clip
 from stages.clip_config import ClipConfig, RegionRules
 from stages.clip_tower import at_grid
 from stages.coarse_clip import CoarseClip
@@ -164,8 +164,9 @@ def main() -> None:
     world = options.out / f"world{options.seed}-{options.scenes}"
     if not (world / "classes.json").is_file():
         write_world(world, options.scenes, 800_000 + options.seed)
-    encoder = RegionEncoder.load(ClipConfig(model=WORLD_CLIP), RegionRules(antialias=True), ("a photo of a {}.",))
-    clip, wanted = encoder.clip, encoder.input
+    clip, tokenize = load_clip(ClipConfig(model=WORLD_CLIP), "cpu")
+    encoder = RegionEncoder(clip, tokenize, RegionRules(antialias=True), ("a photo of a {}.",))
+    wanted = encoder.input
     proposer = build_proposer(GridProposals.model_validate(PROPOSERS["the generator's, nothing held back"]))
     vocabulary = load_vocabulary()
     names = [one.name for one in (*vocabulary.things, *vocabulary.stuff)]
