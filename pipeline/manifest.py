@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from pipeline.sources.config import SourceConfig
-from stages.cascade import ExactNaming, NamingConfig
-from stages.clip_config import ClipConfig, RegionRules, Templates
+from stages.clip_config import ClipConfig, ExactNaming, NamingConfig, RegionRules, Templates
 from stages.common import (
     DOES_NOT_COUNT,
     AskedPrecision,
@@ -72,6 +71,12 @@ class MatchingSection(Config):
     templates: Templates = ("a photo of a {}.",)
     rules: MatchRules = MatchRules()
     naming: NamingConfig = ExactNaming()
+
+    @model_validator(mode="after")
+    def _rivals(self) -> Self:
+        if self.naming.kind == "cascade" and self.naming.keep == 1 and self.rules.min_margin_mask is not None:
+            raise ValueError("naming.keep: 1 leaves no other mask for rules.min_margin_mask; expected 2 or more")
+        return self
 
 
 class Compute(Config):

@@ -166,6 +166,8 @@ class BuildSpec:
 Content = TypeVar("Content")
 Result = TypeVar("Result")
 _PASSING = (MemoryError, OSError, TimeoutError)
+UNEXPECTED = "unexpected_error"
+"""The reason of an error that nobody foresaw; what made it may be gone the next time."""
 
 
 class Step(ABC):
@@ -235,8 +237,8 @@ class CachedStep(Step, Generic[Content, Result]):
         """The work itself; loads the model the first time."""
 
     @abstractmethod
-    def encode(self, result: Result) -> bytes:
-        """A result as an entry of the cache."""
+    def encode(self, result: Result) -> bytes | None:
+        """A result as an entry of the cache; None if it may be another the next time."""
 
     @abstractmethod
     def decode(self, entry: bytes) -> Result:
@@ -267,7 +269,7 @@ def blame(error: Exception) -> SampleError:
         return error
     if isinstance(error, _PASSING) or "out of memory" in str(error).lower():
         raise error
-    return SampleError("unexpected_error", f"{type(error).__name__}: {error}".splitlines()[0][:300])
+    return SampleError(UNEXPECTED, f"{type(error).__name__}: {error}".splitlines()[0][:300])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,40 +7,17 @@ regions coarsely (`stages.coarse_clip`), and exactly at the few that still matte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from stages.common import Config, Rle
+from stages.common import Rle
 
 _SIDE = 48
 """Masks are compared on a grid of so many rows and columns."""
 _ALIKE_IOU = 0.6
-
-
-class ExactNaming(Config):
-    """Every region has a forward pass of its own, as published."""
-
-    kind: Literal["exact"] = "exact"
-
-
-class CascadeNaming(Config):
-    """All regions coarsely, a few exactly.
-
-    Attributes:
-        keep: how many regions of a photo are looked at exactly.
-        side: of the coarse pass, as a share of the side of CLIP's input.
-    """
-
-    kind: Literal["cascade"]
-    keep: int = Field(10, ge=1)
-    side: float = Field(0.375, gt=0, lt=1)
-
-
-NamingConfig = Annotated[ExactNaming | CascadeNaming, Field(discriminator="kind")]
 
 
 def first_for_nouns(scores_cosine: NDArray[np.float32], keep: int) -> NDArray[np.int64]:
@@ -72,7 +49,7 @@ def first_for_pixels(
     """Regions that have most say in a label map, and whose word the others can take.
 
     A pixel's say is shared by the masks that cover it, by weight. A region that is much like one of the chosen ones
-    (IoU above 0.6) need not be looked at at all.
+    (IoU above 0.6, on a grid of 48 x 48) need not be looked at at all.
 
     Args:
         rles: N masks of one size, none empty.

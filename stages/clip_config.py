@@ -84,6 +84,28 @@ class ClipConfig(Config):
     batch_size: int = Field(64, ge=1)
 
 
+class ExactNaming(Config):
+    """Every region has a forward pass of its own, as published."""
+
+    kind: Literal["exact"] = "exact"
+
+
+class CascadeNaming(Config):
+    """All regions coarsely, a few exactly.
+
+    Attributes:
+        keep: how many regions of a photo are looked at exactly.
+        side: of the coarse pass, as a share of the side of CLIP's input.
+    """
+
+    kind: Literal["cascade"]
+    keep: int = Field(10, ge=1)
+    side: float = Field(0.375, gt=0, lt=1)
+
+
+NamingConfig = Annotated[ExactNaming | CascadeNaming, Field(discriminator="kind")]
+
+
 def clip_files(config: ClipConfig) -> list[Path]:
     """The local files that define a CLIP, downloaded if need be, for hashing: weights, and config unless built in.
 

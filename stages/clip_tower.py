@@ -72,9 +72,9 @@ def tower_of(clip: Any) -> Tower:  # noqa: ANN401 - any of open_clip's classes
             prefix_tokens = trunk.num_prefix_tokens
             return _tower(clip, "visual.trunk.patch_embed.proj", "visual.trunk.blocks", prefix_tokens, True, trunk)
     raise UserError(
-        f"the CLIP's image tower is {found}; mask prompts, and naming by a cascade, need a vision transformer with "
-        "square patches: open_clip's own (ViT-B-16, ViT-L-14, ...) or timm's (EVA, SigLIP, ...), not a ResNet, "
-        "ConvNeXt, Swin, hybrid, or a TorchScript model"
+        f"the CLIP's image tower is {found}; expected a vision transformer with square patches: open_clip's own "
+        "(ViT-B-16, ViT-L-14, ...) or timm's (EVA, SigLIP, ...), not a ResNet, ConvNeXt, Swin, hybrid, or a "
+        "TorchScript model"
     )
 
 
@@ -85,7 +85,7 @@ def _tower(clip: Any, patch_conv: str, blocks: str, prefix_tokens: int, batch_fi
     if len(sides) != 1 or grid is None:
         raise UserError(
             f"the CLIP's image tower has patches of {conv.kernel_size} px every {conv.stride} px, grid {grid}; "
-            "mask prompts, and naming by a cascade, need square patches side by side, and a fixed input size"
+            "expected square patches side by side, and a fixed input size"
         )
     dropout = getattr(vit, "patch_dropout", None) or getattr(vit, "patch_drop", None) or nn.Identity()
     return Tower(

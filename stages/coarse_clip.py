@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stages.clip import RegionEncoder
 from stages.clip_tower import at_grid, tower_of
+from stages.common import UserError
 
 
 class CoarseClip(nn.Module):
@@ -53,5 +54,11 @@ def coarse_encoder(encoder: RegionEncoder, side: float) -> RegionEncoder:
         UserError: as `CoarseClip`.
     """
     other = copy(encoder)
-    other.clip = CoarseClip(encoder.clip, side)
+    try:
+        other.clip = CoarseClip(encoder.clip, side)
+    except UserError as error:
+        raise UserError(
+            f"naming: kind 'cascade' needs a CLIP that can look at smaller pictures: {error}. "
+            "Take such a CLIP, or naming: {kind: exact}"
+        ) from error
     return other

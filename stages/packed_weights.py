@@ -56,7 +56,7 @@ class PackedAttention(SelfAttention):
 
 
 def packed(clip: Any) -> Any:  # noqa: ANN401 - the model's own type
-    """The CLIP with the image tower's products packed, for inference in float32; the CLIP itself where that cannot be.
+    """The CLIP with products of its image tower packed, for inference in float32; the CLIP itself where there are none.
 
     Args:
         clip: an open_clip model, or one that wraps it.
@@ -69,9 +69,19 @@ def packed(clip: Any) -> Any:  # noqa: ANN401 - the model's own type
             continue
         if type(module) is SelfAttention:
             replaced[name] = PackedAttention(module)
-        elif type(module) is nn.Linear and min(module.weight.shape) >= _LEAST_WIDTH:
-            replaced[name] = PackedLinear(module.weight, module.bias)
+        elif _calls_its_layers(module):
+            for child, layer in module.named_children():
+                if type(layer) is nn.Linear and min(layer.weight.shape) >= _LEAST_WIDTH:
+                    replaced[f"{name}.{child}"] = PackedLinear(layer.weight, layer.bias)
     return twin(clip, replaced) if replaced else clip
+
+
+def _calls_its_layers(module: nn.Module) -> bool:
+    """Whether a module is known to call its linear layers, and not to read their weights, as poolings and EVA do."""
+    from timm.layers.attention import Attention
+    from timm.layers.mlp import Mlp
+
+    return type(module) in (nn.Sequential, Attention, Mlp)
 
 
 def _can_pack() -> bool:

@@ -21,6 +21,7 @@ MEANINGS: dict[str, str] = {
     "below_min_area": "too small",
     "duplicate_mask": "nearly the same as a better mask",
     "over_max_count": "more masks than are kept for an image",
+    "ruled_out": "a coarse look of CLIP preferred other masks",
     # matching
     "not_mutual": "its best mask prefers another noun",
     "unassigned": "no mask left for it in the assignment",

@@ -110,8 +110,9 @@ class StepAdapter:
             return step.decode(entry)
         result = step.compute(task.content, found.prepared)
         unit.done[computed] += task.size
-        self._cache.put(step.kind, found.key, step.encode(result))
-        self._put.add(found.key)
+        if (made := step.encode(result)) is not None:
+            self._cache.put(step.kind, found.key, made)
+            self._put.add(found.key)
         return result
 
 

@@ -106,6 +106,8 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
             scores = image.scores if image.scores is not None else np.zeros((0, len(image.nouns)), np.float32)
             canonical = [noun.canonical for noun, _ in image.nouns]
             image.matches, dropped = match(scores, canonical, self._section.rules)
+            ruled_out = int((scores == RULED_OUT).all(axis=1).sum()) if canonical else 0
+            image.dropped.update({"proposal.ruled_out": ruled_out} if ruled_out else {})
             image.dropped.update({f"match.{reason}": count for reason, count in dropped.items()})
 
     def _load(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache import packed, unpacked
-from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork, blame
+from pipeline.unit import UNEXPECTED, BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork, blame
 from stages.common import Proposal, Rle, SampleError, identity
 from stages.proposals import CHANGES, BatchProposer, propose, refine
 
@@ -89,7 +89,9 @@ class ProposeMasks(CachedStep[list[ImageWork], Results]):
     def _refined(self, raw: list[Proposal]) -> Refined:
         return refine(raw, self._section.refine)
 
-    def encode(self, result: Results) -> bytes:
+    def encode(self, result: Results) -> bytes | None:
+        if any(isinstance(one, SampleError) and one.reason == UNEXPECTED for one in result):
+            return None
         return packed([_result_to_json(one) for one in result])
 
     def decode(self, entry: bytes) -> Results:

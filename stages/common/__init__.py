@@ -21,7 +21,16 @@ from stages.common.devices import (
     resolve_precision,
     slowness_warning,
 )
-from stages.common.errors import LockError, OtherFormatError, RayLostError, SampleError, UnreachableError, UserError
+from stages.common.errors import (
+    LockError,
+    OtherFormatError,
+    RayLostError,
+    SampleError,
+    UnreachableError,
+    UserError,
+    one_of,
+    tried,
+)
 from stages.common.files import Folder, find_files, join, knows_protocol, open_file, read_file, read_json, version_of
 from stages.common.hashing import canonical_json, digest, sha256_hex
 from stages.common.interrupts import processes_without_ctrl_c
@@ -120,6 +129,7 @@ __all__ = [
     "local_copy",
     "local_path",
     "merge_mentions",
+    "one_of",
     "open_file",
     "plain_text",
     "processes_without_ctrl_c",
@@ -140,6 +150,7 @@ __all__ = [
     "tensor_names",
     "told_as",
     "transformers_files",
+    "tried",
     "validate",
     "version_of",
     "wide_encoding",

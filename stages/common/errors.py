@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Made = TypeVar("Made")
+
 
 class UserError(Exception):
     """Wrong input that stops the command: the message names the file and key, what was expected, what to do.
@@ -48,3 +53,23 @@ class RayLostError(Exception):
     def __init__(self, what: str) -> None:
         super().__init__(f"{what}; what is done is kept: the same command goes on from here.")
         self.what = what
+
+
+def tried(make: Callable[[], Made]) -> Made | SampleError:
+    """What `make` gives for a photo, or why it cannot be used."""
+    try:
+        return make()
+    except SampleError as error:
+        return error
+
+
+def one_of(found: Sequence[Made | SampleError]) -> Made:
+    """The result of the only photo.
+
+    Raises:
+        SampleError: it cannot be used.
+    """
+    (only,) = found
+    if isinstance(only, SampleError):
+        raise only
+    return only

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common import ImageRecord, Proposal, SampleError
-
-Made = TypeVar("Made")
 
 
 class Proposer(Protocol):
@@ -43,23 +41,3 @@ class BatchProposer(Proposer, Protocol):
     def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
         """`propose` of each photo, in one forward pass; the error, in place of masks, of one that cannot be used."""
         ...
-
-
-def tried(make: Callable[[], Made]) -> Made | SampleError:
-    """What `make` gives for a photo, or why it cannot be used."""
-    try:
-        return make()
-    except SampleError as error:
-        return error
-
-
-def one_of(found: Sequence[Made | SampleError]) -> Made:
-    """The result of the only photo.
-
-    Raises:
-        SampleError: it cannot be used.
-    """
-    (only,) = found
-    if isinstance(only, SampleError):
-        raise only
-    return only

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from stages.common import Precision, SampleError, autocast
-from stages.proposals.base import one_of
+from stages.common import Precision, SampleError, autocast, one_of
 from stages.proposals.grid import (
     LARGEST_STRIDE,
     STUFF_STRIDE,

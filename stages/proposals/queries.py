@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import AutoModelForUniversalSegmentation, AutoTokenizer
 
-from stages.common import ImageRecord, Precision, Proposal, SampleError, autocast
-from stages.proposals.base import one_of, tried
+from stages.common import ImageRecord, Precision, Proposal, SampleError, autocast, one_of, tried
 from stages.proposals.local_model import LocalModel, preprocessing_of
 from stages.proposals.models import EomtProposals, OneFormerProposals, QueryProposals, QueryRules
 from stages.proposals.query_masks import BatchGenerator, QueryGenerator, QueryMasks, Window, WordEmbeddings

@@ -20,8 +20,7 @@ from torch import Tensor
 from torchvision.ops import nms
 from transformers import AutoModelForMaskGeneration
 
-from stages.common import ImageRecord, Precision, Proposal, Rle, SampleError, autocast
-from stages.proposals.base import one_of, tried
+from stages.common import ImageRecord, Precision, Proposal, Rle, SampleError, autocast, one_of, tried
 from stages.proposals.local_model import LocalModel, preprocessing_of
 from stages.proposals.models import SamProposals
 

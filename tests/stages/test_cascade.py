@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from stages.cascade import first_for_nouns, first_for_pixels
+from stages.clip import RegionEncoder
+from stages.clip_config import RegionRules
 from stages.clip_tower import at_grid, tower_of
-from stages.coarse_clip import CoarseClip
+from stages.coarse_clip import CoarseClip, coarse_encoder
 from stages.common import Rle, UserError
 from tests.train.tiny_clips import adapted, inputs, timm_clip, tiny, tiny_lnd
 
@@ -125,5 +127,7 @@ def test_a_tower_without_patches_cannot_be_coarse() -> None:
         {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8},
         {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
     )
-    with pytest.raises(UserError, match="naming by a cascade"):
-        CoarseClip(clip, 0.5)
+    clip.visual.image_mean = clip.visual.image_std = (0.5, 0.5, 0.5)
+    encoder = RegionEncoder(clip.eval().requires_grad_(False), list, RegionRules(), ("{}",))
+    with pytest.raises(UserError, match=r"naming: kind 'cascade'.*ModifiedResNet.*naming: \{kind: exact\}"):
+        coarse_encoder(encoder, 0.5)

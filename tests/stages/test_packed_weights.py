@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from stages.clip_attention import SelfAttention
 from stages.clip_tower import at_grid
 from stages.packed_weights import PackedAttention, PackedLinear, packed
-from tests.train.tiny_clips import adapted, inputs, tiny, tiny_timm
+from tests.train.tiny_clips import adapted, inputs, timm_clip, tiny, tiny_timm
 
 WIDE = {"width": 64, "head_width": 16}
 
@@ -64,3 +65,31 @@ def test_without_onednn_nothing_is_packed(monkeypatch: pytest.MonkeyPatch) -> No
     assert packed(clip) is clip
     plain = torch.nn.Linear(64, 64)
     assert packed(plain) is plain
+
+
+def fused_eva() -> Any:  # noqa: ANN401
+    """A small tower of EVA01's kind: its attention multiplies with the weight of a layer that it does not call."""
+    clip = timm_clip("test_vit", 28, "avg")
+    clip.visual.trunk = timm.create_model(
+        "eva_giant_patch14_224", num_classes=0, img_size=28, depth=2, embed_dim=64, num_heads=4
+    )
+    return clip.eval()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tiny(layers=[1, 1, 1, 1], width=64, patch_size=None, image_size=64),
+        fused_eva,
+        lambda: timm_clip("test_vit3", 160, "map"),
+        lambda: timm_clip("test_convnext", 160, "avg"),
+    ],
+    ids=["resnet", "eva", "attention pool", "convnext"],
+)
+@torch.no_grad()
+def test_towers_that_read_their_weights_work_as_before(make: Callable[[], Any]) -> None:
+    clip = make()
+    size = clip.visual.image_size
+    side = size[0] if isinstance(size, tuple) else size
+    images = torch.randn(2, 3, side, side)
+    torch.testing.assert_close(packed(clip).encode_image(images), clip.encode_image(images), atol=1e-4, rtol=1e-4)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.cascade import ExactNaming, NamingConfig
-from stages.clip_config import VILD_TEMPLATES, RegionRules, Templates
+from stages.clip_config import VILD_TEMPLATES, ExactNaming, NamingConfig, RegionRules, Templates
 from stages.common import DOES_NOT_COUNT, AskedPrecision, Config, Device, Manifest
 from stages.proposals import ProposalsConfig, QueryRules
 from train.clip.source import ClipSource

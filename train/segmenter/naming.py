@@ -22,6 +22,8 @@ from train.segmenter.config import SegmenterConfig
 from train.segmenter.masks import Masks
 
 _LISTS_KEPT = 16
+_USUAL_WEIGHT = 0.7
+"""`clip_weight` by which a cascade chooses: its choice is the same for all weights, so that one may be tuned alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Namer:
             yield from self._encoded(self.encoder, image, masks, numbers)
             return
         shown = [masks.shown[number] for number in numbers]
-        weights = masks.weights(self._config.clip_weight)[numbers].numpy()
+        weights = masks.weights(_USUAL_WEIGHT)[numbers].numpy()
         chosen, like = first_for_pixels(shown, weights, naming.keep)
         assert self._coarse is not None
         yield from self._encoded(self._coarse, image, masks, [numbers[one] for one in np.flatnonzero(like < 0)])

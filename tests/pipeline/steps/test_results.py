@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pipeline.manifest import BuildManifest
 from pipeline.steps import StepAdapter
@@ -113,18 +115,17 @@ def test_images_without_nouns_get_no_masks_and_each_other_one_is_its_own_task(sp
 
 
 class Pairs:
-    """Proposes a half of every photo; no photo may be dark, and a batch must not hold a bright one."""
+    """Proposes a half of every photo; none may be dark, and a bright one is an error that nobody foresaw."""
 
-    def __init__(self) -> None:
-        self.batches: list[int] = []
+    def __init__(self, limit: int = 250) -> None:
+        self.limit = limit
 
     def propose(self, record: ImageRecord, image: NDArray[np.uint8]) -> list[Proposal]:
-        if image.mean() > 250:
+        if image.mean() > self.limit:
             raise ZeroDivisionError("too bright")
         return [Proposal(HALF, float(image.mean()), "classical")]
 
     def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
-        self.batches.append(len(images))
         dark = SampleError("unusable_shape", "too dark")
         return [dark if image.mean() < 5 else self.propose(ImageRecord("", "", ()), image) for image in images]
 
@@ -137,28 +138,25 @@ def photo_of(row: int, colour: int | None) -> ImageWork:
     return work
 
 
-def test_a_batch_is_one_entry_of_the_cache_and_its_bad_images_are_quarantined_alone(
+def test_a_batch_is_one_entry_of_the_cache_but_not_with_an_error_that_may_be_gone(
     manifest: Make, tmp_path: Path
 ) -> None:
     asked = manifest(proposals__batch_size=3, proposals__refine__min_area_px=0)
     folders = str(tmp_path / "out"), str(tmp_path / "cache")
     spec = BuildSpec(asked, "plan", *folders, "libraries", MODELS)
     colours = (100, None, 0, 120, 255, 130, 140)
-    for again in (False, True):
+    for limit, segmented in ((250, 7), (256, 3)):
         adapter = StepAdapter(spec, ["proposals"])
         (step,) = adapter._steps
         assert isinstance(step, ProposeMasks)
-        step._proposer = None if again else Pairs()
+        step._proposer = Pairs(limit)
         unit = UnitWork(0, "", [photo_of(row, colour) for row, colour in enumerate(colours)])
         adapter.run(unit)
-        assert [(row.image_id, row.reason) for row in unit.quarantine] == [
-            ("1", "empty_file"),
-            ("2", "unusable_shape"),
-            ("4", "unexpected_error"),
-        ]
+        bad = {"1": "empty_file", "2": "unusable_shape"} | ({"4": "unexpected_error"} if limit == 250 else {})
+        assert {row.image_id: row.reason for row in unit.quarantine} == bad
         kept = {work.row: [one.score for one in work.proposals] for work in unit.usable()}
-        assert kept == {0: [100.0], 3: [120.0], 5: [130.0], 6: [140.0]}
-        assert unit.done == ({"images_from_cache": 7} if again else {"images_segmented": 7})
+        assert kept == {0: [100.0], 3: [120.0], 5: [130.0], 6: [140.0]} | ({} if limit == 250 else {4: [255.0]})
+        assert unit.done == Counter({"images_segmented": segmented, "images_from_cache": 7 - segmented})
     first, *_ = ProposeMasks(spec).tasks(unit)
     assert first.image is None
     other = replace(spec, manifest=manifest(proposals__batch_size=2))
@@ -212,3 +210,21 @@ def test_a_cascade_scores_what_it_keeps_as_an_exact_build_does_and_rules_out_the
         assert looked_at.sum() == min(keep, len(every))
         assert (kept[~looked_at] == RULED_OUT).all()
         np.testing.assert_allclose(kept[looked_at], every[looked_at], atol=1e-5)
+
+
+def test_masks_that_a_cascade_ruled_out_are_counted(manifest: Make, tmp_path: Path) -> None:
+    work = image(0, "a dog")
+    work.nouns = [(DOG, [])]
+    work.proposals = [Proposal(HALF, 1.0, "classical")] * 3
+    work.scores = np.array([[RULED_OUT], [0.3], [RULED_OUT]], np.float32)
+    spec = BuildSpec(manifest(), "plan", str(tmp_path), None, "libraries", MODELS)
+    MatchPairs(spec).finish(UnitWork(0, "", [work]))
+    assert [(pair.noun, pair.proposal) for pair in work.matches] == [(0, 1)]
+    assert work.dropped == {"proposal.ruled_out": 2}
+
+
+def test_a_cascade_that_leaves_no_rival_is_refused_with_a_margin_of_masks(manifest: Make) -> None:
+    rules = {"min_margin_mask": 0.01}
+    manifest(matching__naming={"kind": "cascade", "keep": 2}, matching__rules=rules)
+    with pytest.raises(ValidationError, match=r"naming\.keep: 1 leaves no other mask"):
+        manifest(matching__naming={"kind": "cascade", "keep": 1}, matching__rules=rules)

@@ -239,7 +239,7 @@ def test_prompts_of_another_model_are_refused(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_other_towers_are_refused_by_name(clip: Callable[[], Any], found: str) -> None:
-    with pytest.raises(UserError, match=f"image tower is {found}; mask prompts, and naming by a cascade, need"):
+    with pytest.raises(UserError, match=f"image tower is {found}; expected a vision transformer"):
         MaskPromptCLIP(clip(), 1)
 
 
