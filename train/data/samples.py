@@ -220,6 +220,8 @@ def noisy_mask(mask: NDArray[np.bool_], amount: float) -> NDArray[np.bool_]:
         mask: [H, W], bool, not empty.
         amount: how far the mask's edge moves, in units of the longer side of its tight box.
     """
+    if amount == 0:
+        return mask
     left, top, right, bottom = tight_box(mask)
     radius = round(abs(amount) * max(right - left, bottom - top))
     if radius == 0:
