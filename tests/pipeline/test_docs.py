@@ -161,7 +161,9 @@ def test_every_reason_for_quarantine_is_documented() -> None:
     sources = "\n".join(file.read_text() for file in (ROOT / "pipeline/sources").rglob("*.py"))
     reasons |= set(re.findall(r"aside\.add\(\"\w+\", [^,]+, \"(\w+)\"", sources))
     reasons |= set(
-        re.findall(r"^_?(?:BAD|OTHER|UNREADABLE|UNEXPECTED)\w*(?:, \w+)* = \"(\w+)\"(?:, \"\w+\")*$", code, re.MULTILINE)
+        re.findall(
+            r"^_?(?:BAD|OTHER|UNREADABLE|UNEXPECTED)\w*(?:, \w+)* = \"(\w+)\"(?:, \"\w+\")*$", code, re.MULTILINE
+        )
     )
     assert {
         "missing_file",
