@@ -26,7 +26,7 @@ import torch
 from benchmarks.ablation.table import spread
 from benchmarks.ablation.worlds import WORLD_CLIP
 from benchmarks.report import ROOT, machine
-from benchmarks.segment import made_clip, soft_queries
+from benchmarks.segment import soft_queries, with_random_clip
 from benchmarks.world_clip import TEMPLATES
 from pipeline.audit import audit
 from pipeline.build import build
@@ -65,10 +65,9 @@ def mined(world: Path, folder: Path, proposer: dict[str, Any], naming: Naming) -
     }
     build(BuildManifest.model_validate(values), str(out), terminal(file=io.StringIO()))
     found = audit(str(out), [str(world / name) for name in TRUTHS], str(world / "classes.json"))
-    right = found["precision"]["0.5"]["hyponym"]
     return {
         "pairs": found["pairs"],
-        "right": 100 * right if isinstance(right, float) else 100 * right["value"],
+        "right": 100 * found["precision"]["0.5"]["hyponym"],
         "grounded": 100 * found["grounded"]["share"],
     }
 
@@ -142,14 +141,7 @@ def speed(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     print(f"{machine()}; {options.model}, {options.masks} masks, one thread")
     with tempfile.TemporaryDirectory() as folder:
-        values = {
-            "proposer": {"kind": "classical"},
-            "clip": {"model": made_clip(Path(folder), options.model)},
-            "templates": ["a photo of a {}."],
-            "limit": options.masks,
-            "device": "cpu",
-            "precision": options.precision,
-        }
+        values = with_random_clip(Path(folder), options)
         segmenter = Segmenter.load(SegmenterConfig.model_validate(values))
         encoder = segmenter.namer.encoder
         soft = segmenter.masks.soft(soft_queries(options.masks), *photo.shape[:2])

@@ -127,8 +127,17 @@ def loop(clip: Any, photo: Photo, text: ClassText, masks: Masks, seconds: Second
     return timed(seconds, "assembly", lambda: torch.einsum("nc,nhw->chw", p_clip, full).argmax(dim=0).numpy())
 
 
-def made_clip(folder: Path, model: str) -> str:
-    return f"local-dir:{save_tiny_clip(folder, model_cfg=open_clip.get_model_config(model))}"
+def with_random_clip(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Keys of a segmenter of `options.masks` classical masks, with a CLIP of random weights that is written here."""
+    clip = save_tiny_clip(folder, model_cfg=open_clip.get_model_config(options.model))
+    return {
+        "proposer": {"kind": "classical"},
+        "clip": {"model": f"local-dir:{clip}"},
+        "templates": ["a photo of a {}."],
+        "limit": options.masks,
+        "device": "cpu",
+        "precision": options.precision,
+    }
 
 
 def compare(
@@ -223,17 +232,8 @@ def main() -> None:
     photos = [decode_image(file.read_bytes()) for file in files]
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        config = SegmenterConfig.model_validate(
-            {
-                "proposer": {"kind": "classical"},
-                "clip": {"model": made_clip(Path(folder), options.model)},
-                "templates": ["a photo of a {}."],
-                "limit": options.masks,
-                "device": "cpu",
-                "precision": options.precision,
-                "naming": {"kind": "cascade", "keep": options.keep} if options.keep else {"kind": "exact"},
-            }
-        )
+        naming = {"kind": "cascade", "keep": options.keep} if options.keep else {"kind": "exact"}
+        config = SegmenterConfig.model_validate({**with_random_clip(Path(folder), options), "naming": naming})
         segmenter = Segmenter.load(config)
         if options.large:
             large(segmenter, photos[0], options)

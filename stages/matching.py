@@ -38,6 +38,12 @@ class MatchRules(Config):
     max_pairs_per_mask: int | None = Field(None, ge=1)
 
 
+def are_ruled_out(scores_cosine: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of R proposals a cascade has ruled out, bool [R], by their scores [R, N] with at least one noun."""
+    ruled_out: NDArray[np.bool_] = (scores_cosine == RULED_OUT).all(axis=1)
+    return ruled_out
+
+
 def match(
     scores_cosine: NDArray[np.float32], canonical: Sequence[str], rules: MatchRules
 ) -> tuple[list[Match], dict[str, int]]:
@@ -65,7 +71,7 @@ def match(
         raise ValueError(f"{nouns} columns of scores but {len(canonical)} canonical forms")
     if not nouns:
         return [], {}
-    allowed = np.flatnonzero(~(scores_cosine == RULED_OUT).all(axis=1))
+    allowed = np.flatnonzero(~are_ruled_out(scores_cosine))
     scores = scores_cosine[allowed]
     if not len(allowed):
         return [], {"no_proposals": nouns}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.unit import BuildSpec, CachedStep, Computer, ImageWork, Task, UnitWork
 from stages.cascade import first_for_nouns
 from stages.common import Rle, identity
-from stages.matching import RULED_OUT, match
+from stages.matching import RULED_OUT, are_ruled_out, match
 
 Scores = list[NDArray[np.float32]]
 """[R, N] cosines in [-1, 1] of each image; rows of `RULED_OUT` where a cascade did not look."""
@@ -68,8 +68,9 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
         chosen = [first_for_nouns(scores, naming.keep) for scores in coarse]
         found = []
         for scores, some, exact in zip(coarse, chosen, self._scores(self._encoder, content, chosen), strict=True):
-            found.append(np.full_like(scores, RULED_OUT))
-            found[-1][some] = exact
+            kept = np.full_like(scores, RULED_OUT)
+            kept[some] = exact
+            found.append(kept)
         return found
 
     def _scores(self, encoder: Any, content: list[ImageWork], chosen: list[NDArray[np.int64]]) -> Scores:  # noqa: ANN401
@@ -106,8 +107,8 @@ class MatchPairs(CachedStep[list[ImageWork], Scores]):
             scores = image.scores if image.scores is not None else np.zeros((0, len(image.nouns)), np.float32)
             canonical = [noun.canonical for noun, _ in image.nouns]
             image.matches, dropped = match(scores, canonical, self._section.rules)
-            ruled_out = int((scores == RULED_OUT).all(axis=1).sum()) if canonical else 0
-            image.dropped.update({"proposal.ruled_out": ruled_out} if ruled_out else {})
+            if ruled_out := int(are_ruled_out(scores).sum()):
+                image.dropped["proposal.ruled_out"] += ruled_out
             image.dropped.update({f"match.{reason}": count for reason, count in dropped.items()})
 
     def _load(self) -> None:

@@ -74,7 +74,7 @@ class ProposeMasks(CachedStep[list[ImageWork], Results]):
                 blame(error)  # of one of them, which is found when each is looked at alone
             else:
                 masks = [pixels if isinstance(pixels, SampleError) else next(found) for pixels in prepared]
-                return [one if isinstance(one, SampleError) else self._refined(one) for one in masks]
+                return [one if isinstance(one, SampleError) else refine(one, self._section.refine) for one in masks]
         if self._section.batch_size == 1:
             return [self._alone(content[0], prepared[0])]
         return [_tried(partial(self._alone, *one)) for one in zip(content, prepared, strict=True)]
@@ -83,11 +83,8 @@ class ProposeMasks(CachedStep[list[ImageWork], Results]):
         if isinstance(pixels, SampleError):
             raise pixels
         raw, bad = propose(self._proposer, image.record, pixels)
-        kept, dropped = self._refined(raw)
+        kept, dropped = refine(raw, self._section.refine)
         return kept, {**Counter(mask.reason for mask in bad), **dropped}
-
-    def _refined(self, raw: list[Proposal]) -> Refined:
-        return refine(raw, self._section.refine)
 
     def encode(self, result: Results) -> bytes | None:
         if any(isinstance(one, SampleError) and one.reason == UNEXPECTED for one in result):

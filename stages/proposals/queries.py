@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class QueryModel:
     @torch.inference_mode()
     def queries_of(self, images: Sequence[NDArray[np.uint8]]) -> list[QueryMasks | SampleError]:
         """`queries` of each photo, in one forward pass: smaller inputs are padded at the right and bottom."""
-        inputs = [tried(lambda image=image: self._input(image)) for image in images]  # type: ignore[misc]
+        inputs = [tried(partial(self._input, image)) for image in images]
         usable = [one for one in inputs if not isinstance(one, SampleError)]
         said = iter(self._asked(usable) if usable else [])
         return [one if isinstance(one, SampleError) else next(said) for one in inputs]
@@ -196,7 +197,7 @@ class QueryProposer:
         if isinstance(model, BatchGenerator):
             said = model.queries_of(images)
         else:
-            said = [tried(lambda image=image: model.queries(image)) for image in images]  # type: ignore[misc]
+            said = [tried(partial(model.queries, image)) for image in images]
         return [
             one if isinstance(one, SampleError) else self._cut(one, image)
             for one, image in zip(said, images, strict=True)

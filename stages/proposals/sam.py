@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class SamProposer:
     @torch.inference_mode()
     def propose_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Proposal] | SampleError]:
         """See `BatchProposer.propose_batch`: the image encoder looks at so many crops at once as there are photos."""
-        cropped = [tried(lambda image=image: self._crops(image)) for image in images]  # type: ignore[misc]
+        cropped = [tried(partial(self._crops, image)) for image in images]
         crops = [crop for some in cropped if not isinstance(some, SampleError) for crop in some]
         embedded = self._embedded(crops, len(images))
         return [
